@@ -1,0 +1,81 @@
+"""What can go wrong, as facts; which HTTP status a fact becomes is decided in `web.errors`."""
+
+
+class ImageServiceError(Exception):
+    """The root of every error that a client may be told about."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(ImageServiceError):
+    """The request contradicts the API: a wrong value, a broken document."""
+
+
+class NotAuthenticated(ImageServiceError):
+    """Nobody, or nobody we trust, is asking."""
+
+
+class Forbidden(ImageServiceError):
+    """He who asks may see the thing, but not do this to it."""
+
+
+class NotFound(ImageServiceError):
+    """There is no such thing, or none that he who asks may know of."""
+
+
+class ImageNotFound(NotFound):
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"No image found with ID {image_id}")
+
+
+class Conflict(ImageServiceError):
+    """The thing is in a state that does not allow this."""
+
+
+class DuplicateImage(Conflict):
+    """The id is taken, perhaps by an image deleted long ago: ids are never used twice."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"Image ID {image_id} already exists!")
+
+
+class StatusConflict(Conflict):
+    def __init__(self, image_id: str, status: str, wanted: str) -> None:
+        super().__init__(f"Image {image_id} is {status}; this needs it {wanted}.")
+
+
+class ImageGone(ImageServiceError):
+    """The image was deleted while its data came in."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"Image {image_id} could not be found after upload; it was deleted.")
+
+
+class TooLarge(ImageServiceError):
+    """More bytes or items than a limit allows, or than there is room for."""
+
+
+class UnsupportedContent(ImageServiceError):
+    """The body is of a type, or the data of a format, that is not accepted here."""
+
+
+class RangeNotSatisfiable(ImageServiceError):
+    """No byte of the asked range exists; `size` is what there is."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class HeaderTooLong(ImageServiceError):
+    """A header field is longer than its limit."""
+
+
+class Unavailable(ImageServiceError):
+    """Something that we depend on does not work at present."""
+
+
+class BodyAborted(ImageServiceError):
+    """The client went away, or broke the framing, before its body was complete."""
