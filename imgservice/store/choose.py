@@ -1,0 +1,77 @@
+"""Which configured store takes a new image, and which one holds a location."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
+
+from imgservice.domain.errors import Invalid
+from imgservice.domain.image import Location
+from imgservice.store.interface import Store, StoreUnavailable
+
+
+class UnknownStore(Invalid):
+    """A store was asked for by an id that is not configured here."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(f"Store {store_id} is not configured on this server")
+        self.store_id = store_id
+
+
+@runtime_checkable
+class KnowsItsUrls(Protocol):
+    """The ability of a store to tell its own URLs from others.
+
+    Locations recorded before stores had ids are found by it.
+    """
+
+    def holds(self, url: str) -> bool:
+        """Tell, without looking for the object, whether the URL could be one of this store's."""
+
+
+class Stores:
+    """The configured stores in their order, one of them the default."""
+
+    def __init__(
+        self, stores: Mapping[str, Store], default: str, weights: Mapping[str, int] | None = None
+    ) -> None:
+        """`weights` names the stores whose weight is not 0."""
+        if default not in stores:
+            raise UnknownStore(default)
+        self._stores = dict(stores)
+        self._weights = dict(weights or {})
+        self.default = default
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._stores)
+
+    def chosen(self, store_id: str | None) -> tuple[str, Store]:
+        """Return the store of that id, or the default one for None, with its id."""
+        wanted = self.default if store_id is None else store_id
+        if wanted not in self._stores:
+            raise UnknownStore(wanted)
+        return wanted, self._stores[wanted]
+
+    def holding(self, location: Location) -> Store:
+        """Return the store of the location; `StoreUnavailable` when this server has it not."""
+        store_id = self._id_of(location)
+        if store_id is None or store_id not in self._stores:
+            raise StoreUnavailable("The store that holds the data is not configured on this server")
+        return self._stores[store_id]
+
+    def order(self, locations: Iterable[Location]) -> list[Location]:
+        """Return the locations, those in stores of more weight first, else as they came."""
+        return sorted(
+            locations,
+            key=lambda place: self._weights.get(self._id_of(place) or "", 0),
+            reverse=True,
+        )
+
+    def _id_of(self, location: Location) -> str | None:
+        return location.store or next(
+            (
+                store_id
+                for store_id, store in self._stores.items()
+                if isinstance(store, KnowsItsUrls) and store.holds(location.url)
+            ),
+            None,
+        )

@@ -1,0 +1,73 @@
+"""Which types of store there are, and how each is made from its part of the configuration."""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import attrs
+
+from imgservice.store.interface import Store
+from imgservice.threads import Threads
+
+GROUP = "imgservice.stores"
+"""The entry point group in which other distributions offer a `Driver`."""
+
+BUILT_IN: Mapping[str, str] = {
+    "file": "imgservice.store.file:DRIVER",
+    "memory": "imgservice.store.memory:DRIVER",
+}
+
+
+class UnknownStoreType(ValueError):
+    """No driver of that name is installed, or what it needs is missing."""
+
+
+@attrs.frozen(kw_only=True)
+class StoreConfig:
+    """The options that every store has; a driver adds its own, each with a "doc" for operators."""
+
+    description: str = attrs.field(default="", metadata={"doc": "what users see beside the id"})
+    weight: int = attrs.field(
+        default=0, metadata={"doc": "data in several stores is read from that of most weight"}
+    )
+
+
+@attrs.frozen
+class Driver:
+    """A type of store: the class of its options, and what makes a store of them.
+
+    `create` is called with the store's id, its options and the threads for blocking work. It does
+    no input or output: that begins with `Store.check`.
+    """
+
+    config: type[StoreConfig]
+    create: Callable[[str, Any, Threads], Store]
+
+
+def driver(type_name: str) -> Driver:
+    """Return the driver of that type; only now is its module imported."""
+    entry = _entry(type_name)
+    try:
+        found = entry.load()
+    except ImportError as error:
+        raise UnknownStoreType(
+            f"the store type {type_name!r} cannot be used: {error.msg}"
+        ) from error
+    if not isinstance(found, Driver):
+        raise UnknownStoreType(f"the store type {type_name!r} cannot be used: no driver in {GROUP}")
+    return found
+
+
+def type_names() -> list[str]:
+    """Return the names of all types, the built-in ones first."""
+    return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))
+
+
+def _entry(type_name: str) -> EntryPoint:
+    if type_name in BUILT_IN:
+        return EntryPoint(name=type_name, value=BUILT_IN[type_name], group=GROUP)
+    for entry in entry_points(group=GROUP, name=type_name):
+        return entry
+    raise UnknownStoreType(
+        f"there is no store type {type_name!r}; known are {', '.join(type_names())}"
+    )

@@ -1,0 +1,80 @@
+"""The drivers that the store suite runs over: how each is started, and what it must not leave."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import attrs
+
+from imgservice.domain.units import Size
+from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.interface import Store
+from imgservice.store.memory import MemoryConfig, MemoryStore
+from imgservice.threads import Threads
+
+CAPACITY = 80 * 1024 * 1024
+
+
+@attrs.frozen
+class Subject:
+    """A store under test.
+
+    `leftovers` tells, in any words, what lies in the store beside nothing; `url` says where the
+    object of an image would be.
+    """
+
+    store: Store
+    url: Callable[[str], str]
+    leftovers: Callable[[], Awaitable[list[str]]]
+
+
+Start = Callable[[Path, Threads], Awaitable[Subject]]
+
+
+async def start_memory(directory: Path, threads: Threads) -> Subject:
+    config = MemoryConfig(capacity=Size(CAPACITY))
+    store = MemoryStore("test", config, threads)
+
+    async def leftovers() -> list[str]:
+        """Only when nothing is left is there room for an object of the whole capacity."""
+        stored = await store.add("whole", _once(bytes(CAPACITY)), CAPACITY)
+        await store.delete(stored.url)
+        return []
+
+    return Subject(store, lambda image_id: f"memory://test/{image_id}", leftovers)
+
+
+async def start_file(directory: Path, threads: Threads) -> Subject:
+    return await _file_subject(directory, FileConfig(path=str(directory / "images")), threads)
+
+
+async def start_file_thin(directory: Path, threads: Threads) -> Subject:
+    config = FileConfig(path=str(directory / "images"), thin=True, fsync=True, file_mode="0640")
+    return await _file_subject(directory, config, threads)
+
+
+async def start_file_several(directory: Path, threads: Threads) -> Subject:
+    config = FileConfig(paths={str(directory / "one"): 10, str(directory / "two"): 10})
+    return await _file_subject(directory, config, threads)
+
+
+async def _file_subject(directory: Path, config: FileConfig, threads: Threads) -> Subject:
+    store = FileStore("test", config, threads)
+    await store.check()
+    home = next(iter(config.priorities))
+
+    async def leftovers() -> list[str]:
+        return [str(path) for path in directory.rglob("*") if not path.is_dir()]
+
+    return Subject(store, lambda image_id: f"file://{home}/{image_id}", leftovers)
+
+
+async def _once(block: bytes) -> AsyncIterator[bytes]:
+    yield block
+
+
+DRIVERS: dict[str, Start] = {
+    "memory": start_memory,
+    "file": start_file,
+    "file, thin and synced": start_file_thin,
+    "file, two directories": start_file_several,
+}

@@ -1,0 +1,90 @@
+"""Which store a new image goes to, and where a location lies."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from twisted.internet import reactor as installed_reactor
+
+from imgservice.domain.errors import Invalid
+from imgservice.domain.image import Location
+from imgservice.store.choose import Stores, UnknownStore
+from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.interface import Store, StoreUnavailable
+from imgservice.store.memory import MemoryConfig, MemoryStore
+from imgservice.threads import Threads
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    threads = Threads(cast(Any, installed_reactor), 1, "store")
+    configured: dict[str, Store] = {
+        "slow": FileStore("slow", FileConfig(path=str(tmp_path / "slow")), threads),
+        "fast": FileStore("fast", FileConfig(path=str(tmp_path / "fast")), threads),
+        "memory": MemoryStore("memory", MemoryConfig(), threads),
+    }
+    yield Stores(configured, "fast", {"fast": 100, "slow": -5})
+    threads.stop()
+
+
+def test_the_ids_keep_their_order(stores: Stores) -> None:
+    assert stores.ids == ("slow", "fast", "memory")
+    assert stores.default == "fast"
+
+
+def test_a_store_is_chosen_by_its_id_or_by_default(stores: Stores) -> None:
+    store_id, chosen = stores.chosen("slow")
+    assert (store_id, chosen) == ("slow", stores.holding(Location("x", {"store": "slow"})))
+    assert stores.chosen(None) == stores.chosen("fast")
+
+
+def test_an_unknown_store_is_the_askers_mistake(stores: Stores) -> None:
+    with pytest.raises(UnknownStore, match="golden") as caught:
+        stores.chosen("golden")
+    assert isinstance(caught.value, Invalid)
+    with pytest.raises(UnknownStore):
+        stores.chosen("")
+
+
+def test_the_default_must_be_configured() -> None:
+    with pytest.raises(UnknownStore, match="golden"):
+        Stores({}, "golden")
+
+
+@pytest.mark.parametrize("key", ["store", "backend"])
+def test_metadata_says_which_store_holds_a_location(stores: Stores, key: str) -> None:
+    assert stores.holding(Location("any", {key: "memory"})) is stores.chosen("memory")[1]
+
+
+@pytest.mark.parametrize("scheme", ["file", "filesystem"])
+def test_a_location_without_metadata_is_found_by_its_url(
+    stores: Stores, tmp_path: Path, scheme: str
+) -> None:
+    location = Location(f"{scheme}://{tmp_path}/fast/image", {})
+    assert stores.holding(location) is stores.chosen("fast")[1]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        Location("file:///etc/passwd"),
+        Location("s3://bucket/image"),
+        Location("any", {"store": "elsewhere"}),
+        Location("any", {"store": ""}),
+    ],
+)
+def test_a_store_that_is_not_here_is_unavailable(stores: Stores, location: Location) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        stores.holding(location)
+    assert location.url not in caught.value.message
+
+
+def test_locations_are_ordered_by_weight(stores: Stores, tmp_path: Path) -> None:
+    memory = Location("1", {"store": "memory"})
+    elsewhere = Location("2", {"store": "elsewhere"})
+    slow = Location("3", {"store": "slow"})
+    legacy = Location(f"file://{tmp_path}/fast/image")
+    fast = Location("5", {"store": "fast"})
+    rows = [slow, memory, elsewhere, legacy, fast]
+    assert stores.order(rows) == [legacy, fast, memory, elsewhere, slow]
