@@ -1,0 +1,300 @@
+"""The repository of images and of the leases on work with their data."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from imgservice.db import leases as lease_rows
+from imgservice.db.aggregate import unindexed
+from imgservice.db.database import Database, Rows, Transaction, UniqueViolation
+from imgservice.db.listing import marker_statement, page_statement, parameters_of, shape_of
+from imgservice.db.rows import (
+    IMAGE_COLUMNS,
+    active_locations,
+    image_columns,
+    image_row,
+    is_live,
+    location_row,
+    location_rows,
+    of_image,
+    property_rows,
+    tag_rows,
+    to_image,
+    to_location,
+    to_locations,
+)
+from imgservice.db.schema import (
+    image_locations,
+    image_members,
+    image_properties,
+    image_tags,
+    images,
+)
+from imgservice.db.statement import Parameters, Statement
+from imgservice.domain.errors import (
+    DuplicateImage,
+    Forbidden,
+    ImageGone,
+    ImageNotFound,
+    Invalid,
+    StatusConflict,
+)
+from imgservice.domain.image import Content, Image, Location
+from imgservice.domain.lease import Lease
+from imgservice.domain.query import ImageQuery
+
+_THIS = images.c.id == sa.bindparam("image")
+_NOW: sa.BindParameter[datetime] = sa.bindparam("now")
+_CONTENT = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
+_CHILDREN = (image_locations, image_properties, image_tags, image_members)
+
+
+def _insert(table: sa.Table, *columns: str) -> Statement:
+    values: dict[str, object] = {column: sa.bindparam(column) for column in columns}
+    return Statement(sa.insert(table).values(values | {"deleted": sa.false()}))
+
+
+def _insert_child(table: sa.Table, *columns: str) -> Statement:
+    return _insert(table, "image_id", *columns, "created_at", "updated_at")
+
+
+def _turn(before: str, **values: object) -> Statement:
+    """Change this image, if it lives and has the status `before`."""
+    found = sa.update(images).where(_THIS, is_live(images), images.c.status == before)
+    return Statement(found.values(updated_at=_NOW, **values))
+
+
+def _delete_children(table: sa.Table) -> Statement:
+    found = sa.update(table).where(table.c.image_id == sa.bindparam("image"), is_live(table))
+    return Statement(found.values(deleted=sa.true(), **_marks(table, "deleted", _NOW)))
+
+
+def _restore_children(table: sa.Table) -> Statement:
+    found = sa.update(table).where(_deleted_with_image(table))
+    return Statement(found.values(deleted=sa.false(), **_marks(table, "active", sa.null())))
+
+
+def _marks(table: sa.Table, status: str, deleted_at: object) -> dict[str, object]:
+    marks = {"deleted_at": deleted_at, "updated_at": _NOW}
+    return marks | {"status": status} if table is image_locations else marks
+
+
+def _deleted_with_image(table: sa.Table) -> sa.ColumnElement[bool]:
+    """The row was deleted with its image, and not long before it."""
+    at = sa.select(images.c.deleted_at).where(_THIS, unindexed(images.c.deleted) == sa.true())
+    return sa.and_(
+        table.c.image_id == sa.bindparam("image"),
+        unindexed(table.c.deleted) == sa.true(),
+        table.c.deleted_at == at.scalar_subquery(),
+    )
+
+
+_GET = Statement(sa.select(*image_columns("asking")).where(_THIS, is_live(images)))
+_STATE = Statement(sa.select(images.c.status, images.c.protected).where(_THIS, is_live(images)))
+
+_ADD = _insert(images, *IMAGE_COLUMNS)
+_ADD_PROPERTY = _insert_child(image_properties, "name", "value")
+_ADD_TAG = _insert_child(image_tags, "value")
+_ADD_LOCATION = _insert_child(image_locations, "value", "meta_data", "status")
+
+_BEGIN_UPLOAD = _turn("queued", status="saving")
+_ABANDON_UPLOAD = _turn("saving", status="queued", size=sa.null(), virtual_size=sa.null())
+_FINISH_UPLOAD = _turn(
+    "saving",
+    status="active",
+    **{name: sa.bindparam(f"new_{name}") for name in _CONTENT},
+)
+
+_DELETE = Statement(
+    sa.update(images)
+    .where(_THIS, is_live(images), images.c.protected == sa.false())
+    .values(status="deleted", deleted=sa.true(), deleted_at=_NOW, updated_at=_NOW)
+)
+_DELETE_CHILDREN = [_delete_children(table) for table in _CHILDREN]
+_BELONGINGS = Statement(
+    sa.select(
+        active_locations().scalar_subquery(),
+        *(of_image(table, table.c.id).exists() for table in _CHILDREN),
+    ).where(_THIS)
+)
+_UNDELETE = Statement(
+    sa.update(images)
+    .where(_THIS, unindexed(images.c.deleted) == sa.true())
+    .values(
+        status=sa.bindparam("new_status"),
+        deleted=sa.false(),
+        deleted_at=sa.null(),
+        updated_at=_NOW,
+    )
+)
+_RESTORE_CHILDREN = [_restore_children(table) for table in _CHILDREN]
+_DELETED_LOCATIONS = Statement(
+    sa.select(image_locations.c.value, image_locations.c.meta_data)
+    .where(_deleted_with_image(image_locations))
+    .order_by(image_locations.c.id)
+)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Images:
+    """The `ImageRepository` of a database that may be shared with Glance.
+
+    A lease recorded here lives for `lease_seconds`, unless it is renewed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease_seconds: float = 60.0,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+        self._now = now
+
+    async def add(self, image: Image) -> None:
+        async def work(transaction: Transaction) -> None:
+            try:
+                await transaction.execute(_ADD, image_row(image))
+            except UniqueViolation:
+                raise DuplicateImage(image.id) from None
+            await transaction.execute_many(_ADD_PROPERTY, property_rows(image))
+            await transaction.execute_many(_ADD_TAG, tag_rows(image))
+            await transaction.execute_many(_ADD_LOCATION, location_rows(image))
+
+        await self._database.run(work)
+
+    async def get(self, image_id: str, asking: str | None = None) -> Image:
+        found = await self._database.fetch(_GET, {"image": image_id, "asking": asking}, _to_images)
+        if not found:
+            raise ImageNotFound(image_id)
+        return found[0]
+
+    async def list(self, query: ImageQuery) -> Sequence[Image]:
+        page = page_statement(shape_of(query))
+        if query.marker is None:
+            return await self._database.fetch(page, parameters_of(query), _to_images)
+
+        async def work(transaction: Transaction) -> Sequence[Image]:
+            marker = marker_statement(query.is_admin, query.sort)
+            keys = (await transaction.execute(marker, parameters_of(query))).rows
+            if not keys:
+                raise Invalid(f"The marker {query.marker} is not an image that can be listed.")
+            return _to_images(await transaction.execute(page, parameters_of(query, keys[0])))
+
+        return await self._database.read(work)
+
+    async def begin_upload(self, lease: Lease) -> None:
+        async def work(transaction: Transaction) -> None:
+            values = {"image": lease.image_id, "now": self._now()}
+            if not (await transaction.execute(_BEGIN_UPLOAD, values)).count:
+                status, _ = await _state(transaction, lease.image_id)
+                raise StatusConflict(lease.image_id, status, "queued")
+            await self._record(transaction, lease)
+
+        await self._database.run(work)
+
+    async def finish_upload(self, lease: Lease, content: Content) -> None:
+        async def work(transaction: Transaction) -> None:
+            now = self._now()
+            values = {"image": lease.image_id, "now": now, **_content(content)}
+            if not (
+                await lease_rows.end(transaction, lease)
+                and (await transaction.execute(_FINISH_UPLOAD, values)).count
+            ):
+                raise ImageGone(lease.image_id)
+            await transaction.execute(
+                _ADD_LOCATION, location_row(lease.image_id, content.location, now)
+            )
+
+        await self._database.run(work)
+
+    async def abandon_upload(self, lease: Lease) -> None:
+        async def work(transaction: Transaction) -> None:
+            if await lease_rows.end(transaction, lease):
+                values = {"image": lease.image_id, "now": self._now()}
+                await transaction.execute(_ABANDON_UPLOAD, values)
+
+        await self._database.run(work)
+
+    async def delete(self, image_id: str, lease: Lease) -> Sequence[Location]:
+        async def work(transaction: Transaction) -> Sequence[Location]:
+            values = {"image": image_id, "now": self._now()}
+            if not (await transaction.execute(_DELETE, values)).count:
+                await _state(transaction, image_id)
+                raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+            locations, *belongings = (await transaction.execute(_BELONGINGS, values)).rows[0]
+            for any_of_these, statement in zip(belongings, _DELETE_CHILDREN, strict=True):
+                if any_of_these:
+                    await transaction.execute(statement, values)
+            if found := to_locations(locations):
+                await self._record(transaction, lease)
+            return found
+
+        return await self._database.run(work)
+
+    async def undelete(self, lease: Lease, image: Image) -> None:
+        async def work(transaction: Transaction) -> None:
+            values = {"image": image.id, "now": self._now(), "new_status": image.status.value}
+            # The children first: they know by the image's own mark that they went with it.
+            for statement in _RESTORE_CHILDREN:
+                await transaction.execute(statement, values)
+            await transaction.execute(_UNDELETE, values)
+            await lease_rows.end(transaction, lease)
+
+        await self._database.run(work)
+
+    async def deleted_locations(self, image_id: str) -> Sequence[Location]:
+        return await self._database.fetch(
+            _DELETED_LOCATIONS,
+            {"image": image_id},
+            lambda found: [to_location(*row) for row in found.rows],
+        )
+
+    async def renew_leases(self, holder: str, seconds: float) -> None:
+        until = self._later(seconds)
+        await self._database.run(lambda transaction: lease_rows.renew(transaction, holder, until))
+
+    async def leases(self) -> Sequence[tuple[Lease, bool]]:
+        found = await self._database.fetch(
+            lease_rows.ALL, {}, lambda found: [lease_rows.to_lease(row) for row in found.rows]
+        )
+        now = self._now()
+        return [(lease, expires_at <= now) for lease, expires_at in found]
+
+    async def take_lease(self, lease: Lease, holder: str, seconds: float) -> bool:
+        until = self._later(seconds)
+        return await self._database.run(
+            lambda transaction: lease_rows.take(transaction, lease, holder, until)
+        )
+
+    async def end_lease(self, lease: Lease) -> None:
+        await self._database.run(lambda transaction: lease_rows.end(transaction, lease))
+
+    async def _record(self, transaction: Transaction, lease: Lease) -> None:
+        until = self._later(self._lease_seconds)
+        await lease_rows.record(transaction, lease, self._now(), until)
+
+    def _later(self, seconds: float) -> datetime:
+        return self._now() + timedelta(seconds=seconds)
+
+
+async def _state(transaction: Transaction, image_id: str) -> tuple[str, bool]:
+    """Return the image's status and whether it is protected."""
+    found = (await transaction.execute(_STATE, {"image": image_id})).rows
+    if not found:
+        raise ImageNotFound(image_id)
+    status, protected = found[0]
+    return status, protected
+
+
+def _to_images(found: Rows) -> Sequence[Image]:
+    return [to_image(row) for row in found.rows]
+
+
+def _content(content: Content) -> Parameters:
+    return {f"new_{name}": getattr(content, name) for name in _CONTENT}

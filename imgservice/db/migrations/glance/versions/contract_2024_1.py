@@ -1,0 +1,17 @@
+"""Glance's tables, for a new database, as every Glance since 2024.1 has them.
+
+Glance's own revision of this name has ancestors; a database made here starts with it.
+"""
+
+from alembic import op
+
+from imgservice.db.schema import glance_metadata
+
+revision = "2024_1_contract01"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    glance_metadata.create_all(op.get_bind(), checkfirst=False)

@@ -1,0 +1,154 @@
+"""Images as rows: which columns a read selects, and the values to and from them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from imgservice.db.aggregate import json_array, json_object, unindexed
+from imgservice.db.schema import (
+    image_locations,
+    image_members,
+    image_properties,
+    image_tags,
+    images,
+)
+from imgservice.db.statement import Parameters, Row
+from imgservice.domain.image import Image, Location, Status, Visibility
+
+_STATUSES = {status.value: status for status in Status}
+_VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
+
+IMAGE_COLUMNS = (
+    "id", "status", "created_at", "updated_at", "name", "owner", "visibility", "protected",
+    "os_hidden", "disk_format", "container_format", "min_disk", "min_ram", "size", "virtual_size",
+    "checksum", "os_hash_algo", "os_hash_value",
+)  # fmt: skip
+
+
+def is_live(table: sa.Table) -> sa.ColumnElement[bool]:
+    """The row is not deleted."""
+    return unindexed(table.c.deleted) == sa.false()
+
+
+def of_image(table: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Select from the live rows of a table that belong to the image of the outer statement."""
+    return sa.select(*columns).where(table.c.image_id == images.c.id, is_live(table))
+
+
+def active_locations() -> sa.Select[Any]:
+    """What to select for `to_locations`."""
+    columns = image_locations.c
+    found = json_array(columns.id, columns.value, columns.meta_data)
+    return of_image(image_locations, found).where(columns.status == "active")
+
+
+def image_columns(asking: str) -> tuple[sa.ColumnElement[Any], ...]:
+    """What to select from `images` for `to_image`, one row for each image.
+
+    The parameter named `asking` is the project whose membership is wanted.
+    """
+    properties, tags = image_properties.c, image_tags.c
+    return (
+        *(images.c[name] for name in IMAGE_COLUMNS),
+        of_image(
+            image_properties, json_object(properties.name, properties.value)
+        ).scalar_subquery(),
+        of_image(image_tags, json_array(tags.value)).scalar_subquery(),
+        active_locations().scalar_subquery(),
+        of_image(image_members, image_members.c.status)
+        .where(image_members.c.member == sa.bindparam(asking))
+        .limit(1)
+        .scalar_subquery(),
+    )
+
+
+def to_image(row: Row) -> Image:
+    """Return the image of a row of `image_columns`."""
+    (
+        image_id, status, created_at, updated_at, name, owner, visibility, protected,
+        os_hidden, disk_format, container_format, min_disk, min_ram, size, virtual_size,
+        checksum, os_hash_algo, os_hash_value, properties, tags, locations, membership,
+    ) = row  # fmt: skip
+    return Image(
+        id=image_id,
+        status=_STATUSES[status],
+        created_at=created_at,
+        updated_at=updated_at or created_at,
+        name=name,
+        owner=owner,
+        visibility=_VISIBILITIES[visibility],
+        protected=protected,
+        os_hidden=os_hidden,
+        disk_format=disk_format,
+        container_format=container_format,
+        min_disk=min_disk,
+        min_ram=min_ram,
+        size=size,
+        virtual_size=virtual_size,
+        checksum=checksum,
+        os_hash_algo=os_hash_algo,
+        os_hash_value=os_hash_value,
+        tags=tuple(sorted(_items(tags))),
+        properties=_members(properties),
+        locations=to_locations(locations),
+        membership=membership,
+    )
+
+
+def to_locations(text: str | None) -> tuple[Location, ...]:
+    """Return what `active_locations` found, in the order in which they were added."""
+    return tuple(to_location(url, metadata) for _, url, metadata in sorted(_items(text)))
+
+
+def to_location(url: str, metadata: str | None) -> Location:
+    return Location(url, _members(metadata))
+
+
+def _items(text: str | None) -> list[Any]:
+    return orjson.loads(text) if text else []
+
+
+def _members(text: str | None) -> Mapping[str, Any]:
+    return orjson.loads(text) if text else {}
+
+
+def image_row(image: Image) -> Parameters:
+    """Return the values of a new row in `images`."""
+    row = {name: getattr(image, name) for name in IMAGE_COLUMNS}
+    return row | {"status": image.status.value, "visibility": image.visibility.value}
+
+
+def property_rows(image: Image) -> list[Parameters]:
+    common = _common(image)
+    return [{**common, "name": name, "value": value} for name, value in image.properties.items()]
+
+
+def tag_rows(image: Image) -> list[Parameters]:
+    common = _common(image)
+    return [{**common, "value": tag} for tag in dict.fromkeys(image.tags)]
+
+
+def location_rows(image: Image) -> list[Parameters]:
+    return [location_row(image.id, location, image.created_at) for location in image.locations]
+
+
+def location_row(image_id: str, location: Location, now: datetime) -> Parameters:
+    return {
+        "image_id": image_id,
+        "value": location.url,
+        "meta_data": orjson.dumps(dict(location.metadata)).decode(),
+        "status": "active",
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _common(image: Image) -> dict[str, object]:
+    return {
+        "image_id": image.id,
+        "created_at": image.created_at,
+        "updated_at": image.updated_at,
+    }

@@ -1,0 +1,81 @@
+"""Statements: written once in SQLAlchemy Core, compiled once per dialect, run without an engine."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from sqlalchemy import Dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Parameters = Mapping[str, object]
+Process = Callable[[Any], Any]
+Row = tuple[Any, ...]
+
+
+@attrs.frozen
+class Compiled:
+    """The text of a statement in one dialect, and what its values go through on the way."""
+
+    sql: str
+    names: tuple[str, ...]
+    """The parameters, in the order of their places in the text."""
+    constants: Parameters
+    bind: tuple[tuple[int, Process], ...]
+    result: tuple[tuple[int, Process], ...]
+
+    def values(self, parameters: Parameters) -> list[object]:
+        """Return the parameters as the DBAPI wants them; `KeyError` names one that is missing."""
+        given = {**self.constants, **parameters} if self.constants else parameters
+        values: list[object] = [given[name] for name in self.names]
+        for place, process in self.bind:
+            values[place] = process(values[place])
+        return values
+
+    def rows(self, raw: Sequence[Row]) -> Sequence[Row]:
+        """Return what the DBAPI gave as rows of Python values."""
+        return [self._row(row) for row in raw] if self.result else raw
+
+    def _row(self, raw: Row) -> Row:
+        row = list(raw)
+        for place, process in self.result:
+            row[place] = process(row[place])
+        return tuple(row)
+
+
+class Statement:
+    """One shape of SQL; its values come by name with every execution.
+
+    Keep a statement and run it often: it remembers its compiled forms.
+    """
+
+    def __init__(self, core: ClauseElement) -> None:
+        self._core = core
+        self._compiled: dict[str, Compiled] = {}
+
+    def compiled(self, dialect: Dialect) -> Compiled:
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = _compile(self._core, dialect)
+        return found
+
+
+def _compile(core: ClauseElement, dialect: Dialect) -> Compiled:
+    compiler = core.compile(dialect=dialect)
+    if not isinstance(compiler, SQLCompiler) or compiler.positiontup is None:
+        raise TypeError(f"{core!r} is no statement with parameters by position")
+    names = tuple(compiler.positiontup)
+    binds = (compiler.binds[name].type.dialect_impl(dialect) for name in names)
+    columns = getattr(core, "exported_columns", ())
+    results = (column.type.dialect_impl(dialect) for column in columns)
+    return Compiled(
+        sql=str(compiler),
+        names=names,
+        constants={n: bind.value for n, bind in compiler.binds.items() if not bind.required},
+        bind=_places(kind.bind_processor(dialect) for kind in binds),
+        result=_places(kind.result_processor(dialect, None) for kind in results),
+    )
+
+
+def _places(processes: Iterable[Process | None]) -> tuple[tuple[int, Process], ...]:
+    return tuple((place, process) for place, process in enumerate(processes) if process)

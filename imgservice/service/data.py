@@ -1,0 +1,315 @@
+"""Use cases around an image's bytes: upload, download, removal, and recovery after a crash."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import attrs
+
+from imgservice.domain import access
+from imgservice.domain.context import Context
+from imgservice.domain.errors import (
+    Conflict,
+    Forbidden,
+    ImageGone,
+    ImageServiceError,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+from imgservice.domain.formats import FormatCheck, FormatRules
+from imgservice.domain.image import Content, Image, Location, Status
+from imgservice.service.ports import (
+    Added,
+    DataStore,
+    Holder,
+    ImageRepository,
+    Lease,
+    StoreChoice,
+    StreamDigests,
+)
+
+SMALLEST_WINDOW = 512 << 10
+LEASE_TIME = 60.0
+"""Seconds for which a lease lives without being renewed."""
+
+
+@attrs.frozen
+class Upload:
+    """Data that a client offers."""
+
+    open: Callable[[int], AsyncIterator[bytes]]
+    """Starts the stream, of which at most so many bytes may wait in memory."""
+    size: int | None = None
+    """What the client says it will be, None when it does not."""
+    store: str | None = None
+    """The id of the store that it wants."""
+
+
+@attrs.frozen
+class Download:
+    """Data that a client may have."""
+
+    image: Image
+    size: int
+    store: DataStore | None
+    """None when the image has no data."""
+    url: str = attrs.field(default="", repr=False)
+
+
+@attrs.define
+class _Running:
+    """An upload under way in this process."""
+
+    lease: Lease
+    window: int
+    deleted: bool = False
+
+
+@attrs.frozen
+class DataRules:
+    """What the operator allows, and how much memory uploads may take."""
+
+    image_size: int
+    formats: FormatRules
+    window: int
+    memory: int
+
+
+class DataService:
+    """Moves bytes between clients and stores, and keeps the record true whatever happens.
+
+    An upload holds a lease from before its first byte until its image is active or queued again.
+    The lease of a process that died tells the next one what to clean up.
+    """
+
+    def __init__(
+        self,
+        images: ImageRepository,
+        stores: StoreChoice,
+        holder: Holder,
+        rules: DataRules,
+        digests: Callable[[int], StreamDigests],
+    ) -> None:
+        self._images = images
+        self._stores = stores
+        self._holder = holder
+        self._rules = rules
+        self._digests = digests
+        self._running: dict[str, _Running] = {}
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    async def upload(self, context: Context, image_id: str, upload: Upload) -> None:
+        """Store the data and make the image active; on any failure it is queued as before."""
+        image = await self._images.get(image_id, context.project)
+        access.require(context, "upload_image", image)
+        store_id, store = self._stores.chosen(upload.store)
+        self._check_ready(image, upload)
+        lease = Lease(str(uuid.uuid4()), "upload", image.id, self._holder.id, store_id)
+        await self._images.begin_upload(lease)
+        running = self._running[lease.id] = _Running(lease, self._window())
+        try:
+            await self._receive(image, upload, running, store)
+        finally:
+            del self._running[lease.id]
+
+    def _check_ready(self, image: Image, upload: Upload) -> None:
+        if image.status is not Status.QUEUED:
+            raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
+        missing = [n for n in ("disk_format", "container_format") if getattr(image, n) is None]
+        if missing:
+            raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
+        self._check_size(upload.size or 0)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._rules.image_size:
+            raise TooLarge(f"Image exceeds the size limit of {self._rules.image_size} bytes.")
+
+    def _window(self) -> int:
+        """Share the memory for uploads between those that run."""
+        share = self._rules.memory // (len(self._running) + 1)
+        return max(SMALLEST_WINDOW, min(self._rules.window, share))
+
+    async def _receive(
+        self, image: Image, upload: Upload, running: _Running, store: DataStore
+    ) -> None:
+        intake = _Intake(image, upload, running, self._rules, self._digests(running.window // 2))
+        try:
+            added = await store.add(image.id, intake.blocks(), upload.size)
+        except BaseException:
+            await self._give_up(running, intake)
+            raise
+        await self._record(running.lease, intake.content(added), store, added)
+
+    async def _give_up(self, running: _Running, intake: "_Intake") -> None:
+        """The store kept nothing: let the image be queued again."""
+        await intake.abandon()
+        with suppress(Unavailable):  # the lease remains, and `recover` comes back to it
+            await self._images.abandon_upload(running.lease)
+
+    async def _record(self, lease: Lease, content: Content, store: DataStore, added: Added) -> None:
+        try:
+            await self._images.finish_upload(lease, content)
+        except ImageGone:
+            # Whoever has taken our lease, because we seemed dead, has removed the data as well,
+            # and what now has its name may be somebody else's.
+            if await self._images.take_lease(lease, self._holder.id, LEASE_TIME):
+                with suppress(NotFound):
+                    await store.delete(added.url)
+                await self._images.end_lease(lease)
+            raise
+
+    # -- out --------------------------------------------------------------------------------------
+
+    async def download(self, context: Context, image_id: str) -> Download:
+        """Find the data of an image that the asker may have."""
+        image = await self._images.get(image_id, context.project)
+        access.require(context, "download_image", image)
+        if image.status is Status.DEACTIVATED and not context.is_admin:
+            raise Forbidden(
+                "The requested image has been deactivated. Image data download is forbidden."
+            )
+        if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
+            return Download(image, 0, None)
+        for location in self._stores.order(image.locations):
+            with suppress(Unavailable):
+                return Download(
+                    image, image.size or 0, self._stores.holding(location), location.url
+                )
+        if image.locations:
+            raise Unavailable("The stores that hold the image cannot be reached.")
+        return Download(image, 0, None)
+
+    # -- away -------------------------------------------------------------------------------------
+
+    async def delete(self, image: Image) -> None:
+        """Delete the image and its data; take it back when a store still needs the data."""
+        lease = Lease(str(uuid.uuid4()), "delete", image.id, self._holder.id)
+        locations = await self._images.delete(image.id, lease)
+        for running in self._running.values():
+            if running.lease.image_id == image.id:
+                running.deleted = True
+        if locations:
+            await self._remove_deleted(attrs.evolve(image, locations=tuple(locations)), lease)
+
+    async def _remove_deleted(self, image: Image, lease: Lease) -> None:
+        try:
+            await self._remove(image.locations)
+        except Conflict:
+            await self._images.undelete(lease, image)
+            raise
+        except ImageServiceError:
+            return  # gone for clients; the lease remains, and `recover` tries again
+        await self._images.end_lease(lease)
+
+    async def _remove(self, locations: Sequence[Location]) -> None:
+        for location in locations:
+            with suppress(NotFound):
+                await self._stores.holding(location).delete(location.url)
+
+    # -- after a crash ----------------------------------------------------------------------------
+
+    async def renew(self) -> None:
+        """Keep our leases alive; to be called several times in `LEASE_TIME`."""
+        if self._running:
+            await self._images.renew_leases(self._holder.id, LEASE_TIME)
+
+    async def recover(self) -> int:
+        """Clean up behind processes that died; return how many leases were settled."""
+        settled = 0
+        for lease, expired in await self._images.leases():
+            if self._is_abandoned(lease, expired) and await self._images.take_lease(
+                lease, self._holder.id, LEASE_TIME
+            ):
+                settled += await self._settle(attrs.evolve(lease, holder=self._holder.id))
+        return settled
+
+    def _is_abandoned(self, lease: Lease, expired: bool) -> bool:
+        if lease.holder == self._holder.id:
+            return expired and lease.id not in self._running
+        return expired or self._holder.is_dead(lease.holder)
+
+    async def _settle(self, lease: Lease) -> bool:
+        actions: dict[str, Callable[[Lease], Awaitable[None]]] = {
+            "upload": self._settle_upload,
+            "delete": self._settle_delete,
+        }
+        try:
+            await actions[lease.kind](lease)
+        except ImageServiceError:
+            return False  # a store that cannot be reached now; next time, perhaps
+        return True
+
+    async def _settle_upload(self, lease: Lease) -> None:
+        _, store = self._stores.chosen(lease.store)
+        await store.discard(lease.image_id)
+        await self._images.abandon_upload(lease)
+
+    async def _settle_delete(self, lease: Lease) -> None:
+        await self._remove(await self._images.deleted_locations(lease.image_id))
+        await self._images.end_lease(lease)
+
+
+class _Intake:
+    """The stream of one upload on its way to the store, with all that is learned from it.
+
+    What is wrong with the data is raised inside the stream, before its end: so a store never
+    completes an object that would have to be taken away again.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        upload: Upload,
+        running: _Running,
+        rules: DataRules,
+        digests: StreamDigests,
+    ) -> None:
+        self._image = image
+        self._upload = upload
+        self._running = running
+        self._limit = rules.image_size
+        self._digests = digests
+        assert image.disk_format is not None and image.container_format is not None  # noqa: S101
+        self._format = FormatCheck(image.disk_format, image.container_format, rules.formats)
+        self._size = 0
+        self._checksums = ("", "")
+        self._virtual_size: int | None = None
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        async for block in self._upload.open(self._running.window // 2):
+            self._size += len(block)
+            self._check()
+            self._format.feed(block)
+            await self._digests.update(block)
+            yield block
+        await self._end()
+
+    def _check(self) -> None:
+        if self._running.deleted:
+            raise ImageGone(self._image.id)
+        if self._size > self._limit:
+            raise TooLarge(f"Image exceeds the size limit of {self._limit} bytes.")
+
+    async def _end(self) -> None:
+        expected = self._upload.size
+        if expected is not None and expected != self._size:
+            raise Invalid(f"Size mismatch: expected {expected} bytes, got {self._size} bytes")
+        self._virtual_size = self._format.finish()
+        self._checksums = await self._digests.finish()
+
+    def content(self, added: Added) -> Content:
+        checksum, hash_value = self._checksums
+        return Content(
+            size=self._size,
+            virtual_size=self._virtual_size,
+            checksum=checksum,
+            os_hash_algo=self._digests.algorithm,
+            os_hash_value=hash_value,
+            location=Location(added.url, {"store": self._running.lease.store, **added.metadata}),
+        )
+
+    async def abandon(self) -> None:
+        await self._digests.abandon()

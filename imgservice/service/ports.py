@@ -1,0 +1,125 @@
+"""What the services need from the outside world; `db`, `store` and `threads` fulfil it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from imgservice.domain.image import Content, Image, Location
+from imgservice.domain.lease import Lease as Lease
+from imgservice.domain.query import ImageQuery
+
+
+class ImageRepository(Protocol):
+    """The images of the database. Every method is one transaction."""
+
+    async def add(self, image: Image) -> None:
+        """Record a new image; `DuplicateImage` when its id was ever used."""
+
+    async def get(self, image_id: str, asking: str | None = None) -> Image:
+        """Return the image, with the membership of the project `asking` filled in.
+
+        `ImageNotFound` when there is none or it is deleted.
+        """
+
+    async def list(self, query: ImageQuery) -> Sequence[Image]:
+        """Return the page; `Invalid` when its marker is not an image that the asker may list."""
+
+    async def begin_upload(self, lease: Lease) -> None:
+        """Turn a queued image to saving and record the lease.
+
+        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone.
+        """
+
+    async def finish_upload(self, lease: Lease, content: Content) -> None:
+        """Turn a saving image to active, with its content and location, and end the lease.
+
+        `ImageGone` when the image was deleted, or taken from us, in the meantime: nothing is
+        recorded then, and the lease stays for `end_lease`.
+        """
+
+    async def abandon_upload(self, lease: Lease) -> None:
+        """Turn a saving image back to queued, clear its sizes, and end the lease; no error ever
+        when there is nothing to turn back."""
+
+    async def delete(self, image_id: str, lease: Lease) -> Sequence[Location]:
+        """Mark the image and all that belongs to it deleted; return the locations that it had and
+        record the lease when there are any.
+
+        `Forbidden` when it is protected, `ImageNotFound` when somebody was faster.
+        """
+
+    async def undelete(self, lease: Lease, image: Image) -> None:
+        """Take a `delete` back, because a store still needs the data; end the lease."""
+
+    async def deleted_locations(self, image_id: str) -> Sequence[Location]:
+        """Return the locations that a deleted image had at its deletion."""
+
+    async def renew_leases(self, holder: str, seconds: float) -> None:
+        """Let the holder's leases live for so many seconds from now."""
+
+    async def leases(self) -> Sequence[tuple[Lease, bool]]:
+        """Return all leases, each with whether it has expired."""
+
+    async def take_lease(self, lease: Lease, holder: str, seconds: float) -> bool:
+        """Make the lease ours if it is still its holder's; tell whether it worked."""
+
+    async def end_lease(self, lease: Lease) -> None:
+        """Forget the lease."""
+
+
+class Added(Protocol):
+    """What a store tells of a new object."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def metadata(self) -> Mapping[str, object]: ...
+
+
+class DataStore(Protocol):
+    """A store, as `store.interface` defines it, in the part that the services use."""
+
+    async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Added: ...
+
+    def read(self, url: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]: ...
+
+    async def delete(self, url: str) -> None: ...
+
+    async def discard(self, image_id: str) -> None: ...
+
+
+class StoreChoice(Protocol):
+    """The configured stores."""
+
+    def chosen(self, store_id: str | None) -> tuple[str, DataStore]:
+        """Return the store of that id, or the default one; `Invalid` when there is none."""
+
+    def holding(self, location: Location) -> DataStore:
+        """Return the store that has the location; `Unavailable` when it is not configured here."""
+
+    def order(self, locations: Sequence[Location]) -> Sequence[Location]:
+        """Return the locations, those to be read first in front."""
+
+
+class StreamDigests(Protocol):
+    """Checksums of a stream."""
+
+    algorithm: str
+
+    async def update(self, block: bytes) -> None: ...
+
+    async def finish(self) -> tuple[str, str]: ...
+
+    async def abandon(self) -> None: ...
+
+
+class Holder(Protocol):
+    """This process, as the holder of leases."""
+
+    id: str
+
+    def is_dead(self, holder: str) -> bool:
+        """Tell whether that holder certainly runs no more; False when nobody here can know."""

@@ -1,0 +1,43 @@
+"""The databases that the contract of the repositories is checked against."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorFromThreads
+
+from imgservice.db.database import Database
+from imgservice.db.open import open_database
+from imgservice.db.upgrade import upgrade
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables, to be copied: creating one takes longer than most tests."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    path = tmp_path / "images.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a new database with all tables; a kind is the name of a fixture *_url."""
+    return cast(str, request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest_twisted.async_yield_fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = open_database(database_url, 2, IReactorFromThreads(reactor))
+    yield opened
+    await opened.close()

@@ -1,0 +1,105 @@
+"""How the databases go about the statements of lists."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.dialects import mysql, postgresql
+
+from imgservice.db.listing import marker_statement, page_statement, parameters_of, shape_of
+from imgservice.db.sqlite import Sqlite, connect
+from imgservice.db.upgrade import upgrade
+from imgservice.domain.image import Visibility
+from imgservice.domain.query import Comparison, ImageQuery
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("plans") / "images.db"
+    upgrade(f"sqlite:///{path}")
+    connection = connect(Path(path), "rw")
+    yield connection
+    connection.close()
+
+
+def plan(connection: sqlite3.Connection, **values: Any) -> str:
+    """Return SQLite's plan for finding the ids of a page."""
+    fields: dict[str, Any] = {"project": "ours", "is_admin": True, "limit": 25}
+    query = ImageQuery(**(fields | values))
+    compiled = page_statement(shape_of(query)).compiled(Sqlite.dialect)
+    parameters = parameters_of(query, marker_keys=[None for _ in query.sort])
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {compiled.sql}", compiled.values(parameters))
+    steps = [step for *_, step in rows]
+    return "; ".join(steps[1 : steps.index("SCAN page")])
+
+
+BY_TIME = "INDEX created_at_image_idx"
+SORTS = "; USE TEMP B-TREE FOR ORDER BY"
+SORTS_EQUAL_TIMES = "; USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"
+OWN = "SEARCH images USING INDEX owner_image_idx (owner=?)"
+PUBLIC = "SEARCH images USING INDEX visibility_image_idx (visibility=?)"
+
+
+def test_an_admin_walks_along_the_times(connection: sqlite3.Connection) -> None:
+    assert plan(connection) == f"SCAN images USING {BY_TIME}{SORTS_EQUAL_TIMES}"
+    assert plan(connection, marker="x") == (
+        f"SEARCH images USING {BY_TIME} (created_at<?){SORTS_EQUAL_TIMES}"
+    )
+    tagged = plan(connection, tags=("a",))
+    assert tagged.startswith(f"SCAN images USING {BY_TIME}")
+
+
+def test_a_member_visits_only_what_he_may_see(connection: sqlite3.Connection) -> None:
+    found = plan(connection, is_admin=False)
+    assert found.startswith("MULTI-INDEX OR; ")
+    assert OWN in found
+    assert PUBLIC in found
+    assert "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)" in found
+    assert "SCAN images" not in found
+
+
+def test_selective_filters_use_their_indexes(connection: sqlite3.Connection) -> None:
+    assert plan(connection, where=(Comparison("owner", "eq", "x"),)) == f"{OWN}{SORTS}"
+    by_id = plan(connection, where=(Comparison("id", "in", ("a", "b", "c")),))
+    assert by_id == f"SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?){SORTS}"
+    assert "checksum_image_idx" in plan(connection, where=(Comparison("checksum", "eq", "x"),))
+    assert "os_hidden_image_idx" in plan(connection, os_hidden=True)
+
+
+def test_a_shape_is_compiled_once() -> None:
+    def statement(*names: str) -> object:
+        where = (Comparison("name", "in", names),)
+        query = ImageQuery(project=names[0], is_admin=False, limit=len(names), where=where)
+        return page_statement(shape_of(query))
+
+    assert statement("a", "b", "c") is statement("d", "e", "f", "g")
+    assert statement("a") is not statement("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "functions"),
+    [
+        (postgresql.dialect(paramstyle="format"), ("json_object_agg", "json_build_array")),
+        (mysql.dialect(paramstyle="format"), ("JSON_OBJECTAGG", "JSON_ARRAYAGG")),
+    ],
+    ids=["postgresql", "mysql"],
+)  # fmt: skip
+def test_other_databases_get_their_own_words(dialect: Any, functions: tuple[str, ...]) -> None:
+    query = ImageQuery(
+        project="ours",
+        is_admin=False,
+        limit=25,
+        marker="x",
+        visibility=Visibility.SHARED,
+        tags=("a",),
+        properties=(("k", "v"),),
+        where=(Comparison("size", "gte", 1),),
+    )
+    page = page_statement(shape_of(query)).compiled(dialect)
+    marker = marker_statement(query.is_admin, query.sort).compiled(dialect)
+    assert all(function in page.sql for function in functions)
+    for compiled in (page, marker):
+        assert "json_group" not in compiled.sql
+        assert "+images" not in compiled.sql
+        assert compiled.sql.count("%s") == len(compiled.names)
