@@ -1,0 +1,169 @@
+"""The body of a request, read as it arrives and no faster than it is wanted."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import orjson
+from twisted.internet.defer import Deferred
+
+from imgservice.domain.errors import BodyAborted, Invalid, TooLarge
+
+UNREAD_LIMIT = 64 << 10
+"""Bytes taken from the socket before anybody asked for the body."""
+SMALL_PIECE = 4 << 10
+"""Pieces smaller than this are joined, so that tiny chunks do not cost more memory than bytes."""
+
+
+class BodyFlow(Protocol):
+    """The connection, as a body sees it."""
+
+    def pause_body(self) -> None:
+        """Read no more from the socket for now."""
+
+    def resume_body(self) -> None:
+        """Read from the socket again."""
+
+    def send_continue(self) -> None:
+        """Tell a client that waits for it that its body is welcome."""
+
+
+class RequestBody:
+    """One request's body.
+
+    Reading it is what makes the client send: `100 Continue` goes out with the first read, and the
+    socket is left alone while more than `window` bytes wait here. There is one reader at a time.
+    """
+
+    def __init__(self, flow: BodyFlow, length: int | None, expects_continue: bool) -> None:
+        self.length = length
+        """What Content-Length says, None for a chunked body."""
+        self.received = 0
+        self.complete = length == 0
+        self.expects_continue = expects_continue
+        self._flow = flow
+        self._window = UNREAD_LIMIT
+        self._pieces: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._discarding = False
+        self._waiter: Deferred[None] | None = None
+        self._wanted = 0
+        self._failure: BodyAborted | None = None
+
+    @property
+    def outstanding(self) -> int | None:
+        """How many bytes are still to come from the client; None when only it knows."""
+        return None if self.length is None else self.length - self.received
+
+    # -- for the reader -------------------------------------------------------------------------
+
+    async def read(self, wanted: int = 1) -> bytes:
+        """Return at least `wanted` bytes, or the last ones; empty at the end.
+
+        `BodyAborted` when the client left before the end.
+        """
+        self._window = max(self._window, wanted)
+        self._begin()
+        while self._buffered < wanted and not self.complete and self._failure is None:
+            self._wanted = wanted
+            self._waiter = Deferred()
+            await self._waiter
+        if self._failure is not None:
+            raise self._failure
+        return self._take(wanted)
+
+    async def blocks(self, size: int, window: int) -> AsyncIterator[bytes]:
+        """Yield the body in blocks of about `size` bytes, letting `window` bytes wait."""
+        self._window = window
+        while block := await self.read(size):
+            yield block
+
+    async def json(self, limit: int) -> Any:
+        """Return the decoded document; `TooLarge` over `limit` bytes, `Invalid` if it is broken."""
+        if (self.length or 0) > limit:
+            raise TooLarge(f"The request body is longer than {limit} bytes.")
+        pieces, total = [], 0
+        while piece := await self.read():
+            total += len(piece)
+            if total > limit:
+                raise TooLarge(f"The request body is longer than {limit} bytes.")
+            pieces.append(piece)
+        return decode_json(b"".join(pieces))
+
+    def discard(self) -> None:
+        """Drop what is here and what still comes."""
+        self._discarding = True
+        self._pieces.clear()
+        self._buffered = 0
+        self._resume()
+
+    def _begin(self) -> None:
+        if self.expects_continue:
+            self.expects_continue = False
+            self._flow.send_continue()
+        if self._buffered < self._window:
+            self._resume()
+
+    def _take(self, wanted: int) -> bytes:
+        taken, total = [], 0
+        while self._pieces and total < wanted:
+            piece = self._pieces.popleft()
+            total += len(piece)
+            taken.append(piece)
+        self._buffered -= total
+        if self._buffered <= self._window // 2:
+            self._resume()
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def _resume(self) -> None:
+        if self._paused and not self.complete:
+            self._paused = False
+            self._flow.resume_body()
+
+    # -- for the connection ---------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Take what came from the socket."""
+        self.received += len(data)
+        if self._discarding:
+            return
+        if self._pieces and len(self._pieces[-1]) + len(data) <= SMALL_PIECE:
+            self._pieces[-1] += data
+        else:
+            self._pieces.append(data)
+        self._buffered += len(data)
+        if self._buffered >= self._window and not self._paused:
+            self._paused = True
+            self._flow.pause_body()
+        if self._waiter is not None and self._buffered >= self._wanted:
+            self._wake()
+
+    def end(self) -> None:
+        """All of the body was fed. Reading goes on, to notice when the client leaves."""
+        self._resume()
+        self.complete = True
+        self._wake()
+
+    def fail(self, reason: str) -> None:
+        """The rest of the body will never come."""
+        if not self.complete and self._failure is None:
+            self._failure = BodyAborted(reason)
+            self._pieces.clear()
+            self._wake()
+
+    @property
+    def failed(self) -> bool:
+        return self._failure is not None
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.callback(None)
+
+
+def decode_json(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"Malformed JSON in request body: {error}.") from None

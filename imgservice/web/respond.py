@@ -1,0 +1,71 @@
+"""Answers that are a value: a status, headers and a short body."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import orjson
+from twisted.web.http import RESPONSES
+
+from imgservice.web.streaming import StreamingRequest
+
+
+@attrs.frozen
+class Answer:
+    """What a handler or a step returns instead of writing to the request itself."""
+
+    status: int
+    body: bytes = b""
+    content_type: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+    def prepare(self, request: StreamingRequest) -> bytes:
+        """Set status and headers; return the body, which the caller writes."""
+        request.setResponseCode(self.status, reason(self.status))
+        response = request.responseHeaders
+        for name, value in self.headers.items():
+            response.setRawHeaders(name, [value])
+        if self.content_type is not None:
+            response.setRawHeaders(b"content-type", [self.content_type])
+        if self.status != 204:
+            response.setRawHeaders(b"content-length", [b"%d" % len(self.body)])
+        return self.body
+
+    def send(self, request: StreamingRequest) -> None:
+        """Answer and finish, if there is still somebody to answer."""
+        if not request.disconnected:
+            body = self.prepare(request)
+            request.write(body)
+            request.finish()
+
+
+def json_answer(status: int, document: Any, **headers: str) -> Answer:
+    """Answer with a JSON document; `_` in the names of headers stands for `-`."""
+    return Answer(
+        status,
+        orjson.dumps(document),
+        "application/json",
+        {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def no_content() -> Answer:
+    return Answer(204)
+
+
+# Twisted still uses the phrases of older RFCs for these; clients show them to people.
+_PHRASES = {
+    413: "Request Entity Too Large",
+    416: "Requested Range Not Satisfiable",
+    300: "Multiple Choices",
+}
+
+
+def reason(status: int) -> bytes:
+    """Return the reason phrase of a status."""
+    phrase = _PHRASES.get(status)
+    return phrase.encode() if phrase else RESPONSES.get(status, b"Unknown")
+
+
+def title(status: int) -> str:
+    return reason(status).decode("ascii")

@@ -1,0 +1,506 @@
+"""HTTP/1.1 in which a request is handled at the end of its headers, not of its body.
+
+Twisted renders a request once all of its body is in. Three small subclasses change when: the
+channel starts the request as soon as the headers are complete, the request then carries a
+`RequestBody` that reads from the socket on demand, and an answer may be finished before the body
+is. `tests/web/test_streaming.py` pins every private name of Twisted that is used here.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, cast
+
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, HTTPFactory, _MalformedChunkedDataError
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from imgservice.domain.context import Context
+from imgservice.web.body import RequestBody
+
+READ_SIZE = 256 << 10
+DRAIN_LIMIT = 256 << 10
+"""A rest of this size is read to keep the connection; a larger one ends it."""
+LINGER_TIME = 30.0
+"""How long a client that got its answer early may go on sending before it is cut off."""
+LINGER_IDLE = 5.0
+"""How long it may do nothing before the connection is closed on our side, too."""
+LONGEST_CONTENT_LENGTH = 18
+"""Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
+
+_HOST = re.compile(rb"[!-~]*")
+
+
+class StreamingRequest(Request):
+    """A request whose body comes as it is read; with what every handler wants to know."""
+
+    channel: "StreamingChannel"
+    prepath: list[bytes]
+    postpath: list[bytes]
+    body: RequestBody
+    context: Context = Context()
+    identified = False
+    """Whether an authentication, of whatever mode, has established the context."""
+    request_id = ""
+    api_version = ""
+    """"v2", once the version is known; the path after it is in `postpath`."""
+    client_address: str | None = None
+    """Where the request came from, seen through trusted proxies."""
+    base_url: str | None = None
+    """How the client addressed us, when a trusted proxy told; else None."""
+    aborted = False
+    _headers_in = False
+
+    def __init__(self, channel: "StreamingChannel", *args: Any, **kwargs: Any) -> None:
+        super().__init__(channel, *args, **kwargs)
+        self.started_at = time.monotonic()
+        self.peer: str = getattr(channel.getPeer(), "host", None) or "-"
+
+    # -- the life of a request, in order ----------------------------------------------------------
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+        self._headers_in = True
+        expect = self.requestHeaders.getRawHeaders(b"Expect")
+        waits = expect is not None and expect[0].lower() == b"100-continue"
+        self.body = RequestBody(self.channel, length, waits and self.channel.speaks_http_1_1)
+
+    def headers_complete(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Handle the request soon, whether or not its body has come by then."""
+        self._line = (command, path, version)
+        self.channel.callLater(0, self._begin)
+
+    def _begin(self) -> None:
+        if not self._disconnected:
+            super().requestReceived(*self._line)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.body.feed(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of the request is in: handle it, or end the body of one that is being handled."""
+        if self.body.complete:
+            super().requestReceived(command, path, version)
+        else:
+            answered_early = self.finished
+            self.body.end()  # the handler may well run to its end in here
+            if answered_early:
+                self._cleanup()
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting and not self._disconnected:
+            self.channel.answer_begins(self)
+        super().write(data)
+
+    def finish(self) -> None:
+        if self.body.complete or self._disconnected:
+            super().finish()
+        else:
+            self.queued = True  # keeps the next request waiting until this one's body is in
+            super().finish()
+            self.channel.answer_done_early(self)
+
+    def refused(self, status: int) -> None:
+        """Note that the channel answered: this never became a request that one could handle."""
+        self.code, self.finished = status, 1
+        self.channel.site.log(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._headers_in and not self.finished:
+            self.aborted = True
+            self.channel.site.log(self)
+        super().connectionLost(reason)
+        if self._headers_in:
+            self.body.fail("The client closed the connection before the end of the request body.")
+
+    @property
+    def disconnected(self) -> bool:
+        return bool(self._disconnected)
+
+    # -- conveniences -----------------------------------------------------------------------------
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header field."""
+        values = self.header_values(name)
+        return values[0] if values else None
+
+    def header_values(self, name: str) -> list[str]:
+        """Return all values of a header field; what is not UTF-8 in them is replaced."""
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii"), [])
+        return [value.decode("utf-8", "replace") for value in values]
+
+    def url_base(self) -> str:
+        """Return scheme and authority (and a proxy's prefix) as the client addressed us."""
+        if self.base_url is not None:
+            return self.base_url
+        scheme = "https" if self.isSecure() else "http"
+        host = self.header("host") or f"{self.getHost().host}:{self.getHost().port}"
+        return f"{scheme}://{host}"
+
+
+class StreamingChannel(HTTPChannel):
+    """One connection.
+
+    It ends in one of three ways: closed once all is sent (`loseConnection`), left with an ear open
+    for a client that is still sending (`_leave`), or cut so that the client sees an error
+    (`abort`).
+    """
+
+    site: "StreamingSite"
+    transport: Any
+    _networkProducer: Any
+    _transferDecoder: Any
+    requests: list[StreamingRequest]
+    speaks_http_1_1 = True
+    timeOut: Any
+    _body_paused = False
+    _body_broken = False
+    _leaving = False
+    _period: float | None = None
+    _touched = 0.0
+    _unsent = 0
+    _headers_since: float | None = None
+    _linger_until: float | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._socket = self.transport
+        while hasattr(self._socket, "wrappedProtocol"):  # TLS
+            self._socket = self._socket.transport
+        self._socket.bufferSize = READ_SIZE
+        self.MAX_LENGTH = self.site.max_header_line
+        self.totalHeadersSize = self.site.max_headers_size
+        self.maxHeaders = self.site.max_headers
+        self.site.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.channels.discard(self)
+        super().connectionLost(reason)
+
+    # -- headers ----------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._leaving:
+            if not self._unsent:
+                self.resetTimeout()
+            return
+        super().dataReceived(data)
+        if not self.line_mode or self.paused or not (self._buffer or self.requests):
+            self._headers_since = None
+        elif self._headers_since is None:
+            self._headers_since = self.site.seconds()
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip()
+        if (name == b"content-length" and len(value) > LONGEST_CONTENT_LENGTH) or (
+            name == b"host" and not _HOST.fullmatch(value)
+        ):
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        self._headers_since = None
+        self.speaks_http_1_1 = self._version == b"HTTP/1.1"
+        super().allHeadersReceived()
+        if self.length != 0:
+            request = self.requests[-1]
+            if request.body.expects_continue:
+                self.setTimeout(None)  # it is our turn
+            line: Any = (self._command, self._path, self._version)
+            request.headers_complete(*line)
+
+    def checkPersistence(self, request: Any, version: Any) -> bool:
+        """Twisted sees a `close` between blanks, but not one in a list."""
+        values = request.requestHeaders.getRawHeaders(b"connection")
+        if values and b"close" in _listed(values):
+            request.requestHeaders.setRawHeaders(b"connection", [b"close"])
+        return bool(super().checkPersistence(request, version))
+
+    def _send100Continue(self) -> None:
+        """Twisted would send it at once; the body does with its first read."""
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        if self.requests:
+            self._refuse(431, b"Request Header Fields Too Large")
+        else:
+            self._refuse(414, b"URI Too Long")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        too_large = (
+            self._receivedHeaderSize > self.totalHeadersSize
+            or self._receivedHeaderCount > self.maxHeaders
+        )
+        if too_large:
+            self._refuse(431, b"Request Header Fields Too Large")
+        else:
+            self._refuse(400, b"Bad Request")
+
+    def _refuse(self, status: int, reason: bytes) -> None:
+        """Answer what never became a request, and end the connection."""
+        if self._leaving:
+            return
+        body = b"%d %s\n" % (status, reason)
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (status, reason, len(body), body)
+        )
+        for request in self.requests:
+            request.refused(status)
+        self._leave()
+
+    # -- the body ---------------------------------------------------------------------------------
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._body_broken:
+            return
+        try:
+            if self._handlingRequest:
+                super().rawDataReceived(data)
+            else:
+                self._transferDecoder.dataReceived(data)
+        except _MalformedChunkedDataError as error:
+            self._body_broken = True
+            self.persistent = 0
+            request = self.requests[-1]
+            request.body.fail(f"The chunked request body is malformed: {error}")
+            if request.finished:
+                self._leave()
+
+    def allContentReceived(self) -> None:
+        self.setTimeout(self.timeOut)  # this is what Twisted saves for the time between requests
+        super().allContentReceived()
+
+    def pause_body(self) -> None:
+        self._body_paused = True
+        self.setTimeout(None)
+        self._networkProducer.pauseProducing()
+
+    def resume_body(self) -> None:
+        self._body_paused = False
+        if not self._handlingRequest:
+            self.setTimeout(self.timeOut)
+        if not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
+
+    def send_continue(self) -> None:
+        self.setTimeout(self.timeOut)
+        if not self.requests[0].startedWriting:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # -- the answer -------------------------------------------------------------------------------
+
+    def answer_begins(self, request: StreamingRequest) -> None:
+        """Decide, before the headers go out, whether the connection outlives the answer."""
+        if self.site.draining or not (request.body.complete or _may_drain(request.body)):
+            self.persistent = 0
+            request.setHeader(b"connection", b"close")
+
+    def answer_done_early(self, request: StreamingRequest) -> None:
+        """Read the rest of the body, or leave without it."""
+        request.body.discard()
+        if self.persistent:
+            self._linger_until = self.site.seconds() + self.site.linger_time
+            self.setTimeout(self.site.linger_idle)
+        else:
+            self._leave()
+
+    def requestDone(self, request: Any) -> None:
+        self._linger_until = None
+        if self.site.draining:
+            self.persistent = 0
+        if self._waitingForTransport:
+            self.paused = True  # a pipelined request waits until this answer is on its way
+            self._networkProducer.pauseProducing()
+        super().requestDone(request)
+
+    @property
+    def output_waits(self) -> bool:
+        """Whether as much waits to be sent as may wait."""
+        return bool(self._waitingForTransport)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self._body_paused:
+            self._networkProducer.pauseProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Say no more, but read and drop what still comes.
+
+        The kernel answers bytes for a closed socket with a reset, and that could destroy our answer
+        on its way. The client sees the end at once: a FIN, or over TLS a close_notify.
+        """
+        self._begin_leaving()
+        self.clearLineBuffer()
+        self._networkProducer.unregisterProducer()
+        self._networkProducer.resumeProducing()
+        if self.isSecure():
+            self.transport.loseConnection()  # waits for the other side's close_notify
+        else:
+            self.transport.loseWriteConnection()
+
+    def loseConnection(self) -> None:
+        """Close once all is sent."""
+        self._begin_leaving()
+        super().loseConnection()
+
+    def _begin_leaving(self) -> None:
+        self._leaving = True
+        self._linger_until = self.site.seconds() + self.site.linger_time
+        self.resetTimeout()
+
+    def abort(self) -> None:
+        """End the connection at once, so that the other side sees an error."""
+        self.transport.abortConnection()
+
+    # -- deadlines: set here, and checked for all connections by the site's one timer -------------
+
+    def setTimeout(self, period: float | None) -> float | None:
+        previous, self._period = self._period, period
+        self._touched = self.site.seconds()
+        return previous
+
+    def resetTimeout(self) -> None:
+        self._touched = self.site.seconds()
+
+    def check_deadlines(self, now: float) -> None:
+        """Close or cut the connection if it has taken too long over something."""
+        self._notice_sending(now)
+        lingers_too_long = self._linger_until is not None and now > self._linger_until
+        if self._leaving:
+            self._check_leaving(now - self._touched, lingers_too_long)
+        elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
+            self.timeoutConnection()
+
+    def _headers_are_late(self, now: float) -> bool:
+        since = self._headers_since
+        return since is not None and now - since > self.site.header_timeout
+
+    def _is_idle_too_long(self, now: float) -> bool:
+        return self._period is not None and now - self._touched > self._period
+
+    def _notice_sending(self, now: float) -> None:
+        """A client that takes what waits for it is not idle."""
+        unsent = len(self._socket.dataBuffer) - self._socket.offset + self._socket._tempDataLen
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._touched = now
+
+    def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
+        if self._unsent and idle > self.timeOut:
+            self.abort()
+        elif not self._unsent and (lingers_too_long or idle > self.site.linger_idle):
+            self._socket.loseConnection()  # the kernel may still have something to deliver
+
+    def timeoutConnection(self) -> None:
+        """Close an idle connection; one whose client stopped amid a request is cut."""
+        if self.requests and self._headers_since is None:
+            self.abort()
+        else:
+            self.loseConnection()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, nor the beginning of one."""
+        return not self.requests and self._headers_since is None
+
+
+def _may_drain(body: RequestBody) -> bool:
+    """Tell whether to read the rest of a body that nobody wants, to keep the connection."""
+    rest = body.outstanding
+    return (
+        rest is not None and rest <= DRAIN_LIMIT and not body.expects_continue and not body.failed
+    )
+
+
+def _listed(values: Sequence[bytes]) -> list[bytes]:
+    """Return the elements of a header field's lists, lower-cased."""
+    return [element.strip().lower() for value in values for element in value.split(b",")]
+
+
+class StreamingSite(Site):
+    """The factory of connections; knows all of them, and can let them go in peace."""
+
+    protocol = StreamingChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 wrapper here
+    displayTracebacks = False
+
+    def __init__(
+        self,
+        resource: Resource,
+        *,
+        reactor: Any,
+        idle_timeout: float = 900,
+        header_timeout: float = 60,
+        max_header_line: int = 16384,
+        max_headers_size: int = 65536,
+        max_headers: int = 200,
+        linger_time: float = LINGER_TIME,
+        linger_idle: float = LINGER_IDLE,
+        sweep_interval: float = 1.0,
+    ) -> None:
+        super().__init__(
+            resource,
+            requestFactory=StreamingRequest,
+            parsePOSTFormSubmission=False,
+            timeout=idle_timeout,
+            reactor=reactor,
+        )
+        self.header_timeout = header_timeout
+        self.max_header_line = max_header_line
+        self.max_headers_size = max_headers_size
+        self.max_headers = max_headers
+        self.linger_time = linger_time
+        self.linger_idle = linger_idle
+        self.channels: set[StreamingChannel] = set()
+        self.draining = False
+        self.seconds = reactor.seconds
+        self._sweep_interval = sweep_interval
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = reactor
+
+    def buildProtocol(self, addr: Any) -> Any:
+        channel = cast(StreamingChannel, HTTPFactory.buildProtocol(self, addr))
+        channel.site = self
+        channel.requestFactory = self.requestFactory
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/2 hands over bodies before all headers are there: it is never offered."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        self._sweeper.start(self._sweep_interval, now=False)
+
+    def stopFactory(self) -> None:
+        if self._sweeper.running:
+            self._sweeper.stop()
+
+    def log(self, request: Any) -> None:
+        """Called once for every request, when its answer is complete or its client is gone."""
+
+    def _sweep(self) -> None:
+        now = self.seconds()
+        for channel in list(self.channels):
+            channel.check_deadlines(now)
+
+    def drain(self) -> None:
+        """Close idle connections now and the others with their present answer."""
+        self.draining = True
+        for channel in list(self.channels):
+            if channel.is_idle:
+                channel.loseConnection()
+
+    def abort(self) -> None:
+        """Cut all connections."""
+        for channel in list(self.channels):
+            channel.abort()
