@@ -66,4 +66,10 @@ def require(context: Context, action: str, image: Image) -> None:
     """Raise when the asker may not do this: `Forbidden` if he may at least see the image."""
     if not may(context, action, image):
         require_visible(context, image)
+        require_new(context, action, image)
+
+
+def require_new(context: Context, action: str, image: Image) -> None:
+    """Raise `Forbidden` when the asker may not do this to an image that he himself describes."""
+    if not may(context, action, image):
         raise Forbidden(f"You are not authorized to complete {action} action.")

@@ -54,11 +54,11 @@ class ImageService:
         """Record a new, empty image."""
         image = self._new(context, wanted)
         self._check_owner(context, wanted)
-        access.require(context, "add_image", image)
+        access.require_new(context, "add_image", image)
         if image.visibility is Visibility.PUBLIC:
-            access.require(context, "publicize_image", image)
+            access.require_new(context, "publicize_image", image)
         elif image.visibility is Visibility.COMMUNITY:
-            access.require(context, "communitize_image", image)
+            access.require_new(context, "communitize_image", image)
         self._check_limits(image)
         await self._images.add(image)
         return image

@@ -1,0 +1,82 @@
+"""The chain that every request passes through, as the configuration lists it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from imgservice.web.errors import error_answer
+from imgservice.web.respond import Answer
+from imgservice.web.streaming import StreamingRequest
+
+
+class Step(Protocol):
+    """One link: it enriches the request, or answers it, or raises a domain error."""
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        """Return None to let the request go on, or the answer that ends its way here."""
+
+
+class PipelineError(Exception):
+    """The configured list makes no sense; `position` is the index of the step at fault."""
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+ORDER: Mapping[str, Sequence[str]] = {
+    "proxy_headers": (),
+    "cors": (),
+    "request_id": (),
+    "version": (),
+    "auth_token": (),
+    "context": ("auth_token",),
+}
+"""The known steps, and what must come before each."""
+INDISPENSABLE = ("version", "context")
+
+
+def check_order(names: Sequence[str]) -> None:
+    """Raise `PipelineError` unless the steps are known and each comes after what it needs."""
+    for position, name in enumerate(names):
+        if name not in ORDER:
+            raise PipelineError(position, f"unknown step {name!r} (known: {', '.join(ORDER)})")
+        if name in names[:position]:
+            raise PipelineError(position, f"the step {name!r} is there twice")
+        for needed in ORDER[name]:
+            if needed not in names[:position]:
+                raise PipelineError(position, f"{name!r} needs {needed!r} before it")
+    for name in INDISPENSABLE:
+        if name not in names:
+            raise PipelineError(0, f"the step {name!r} cannot be left out")
+
+
+class Pipeline(Resource):
+    """Runs the steps, then hands the request over to `inner`."""
+
+    isLeaf = True
+
+    def __init__(self, steps: Sequence[Step], inner: Resource) -> None:
+        super().__init__()
+        self._steps = tuple(steps)
+        self._inner = inner
+
+    def render(self, request: StreamingRequest) -> int:
+        Deferred.fromCoroutine(self._run(request)).addErrback(self._failed, request)
+        return NOT_DONE_YET
+
+    async def _run(self, request: StreamingRequest) -> None:
+        for step in self._steps:
+            answer = await step(request)
+            if answer is not None:
+                answer.send(request)
+                return
+        if not request.disconnected:
+            self._inner.render(request)
+
+    def _failed(self, failure: Failure, request: StreamingRequest) -> None:
+        error_answer(request, failure).send(request)

@@ -1,0 +1,64 @@
+"""Which bytes a client asks for."""
+
+import re
+
+import attrs
+
+from imgservice.domain.errors import Invalid, RangeNotSatisfiable
+
+_RANGE = re.compile(r"bytes=\s*(\d{0,30})\s*-\s*(\d{0,30})\s*", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,30})-(\d{1,30})/(\*|\d{1,30})")
+
+
+@attrs.frozen
+class ByteRange:
+    start: int
+    length: int
+
+    def content_range(self, size: int) -> str:
+        return f"bytes {self.start}-{self.start + self.length - 1}/{size}"
+
+
+def wanted_range(range_: str | None, content_range: str | None, size: int) -> ByteRange | None:
+    """Return the part that the headers of a request ask for, None for the whole.
+
+    Besides Range, the old form of a Content-Range in the request is understood. Several ranges
+    are refused with `Invalid`; what cannot be read, or has no byte, with `RangeNotSatisfiable`.
+    """
+    if range_ is not None:
+        return _parsed(range_, size)
+    if content_range is not None:
+        matched = _CONTENT_RANGE.fullmatch(content_range.strip())
+        if matched is None:
+            raise RangeNotSatisfiable("Invalid Content-Range header.", size)
+        return _checked(int(matched[1]), int(matched[2]), size)
+    return None
+
+
+def _parsed(value: str, size: int) -> ByteRange:
+    if "," in value:
+        raise Invalid("Requests with several ranges are not supported; ask for one at a time.")
+    matched = _RANGE.fullmatch(value.strip())
+    if matched is None or matched.groups() == ("", ""):
+        raise RangeNotSatisfiable("Invalid Range header.", size)
+    first, last = matched.groups()
+    if first == "":
+        return _suffix(int(last), size)
+    return _checked(int(first), int(last) if last else size - 1, size)
+
+
+def _suffix(count: int, size: int) -> ByteRange:
+    count = min(count, size)
+    if count == 0:
+        raise RangeNotSatisfiable("The Range has no byte.", size)
+    return ByteRange(size - count, count)
+
+
+def _checked(first: int, last: int, size: int) -> ByteRange:
+    if first >= size:
+        raise RangeNotSatisfiable(
+            f"The image has {size} bytes; byte {first} is behind its end.", size
+        )
+    if last < first:
+        raise RangeNotSatisfiable("Invalid Range header.", size)
+    return ByteRange(first, min(last, size - 1) - first + 1)

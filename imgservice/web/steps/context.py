@@ -1,0 +1,26 @@
+"""Turns an established identity into the context of the request, or turns the request away."""
+
+import attrs
+
+from imgservice.domain.context import Context
+from imgservice.domain.errors import NotAuthenticated
+from imgservice.web.respond import Answer
+from imgservice.web.streaming import StreamingRequest
+
+ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
+"""May see and download what everybody may, and change nothing."""
+
+
+class RequireContext:
+    def __init__(self, anonymous_read: bool) -> None:
+        self._anonymous_read = anonymous_read
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        if request.identified:
+            if "admin" in request.context.roles and not request.context.is_admin:
+                request.context = attrs.evolve(request.context, is_admin=True)
+        elif self._anonymous_read:
+            request.context = ANONYMOUS
+        else:
+            raise NotAuthenticated("The request you have made requires authentication.")
+        return None

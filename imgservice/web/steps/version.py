@@ -1,0 +1,75 @@
+"""Finds out which version of the API a request speaks, and answers the lists of versions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from imgservice.domain.errors import Invalid
+from imgservice.web.respond import Answer, json_answer
+from imgservice.web.streaming import StreamingRequest
+
+# The order in which Glance lists what a node with several stores and no cache speaks. Clients take
+# the highest number; none of the numbers switches anything on or off.
+MINORS = (15, 13, 12, 11, 10, 9, 8, 17, 7, 6, 5, 4, 3, 2, 1, 0)
+ACCEPT_PREFIX = "application/vnd.openstack.images-"
+
+
+class VersionNegotiation:
+    """`public_url` is how clients reach us, None: as they asked; `newest` caps the list."""
+
+    def __init__(self, public_url: str | None, newest: str | None) -> None:
+        self._public_url = public_url
+        limit = int(newest.partition(".")[2]) if newest else max(MINORS)
+        self._minors = [minor for minor in MINORS if minor <= limit]
+        self._known: Mapping[str, str] = {
+            "v2": "v2",
+            **{f"v2.{minor}": "v2" for minor in self._minors},
+        }
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        self._check_text(request)
+        segments = request.postpath
+        first = segments[0].decode()
+        if (version := self._accepted(request)) is not None:
+            request.api_version = version
+            return None
+        if first == "versions" and segments[1:] in ([], [b""]):
+            return self._list(request, 200)
+        if first not in self._known:
+            return self._list(request, 300)
+        return self._enter(request, self._known[first])
+
+    def _check_text(self, request: StreamingRequest) -> None:
+        try:
+            b"/".join(request.postpath).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Invalid("The path of the request is not valid UTF-8.") from None
+
+    def _accepted(self, request: StreamingRequest) -> str | None:
+        """Return the version that the Accept header names, if it does."""
+        accept = request.header("accept")
+        if accept is None or not accept.startswith(ACCEPT_PREFIX):
+            return None
+        return self._known.get(accept.removeprefix(ACCEPT_PREFIX))
+
+    def _enter(self, request: StreamingRequest, version: str) -> Answer | None:
+        if len(request.postpath) == 1:
+            return Answer(302, headers={"location": f"{self._base(request)}/{version}/"})
+        request.prepath.append(request.postpath.pop(0))
+        request.api_version = version
+        return None
+
+    def _list(self, request: StreamingRequest, status: int) -> Answer:
+        links = [{"rel": "self", "href": f"{self._base(request)}/v2/"}]
+        newest = max(self._minors)
+        versions: list[dict[str, Any]] = [
+            {
+                "id": f"v2.{minor}",
+                "status": "CURRENT" if minor == newest else "SUPPORTED",
+                "links": links,
+            }
+            for minor in self._minors
+        ]
+        return json_answer(status, {"versions": versions})
+
+    def _base(self, request: StreamingRequest) -> str:
+        return self._public_url or request.url_base()
