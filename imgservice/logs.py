@@ -1,0 +1,190 @@
+"""Log lines that an operator can live with: text or JSON, and one for every request."""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from twisted.logger import ILogObserver, LogLevel, formatEvent
+from zope.interface import implementer
+
+from imgservice.web.streaming import StreamingRequest
+
+FLUSH_INTERVAL = 0.2
+MOST_WAITING = 500
+"""Lines that are written at once even before the interval is over."""
+
+_LEVELS = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "error": LogLevel.error,
+}
+
+
+class Output:
+    """Where lines go: a file, which may be moved away at any time, or standard output.
+
+    Lines are written together, several times a second; those about errors at once.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._descriptor = 1 if path is None else self._open()
+        self._inode = os.fstat(self._descriptor).st_ino
+        self._lines: list[bytes] = []
+        self._reactor: Any = None
+        self._scheduled = False
+
+    def start(self, reactor: Any) -> None:
+        """From now on lines may wait for the reactor."""
+        self._reactor = reactor
+
+    def write(self, line: bytes, urgent: bool = False) -> None:
+        self._lines.append(line)
+        if urgent or self._reactor is None or len(self._lines) >= MOST_WAITING:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._reactor.callLater(FLUSH_INTERVAL, self._flush_scheduled)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        data = memoryview(b"".join(self._lines))
+        self._lines.clear()
+        self._reopen_if_moved()
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                time.sleep(0.01)  # somebody made standard output non-blocking, and it is full
+            except OSError:
+                return  # a full disk or a closed pipe must not stop the service
+
+    def stop(self) -> None:
+        """Write everything at once from now on."""
+        self._reactor = None
+        self.flush()
+
+    def _flush_scheduled(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _open(self) -> int:
+        assert self._path is not None  # noqa: S101
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def _reopen_if_moved(self) -> None:
+        if self._path is None:
+            return
+        try:
+            moved = Path(self._path).stat().st_ino != self._inode
+        except FileNotFoundError:
+            moved = True
+        except OSError:
+            return
+        if moved:
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+            self._inode = os.fstat(self._descriptor).st_ino
+
+
+@implementer(ILogObserver)
+class Observer:
+    """Writes Twisted's log events."""
+
+    def __init__(self, output: Output, as_json: bool, level: str) -> None:
+        self._output = output
+        self._as_json = as_json
+        self._least = _LEVELS[level]
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        level = event.get("log_level", LogLevel.info)
+        if level < self._least and "log_failure" not in event:
+            return
+        text, trace = formatEvent(event), _traceback(event)
+        moment = _moment(event.get("log_time", time.time()))
+        line = (
+            _json(time=moment, level=level.name, message=text, traceback=trace)
+            if self._as_json
+            else _text(moment, level.name, text, trace)
+        )
+        self._output.write(line, urgent=level >= LogLevel.warn)
+
+
+class AccessLog:
+    """Writes one line for every request."""
+
+    def __init__(self, output: Output, as_json: bool) -> None:
+        self._output = output
+        self._as_json = as_json
+
+    def __call__(self, request: StreamingRequest) -> None:
+        context = request.context
+        facts: dict[str, Any] = {
+            "time": _moment(time.time()),
+            "level": "access",
+            "request_id": request.request_id or None,
+            "client": request.client_address or request.peer,
+            "user": context.user,
+            "project": context.project,
+            "method": _printable(request.method),
+            "path": _printable(request.uri),
+            "status": request.code,
+            "received": request.body.received if hasattr(request, "body") else 0,
+            "sent": request.sentLength,
+            "seconds": round(time.monotonic() - request.started_at, 4),
+            "aborted": request.aborted or None,
+        }
+        self._output.write(_json(**facts) if self._as_json else _access_text(facts))
+
+
+def _access_text(facts: dict[str, Any]) -> bytes:
+    facts = {name: "-" if value is None else value for name, value in facts.items()}
+    end = "aborted" if facts["aborted"] is True else facts["status"]
+    return (
+        f"{facts['time']} access {facts['request_id']} {facts['client']} {facts['user']}"
+        f" {facts['project']} {facts['method']} {facts['path']} {end}"
+        f" in={facts['received']} out={facts['sent']} {facts['seconds']:.4f}s\n"
+    ).encode()
+
+
+def _printable(data: bytes) -> str:
+    """Return bytes that a client chose as text without control characters."""
+    text = data.decode("latin-1")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _moment(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def _text(moment: str, level: str, text: str, trace: str | None) -> bytes:
+    lines = [f"{moment} {level} {text}".rstrip()]
+    if trace:
+        lines += [f"  {line}" for line in trace.splitlines()]
+    return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _json(**facts: Any) -> bytes:
+    return orjson.dumps({k: v for k, v in facts.items() if v is not None}) + b"\n"
+
+
+def _traceback(event: dict[str, Any]) -> str | None:
+    failure = event.get("log_failure")
+    if failure is None:
+        return None
+    trace: str = failure.getTraceback(detail="default")
+    return trace
+
+
+def say(line: str) -> None:
+    """Tell the operator at the terminal, also where standard output is redirected to the log."""
+    stream = sys.__stderr__
+    if stream is not None:
+        stream.write(line + "\n")
+        stream.flush()

@@ -1,0 +1,145 @@
+"""What must be right before the service starts, found out before anything is started."""
+
+from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads, IStreamServerEndpoint
+from twisted.internet.ssl import CertificateOptions
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from imgservice.build import make_stores
+from imgservice.config import Config, OptionError, Tls
+from imgservice.db.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.url import UrlError
+from imgservice.process.sockets import ListenError, endpoint, is_loopback, tls_options
+from imgservice.store.interface import StoreError
+from imgservice.threads import Threads
+from imgservice.web.addresses import networks
+from imgservice.web.pipeline import PipelineError, check_order
+
+
+def preflight(config: Config) -> None:
+    """Bring the database to its present shape, and see that every store takes data.
+
+    `OptionError` tells what stands in the way.
+    """
+    check_values(config)
+    _ask_database(config, upgrade)
+    check_stores(config)
+
+
+def check_database(config: Config) -> None:
+    """See that the database could be used; changes nothing in it."""
+    _ask_database(config, check_schema)
+
+
+def _ask_database(config: Config, ask: Callable[[str], object]) -> None:
+    try:
+        ask(config.database.url.reveal())
+    except (SchemaError, UrlError) as error:
+        raise OptionError(("database", "url"), str(error)) from None
+
+
+def check_values(config: Config) -> None:
+    """Check what the types of the values cannot say."""
+    _check_pipeline(config)
+    for path, addresses in (
+        (("server", "trusted_proxies"), config.server.trusted_proxies),
+        (("auth", "trusted_headers", "from"), config.auth.trusted_headers.from_),
+    ):
+        try:
+            networks(addresses)
+        except ValueError as error:
+            raise OptionError(path, str(error)) from None
+    _check_exposure(config)
+    _check_version(config.api.max_version)
+
+
+def _check_pipeline(config: Config) -> None:
+    try:
+        check_order(config.pipeline)
+    except PipelineError as error:
+        raise OptionError(("pipeline", error.position), str(error)) from None
+
+
+def _check_exposure(config: Config) -> None:
+    if config.auth.mode != "none" or config.auth.none.anywhere:
+        return
+    for index, description in enumerate(config.server.listen):
+        if not is_loopback(description):
+            raise OptionError(
+                ("server", "listen", index),
+                f"{description!r} can be reached from other machines, and auth.mode none lets"
+                " everybody do everything; listen on 127.0.0.1, choose another auth.mode, or set"
+                " auth.none.anywhere: true",
+            )
+
+
+def _check_version(newest: str | None) -> None:
+    major, _, minor = (newest or "2.0").removeprefix("v").partition(".")
+    if major != "2" or not minor.isdigit():
+        raise OptionError(
+            ("api", "max_version"), f'expected a version such as "2.9", got {newest!r}'
+        )
+
+
+def endpoints(config: Config, reactor: Any) -> list[tuple[str, IStreamServerEndpoint]]:
+    """Make the endpoints, each with its description; listens on nothing."""
+    found, tls = [], _tls(config.server.tls)
+    for index, description in enumerate(config.server.listen):
+        try:
+            one = endpoint(reactor, description, config.server.backlog, tls)
+        except ListenError as error:
+            raise OptionError(("server", "listen", index), str(error)) from None
+        found.append((description, one))
+    return found
+
+
+def _tls(files: Tls | None) -> CertificateOptions | None:
+    try:
+        return tls_options(files.certificate, files.key) if files else None
+    except ListenError as error:
+        raise OptionError(("server", "tls"), str(error)) from None
+
+
+def check_stores(config: Config) -> None:
+    """Ask every store whether it takes data."""
+    reactor = _Waiting()
+    threads = Threads(cast(IReactorFromThreads, reactor), 1, "check")
+    try:
+        for store_id, store in make_stores(config, threads).items():
+            try:
+                reactor.wait(store.check)
+            except StoreError as error:
+                # The message for users names no path; the operator's does.
+                told = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
+                raise OptionError(("stores", store_id), told) from None
+    finally:
+        threads.stop()
+
+
+@implementer(IReactorFromThreads)
+class _Waiting:
+    """As much of a reactor as threads need, run only while somebody waits for their work."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        self._calls.put(lambda: function(*args, **kwargs))
+
+    def wait(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` to its end, and raise what it raised."""
+
+        async def run() -> None:
+            await work()
+
+        ended: list[object] = []
+        Deferred.fromCoroutine(run()).addBoth(ended.append)
+        while not ended:
+            self._calls.get()()
+        if isinstance(ended[0], Failure):
+            ended[0].raiseException()

@@ -1,0 +1,144 @@
+"""The configuration file: what it accepts, and what it says when something is wrong."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgservice.cli import effective
+from imgservice.config import Config, ConfigError, load, parse, parse_size
+from imgservice.preflight import check_values
+from imgservice.sample import sample
+
+ROOT = Path(__file__).parents[1]
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_values(parse(text, "x.yaml"))
+    return str(caught.value)
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    assert parse("", "x.yaml") == parse("server:\n", "x.yaml") == load(None) == Config()
+
+
+def test_the_sample_is_current_and_says_the_defaults() -> None:
+    written = (ROOT / "conf" / "imgservice.yaml").read_text()
+    assert written == sample(), "run `make config`"
+    assert parse(written, "x.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sever: {}", "x.yaml:1: sever: unknown key; did you mean server?"),
+        ("server:\n  listen: 5", "x.yaml:2: server.listen: expected a list, got 5"),
+        ("server: {listen: []}", "x.yaml:1: server.listen: names no endpoint"),
+        ("server:\n  tls: {certificate: /x}", "x.yaml:2: server.tls.key: is required"),
+        ("api: {page_max: true}", "x.yaml:1: api.page_max: expected a whole number, got True"),
+        ("api: {page_max: '7'}", "x.yaml:1: api.page_max: expected a whole number, got '7'"),
+        ("api: {page_default: 2000}", "x.yaml:1: api.page_default: is more than api.page_max"),
+        ("api: 7", "x.yaml:1: api: expected keys and values, got 7"),
+        ("auth: {mode: no}", "x.yaml:1: auth.mode: expected one of none, trusted_headers"),
+        ("auth: {anonymous_read: 1}", "anonymous_read: expected true or false, got 1"),
+        ("limits: {image_size: big}", "limits.image_size: expected a size such as 10GiB"),
+        ("server: {idle_timeout: -1}", "server.idle_timeout: expected a number of seconds"),
+        ("pipeline:\n- version\n- 7", "x.yaml:3: pipeline[1]: expected a string, got 7"),
+        ("stores: {a: {path: /x}}", "x.yaml:1: stores.a: a store needs a type"),
+        ("stores: {a: {type: tape}}", "stores.a: there is no store type 'tape'"),
+        ("stores: {a: {type: file, paht: /x}}", "stores.a.paht: unknown key; did you mean path?"),
+        ("stores: {a b: {type: memory}}", "a store's name has letters"),
+        ("stores: {os_glance_x: {type: memory}}", "os_glance_ are reserved"),
+        ("stores: {a: {type: memory}}", "x.yaml:1: default_store: there is no store 'local'"),
+        ("api: {}\napi: {}", "x.yaml:2: not valid YAML: the key 'api' is there twice"),
+        ("api: {", "not valid YAML"),
+        ("api: !!python/object:os.system {}", "not valid YAML"),
+        ("database: {url: {env: NO_SUCH_VARIABLE}}", "NO_SUCH_VARIABLE is not set"),
+        ("database: {url: {file: /nowhere/x}}", "database.url: /nowhere/x: cannot be read"),
+        ("pipeline: [version, context]", "pipeline[1]: 'context' needs 'auth_token' before it"),
+        ("pipeline: [version, auth_token]", "the step 'context' cannot be left out"),
+        ("pipeline: [versoin]", "pipeline[0]: unknown step 'versoin'"),
+        ("server: {trusted_proxies: [example]}", "server.trusted_proxies: 'example'"),
+        ("server: {listen: ['tcp:9292']}", "can be reached from other machines"),
+        ("api: {max_version: '3'}", 'api.max_version: expected a version such as "2.9"'),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, message: str) -> None:
+    assert message in complaint(text)
+
+
+def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
+    lines = complaint("api: {page_max: x, page_defalt: 1}\nserver:\n  backlog: x").splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "api.page_defalt",
+        "api.page_max",
+        "server.backlog",
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(path)
+
+
+def test_a_secret_comes_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://user:word@host/db\n")
+    monkeypatch.setenv("DATABASE", "postgresql://user:word@host/db")
+    for text in (f"{{file: {secret}}}", "{env: DATABASE}"):
+        url = parse(f"database: {{url: {text}}}", "x.yaml").database.url
+        assert url.reveal() == "postgresql://user:word@host/db"
+
+
+def test_effective_options_show_everything_but_secrets() -> None:
+    config = parse("database: {url: 'postgresql://user:pass@word@host/db'}", "x.yaml")
+    shown = effective(config)
+    assert shown["database"]["url"] == "postgresql://user:***@host/db"
+    assert shown["stores"]["local"]["type"] == "file"
+    assert shown["auth"]["trusted_headers"]["from"] == ["127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(7, 7), ("7", 7), ("7 KB", 7000), ("7KiB", 7168), ("2G", 2_000_000_000), ("1TiB", 1 << 40)],
+)
+def test_sizes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.text())
+def test_any_text_is_a_configuration_or_a_complaint(text: str) -> None:
+    try:
+        parse(text, "x.yaml")
+    except ConfigError as error:
+        assert str(error).startswith("x.yaml")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["server", "tls", "listen", "stores", "a", "type", "auth"]), inner
+        ),
+        max_leaves=8,
+    )
+)
+def test_any_document_is_a_configuration_or_a_complaint(document: object) -> None:
+    import yaml
+
+    try:
+        parse(yaml.safe_dump(document), "x.yaml")
+    except ConfigError as error:
+        assert str(error).startswith("x.yaml:")
