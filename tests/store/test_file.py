@@ -487,13 +487,15 @@ async def test_discard_removes_what_a_killed_process_left(threads: Threads, imag
 
 
 def killed_while_adding(images: Path, image_id: str) -> None:
-    before = set(images.iterdir())
+    before = set(images.glob(f".{image_id}.*"))
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.store.child", "plain", images, image_id, "100000"], cwd=ROOT
     )
     try:
         deadline = monotonic() + 30
-        while not any(path.stat().st_size > 5 * MIB for path in set(images.iterdir()) - before):
+        while not any(
+            path.stat().st_size > 5 * MIB for path in set(images.glob(f".{image_id}.*")) - before
+        ):
             assert monotonic() < deadline
             assert child.poll() is None
             sleep(0.005)
