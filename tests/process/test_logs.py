@@ -1,0 +1,117 @@
+"""What an operator finds in the log, and how a node is taken out of service."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.test_roles import asking
+from tests.real.service import Service, running, wait_until
+from tests.real.streams import upload_head
+
+TEXT = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) access (?P<request_id>\S+)"
+    r" (?P<client>\S+) (?P<user>\S+) (?P<project>\S+) (?P<method>\S+) (?P<path>\S+)"
+    r" (?P<status>\S+) in=(?P<received>\d+) out=(?P<sent>\d+) (?P<seconds>[\d.]+)s"
+)
+
+
+def access_lines(service: Service, log: Path, as_json: bool) -> list[dict[str, Any]]:
+    """Return the requests that were logged, oldest first, but for those of the start."""
+    found = []
+    for line in log.read_text().splitlines():
+        if as_json:
+            facts = json.loads(line)  # every line is JSON
+            if facts["level"] == "access":
+                found.append(facts)
+        elif " access " in line:
+            matched = TEXT.fullmatch(line)
+            assert matched, line
+            found.append(matched.groupdict())
+    return found
+
+
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_one_line_for_every_request(tmp_path: Path, kind: str) -> None:
+    options = {"logging": {"format": kind}, "auth": {"mode": "trusted_headers"}}
+    with running(tmp_path, options) as service:
+        client = asking(service.client, "member,reader", "ours")
+        client.headers["X-User-Id"] = "alice"  # type: ignore[index]  # without a space
+        image_id = client.create()
+        client.upload(image_id, bytes(70_000))
+        client.download(image_id, X_Openstack_Request_ID="req-mine")
+        client.get("/v2/images/none?token=x%0a", X_Auth_Token="pa55word")
+        client.get("/healthcheck")
+        with client.connect() as connection:
+            fields = [f"{name}: {value}" for name, value in client.headers.items()]
+            begun = client.create()
+            connection.sendall(upload_head(begun, "Content-Length: 100", *fields) + b"some")
+            wait_until(lambda: client.show(begun)["status"] == "saving")
+        wait_until(lambda: client.show(begun)["status"] == "queued")
+    text = service.log.read_text()
+    assert "pa55word" not in text
+    lines = access_lines(service, service.log, kind == "json")
+    shown = [(one["method"], one["path"], str(one.get("status"))) for one in lines]
+    file = f"/v2/images/{image_id}/file"
+    assert shown[:5] == [
+        ("POST", "/v2/images", "201"),
+        ("PUT", file, "204"),
+        ("GET", file, "200"),
+        ("GET", "/v2/images/none?token=x%0a", "404"),
+        ("GET", "/healthcheck", "200"),
+    ]
+    _, upload, download, refused, health = lines[:5]
+    for one in (upload, download, refused):
+        assert (one["client"], one["user"], one["project"]) == ("127.0.0.1", "alice", "ours")
+        assert 0 <= float(one["seconds"]) < 10
+    assert int(upload["received"]) == int(download["sent"]) == 70_000
+    assert download["request_id"] == "req-mine"
+    assert re.fullmatch(r"req-[0-9a-f-]{36}", upload["request_id"])
+    assert health["client"] == "127.0.0.1"
+    [aborted] = [one for one in lines if begun in one["path"] and one["method"] == "PUT"]
+    assert aborted["aborted"] is True if kind == "json" else aborted["status"] == "aborted"
+    assert len({(one["request_id"]) for one in lines[:4]}) == 4
+
+
+def test_access_log_can_be_off(tmp_path: Path) -> None:
+    with running(tmp_path, {"logging": {"access": False}}) as service:
+        service.client.get("/v2/images")
+    assert " access " not in service.log.read_text()
+
+
+def test_log_file_that_is_moved_away(tmp_path: Path) -> None:
+    log, moved = tmp_path / "service.log", tmp_path / "service.log.1"
+    with running(tmp_path, {"logging": {"file": str(log)}}) as service:
+        service.client.get("/v2/images?first=1")
+        wait_until(lambda: "first=1" in log.read_text())
+        log.rename(moved)
+        service.client.get("/v2/images?second=2")
+        wait_until(lambda: log.exists() and "second=2" in log.read_text())
+        service.client.get("/v2/images?third=3")
+        wait_until(lambda: "third=3" in log.read_text())
+        assert "second=2" not in moved.read_text()
+        assert "first=1" not in log.read_text()
+    assert service.output.read_text() == ""
+
+
+def test_client_cannot_forge_lines(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        forged = b"GET /v2/images/\x0b\x1b[31m HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert service.client.exchange(forged).status in (400, 404)
+    assert "\x1b" not in service.log.read_text()
+
+
+def test_healthcheck(tmp_path: Path) -> None:
+    down = tmp_path / "down"
+    with running(tmp_path, {"healthcheck": {"disable_by_file": str(down)}}) as service:
+        client = service.client
+        reply = client.get("/healthcheck")
+        assert (reply.status, reply.body) == (200, b"OK")
+        down.touch()
+        reply = client.get("/healthcheck")
+        assert (reply.status, reply.body) == (503, b"DISABLED BY FILE")
+        assert client.get("/v2/images").status == 200
+        down.unlink()
+        assert client.get("/healthcheck").status == 200

@@ -1,0 +1,190 @@
+"""The service as an operator runs it: `twistd imgservice` in a process of its own."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from tests.real.client import Client
+
+TWISTD = Path(sys.executable).with_name("twistd")
+IMGSERVICE = Path(sys.executable).with_name("imgservice")
+START_TIME = 30.0
+STOP_TIME = 60.0
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test for want of something; where CI is set everything must be there: fail."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(happened: Any, seconds: float = 10.0) -> None:
+    """Poll until `happened()` is true."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds} seconds: {happened}"
+        time.sleep(0.02)
+
+
+class Service:
+    """One service with its own directory, database, store and port; not started when made."""
+
+    def __init__(self, directory: Path, options: Mapping[str, Any] | None = None) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.store = directory / "images"
+        self.database = directory / "imgservice.db"
+        self.config = directory / "imgservice.yaml"
+        self.output = directory / "output"
+        """What it writes to standard output: the log, unless that goes elsewhere."""
+        self.said = directory / "said"
+        """What it writes to standard error."""
+        self.options = self._options(options or {})
+        self.log = Path(self.options.get("logging", {}).get("file", self.output))
+        self.config.write_text(yaml.safe_dump(self.options, sort_keys=False))
+        self.client = Client("127.0.0.1", self.port)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _options(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        server = {"listen": [f"tcp:{self.port}:interface=127.0.0.1"], **more.get("server", {})}
+        return {
+            "database": {"url": f"sqlite:///{self.database}"},
+            "stores": {"local": {"type": "file", "path": str(self.store)}},
+            **more,
+            "server": server,
+        }
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    # -- the process ------------------------------------------------------------------------------
+
+    def start(self) -> "Service":
+        """Start it and wait until it answers."""
+        command: list[str | Path] = [TWISTD, "--nodaemon", "--pidfile=", "imgservice"]
+        command += ["--config", self.config]
+        with self.output.open("ab") as output, self.said.open("ab") as said:
+            self._process = subprocess.Popen(
+                command, cwd=self.directory, stdout=output, stderr=said
+            )
+        deadline = time.monotonic() + START_TIME
+        while not self._answers():
+            assert self._process.poll() is None, self.said.read_text()
+            assert time.monotonic() < deadline, "the service does not answer"
+            time.sleep(0.02)
+        return self
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_TIME) -> int:
+        """Wait for the process to end, and return its exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it as a power failure would."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, and see that it leaves nothing behind."""
+        self.signal(signal.SIGTERM)
+        # twistd ends by the signal that stopped it, after everything else: a success for systemd.
+        assert self.wait() == -signal.SIGTERM, self.log.read_text()[-2000:]
+        assert "Server Shut Down." in self.log.read_text()
+        self.assert_clean()
+
+    def end(self) -> None:
+        """Make sure that no process is left, however the test ended."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def measure(self, field: str) -> int:
+        """Return a value in KiB of /proc/PID/status, such as VmRSS or VmHWM."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1])
+        raise KeyError(field)
+
+    def written(self) -> int:
+        """Return how many bytes the process has handed to `write` and its kin so far."""
+        fields = dict(
+            line.split(": ") for line in Path(f"/proc/{self.pid}/io").read_text().splitlines()
+        )
+        return int(fields["wchar"])
+
+    def descriptors(self) -> int:
+        """Count what the process has open, but for the database: its threads start by and by."""
+        targets = []
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                targets.append(str(entry.readlink()))
+        return sum(not target.startswith(str(self.database)) for target in targets)
+
+    # -- what it keeps ----------------------------------------------------------------------------
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def everything(self) -> Any:
+        """Return all of the database but `updated_at`, and all files, to compare with later."""
+        columns = self.rows(
+            "SELECT m.name, group_concat(c.name) FROM sqlite_master m, pragma_table_info(m.name) c"
+            " WHERE m.type = 'table' AND c.name != 'updated_at' GROUP BY m.name"
+        )
+        query = "SELECT {} FROM {} ORDER BY 1"
+        return {table: self.rows(query.format(names, table)) for table, names in columns}, (
+            self.files()
+        )
+
+    def files(self) -> dict[str, int]:
+        """Return the names in the store's directory, hidden ones too, with their sizes."""
+        return {path.name: path.lstat().st_size for path in self.store.iterdir()}
+
+    def assert_clean(self) -> None:
+        """See that no work is half done: in the log, the database and the store."""
+        log = self.log.read_text()
+        assert "Traceback" not in log, log[log.index("Traceback") - 200 :]
+        assert self.rows("SELECT id, status FROM images WHERE status = 'saving'") == []
+        assert self.rows("SELECT * FROM imgsvc_leases") == []
+        with_data = self.rows("SELECT id FROM images WHERE status IN ('active', 'deactivated')")
+        assert set(self.files()) == {image_id for (image_id,) in with_data}
+
+
+@contextmanager
+def running(directory: Path, options: Mapping[str, Any] | None = None) -> Iterator[Service]:
+    """Run a service while the block runs, then stop it and see that it leaves nothing behind."""
+    service = Service(directory, options)
+    try:
+        yield service.start()
+        service.stop()
+    finally:
+        service.end()
