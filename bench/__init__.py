@@ -1,0 +1,1 @@
+"""What `make bench` runs: imgservice beside the limits of the machine it runs on."""

@@ -1,0 +1,109 @@
+"""The command line: `python -m bench --help`."""
+
+import argparse
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+from bench.address import address_of
+from bench.items import ITEMS
+from bench.options import Options, quick
+from bench.report import Report
+from bench.run import Run
+from bench.units import GIB
+
+REPOSITORY = Path(__file__).parents[1]
+# The most that lies on the disk at once: the files of three contestants.
+NEEDED = 6 * GIB
+ENDED_BY_SIGNAL = 128
+
+
+def main() -> int:
+    """Measure what was asked for; return 1 when a server did something wrong."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    options = _options(parser, arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(options.work).free < NEEDED * options.scale:
+        parser.error(f"{options.work} has less than {NEEDED * options.scale / GIB:.1f} GiB free")
+    _allow_many_files()
+    _end_in_order()
+    report = Report()
+    try:
+        _measure(options, report)
+    finally:
+        report.end()
+        if arguments.json:
+            report.write(arguments.json, options)
+    return 1 if report.problems else 0
+
+
+def _measure(options: Options, report: Report) -> None:
+    with tempfile.TemporaryDirectory(prefix="run-", dir=options.work) as folder:
+        run = Run(options, Path(folder), report)
+        for name in options.items:
+            run.measure(ITEMS[name])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m bench", description="Measure imgservice.")
+    parser.add_argument("--only", help=f"some of {','.join(ITEMS)}")
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes of transfers")
+    parser.add_argument("--quick", action="store_true", help="a look, in less than a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument(
+        "--work", type=Path, default=REPOSITORY / "var" / "bench", help="folder for all files"
+    )
+    parser.add_argument("--base", metavar="URL", help="a server to compare with")
+    parser.add_argument("--base-pid", type=int, metavar="PID", help="the root of its processes")
+    parser.add_argument("--base-token", metavar="TOKEN", help="sent to it as X-Auth-Token")
+    return parser
+
+
+def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Options:
+    items = tuple(arguments.only.split(",")) if arguments.only else tuple(ITEMS)
+    unknown = [name for name in items if name not in ITEMS]
+    if unknown:
+        parser.error(f"no item {', '.join(unknown)}; there are {', '.join(ITEMS)}")
+    if arguments.base:
+        try:
+            address_of(arguments.base, None)
+        except ValueError as error:
+            parser.error(str(error))
+    options = Options(
+        items=items,
+        work=arguments.work.absolute(),
+        rounds=arguments.rounds,
+        scale=arguments.scale,
+        base_url=arguments.base,
+        base_pid=arguments.base_pid,
+        base_token=arguments.base_token,
+    )
+    return quick(options) if arguments.quick else options
+
+
+def _allow_many_files() -> None:
+    """Raise the limit as far as we may; the servers that we start inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _end_in_order() -> None:
+    """Let Ctrl-C and SIGTERM unwind everything, once: a second one must not stop the stopping."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(ENDED_BY_SIGNAL + number)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The servers that are measured: one column of a table each."""

@@ -1,0 +1,70 @@
+"""imgservice itself, started in a folder of its own."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from bench.address import LOOPBACK, Address, free_port
+from bench.contestants.certificate import Certificate
+from bench.contestants.contestant import Images, wait_for
+from bench.errors import Wrong
+from bench.processes import Process, started
+
+NAME = "imgservice"
+
+
+@attrs.frozen
+class Installation:
+    """A configuration file, and the address at which the service will listen."""
+
+    folder: Path
+    address: Address
+
+    @property
+    def argv(self) -> list[str]:
+        """What starts the service in the foreground."""
+        twistd = Path(sys.executable).with_name("twistd")
+        options = ["--nodaemon", "--pidfile=", NAME, "--config", str(self.folder / "bench.yaml")]
+        return [str(twistd), *options]
+
+
+def installed(folder: Path, certificate: Certificate | None = None) -> Installation:
+    """Write the configuration: one process, SQLite and a file store, a line for each request."""
+    folder.mkdir(parents=True)
+    port = free_port()
+    server: dict[str, object] = {"listen": [f"tcp:{port}:interface={LOOPBACK}"]}
+    if certificate:
+        server["tls"] = {"certificate": str(certificate.file), "key": str(certificate.key)}
+    configuration = {
+        "server": server,
+        "database": {"url": f"sqlite:///{folder / 'imgservice.db'}"},
+        "stores": {"local": {"type": "file", "path": str(folder / "images")}},
+        "default_store": "local",
+        "logging": {"access": True},
+    }
+    # JSON is YAML too.
+    (folder / "bench.yaml").write_text(json.dumps(configuration, indent=2))
+    trusted = certificate.file if certificate else None
+    return Installation(folder, Address(LOOPBACK, port, certificate=trusted))
+
+
+@contextlib.contextmanager
+def running(installation: Installation) -> Iterator[Process]:
+    """Start the service and wait for its first answer, which must be its list of versions."""
+    with started(installation.argv, NAME, installation.folder) as process:
+        status = wait_for(installation.address, process)
+        if status not in (200, 300):
+            raise Wrong(f"GET /versions was answered {status}")
+        yield process
+
+
+@contextlib.contextmanager
+def ours(folder: Path, certificate: Certificate | None = None) -> Iterator[Images]:
+    """Start an empty service; stop it in the end."""
+    installation = installed(folder, certificate)
+    with running(installation) as process:
+        yield Images("ours", installation.address, process.pid)

@@ -1,0 +1,15 @@
+"""What is measured: one module for each kind of work."""
+
+from bench.items.download import DOWNLOAD
+from bench.items.idle import IDLE
+from bench.items.mixed import MIXED
+from bench.items.show import SHOW
+from bench.items.slow import SLOW
+from bench.items.startup import STARTUP
+from bench.items.tls import TLS
+from bench.items.upload import UPLOAD
+from bench.items.write import WRITE
+
+ITEMS = {
+    item.name: item for item in (STARTUP, SHOW, WRITE, UPLOAD, DOWNLOAD, TLS, SLOW, IDLE, MIXED)
+}

@@ -1,0 +1,48 @@
+"""What a run measures, and how much of it."""
+
+from pathlib import Path
+
+import attrs
+
+from bench.units import MIB
+
+
+@attrs.frozen
+class Options:
+    """The command line as a value; `seconds` is the length of each request-rate measurement."""
+
+    items: tuple[str, ...]
+    work: Path
+    rounds: int = 3
+    scale: float = 1.0
+    seconds: int = 2
+    connections: tuple[int, ...] = (1, 16, 64)
+    writing_connections: tuple[int, ...] = (1, 16)
+    watch_seconds: float = 6.0
+    idle_connections: int = 2000
+    base_url: str | None = None
+    base_pid: int | None = None
+    base_token: str | None = None
+
+    def size(self, mebibytes: int) -> int:
+        """Return a size in bytes, scaled: whole MiB, at least one."""
+        return max(1, round(mebibytes * self.scale)) * MIB
+
+    @property
+    def long_rounds(self) -> int:
+        """How often the items that run for seconds by design are repeated."""
+        return max(1, self.rounds - 1)
+
+
+def quick(options: Options) -> Options:
+    """Return the same run in under a minute: one round of everything, small transfers."""
+    return attrs.evolve(
+        options,
+        rounds=1,
+        scale=min(options.scale, 0.125),
+        seconds=1,
+        connections=(16,),
+        writing_connections=(16,),
+        watch_seconds=3.0,
+        idle_connections=500,
+    )

@@ -1,0 +1,104 @@
+"""One run of the benchmark: what every item is given to work with."""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from bench.address import address_of
+from bench.contestants.certificate import Certificate
+from bench.contestants.contestant import Contestant, Images
+from bench.contestants.ours import ours
+from bench.errors import LeftOut, Wrong
+from bench.options import Options
+from bench.payload import Payload
+from bench.report import Report
+from bench.table import Table
+
+
+@attrs.frozen
+class Item:
+    """Something to be measured: `legend` says under its table what the limits are."""
+
+    name: str
+    legend: str
+    measure: Callable[["Run", Table], None]
+
+
+@attrs.frozen
+class Run:
+    """What is measured, where its files go, and who is told."""
+
+    options: Options
+    folder: Path
+    report: Report
+    payload: Payload = attrs.field(factory=Payload, repr=False)
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count, repr=False)
+
+    def new_folder(self) -> Path:
+        """Return the path of a folder that does not exist yet."""
+        return self.folder / str(next(self._numbers))
+
+    def measure(self, item: Item) -> None:
+        """Measure one item and print its table; what goes wrong is reported, not raised."""
+        self.report.begin(item.name)
+        table = Table(item.name, item.legend)
+        try:
+            item.measure(self, table)
+        except LeftOut as reason:
+            self.report.remark(f"{item.name} is left out: {reason}")
+        except (Wrong, OSError) as error:
+            self.report.problem(f"{item.name}: {error}")
+        if table.rows:
+            self.report.table(table)
+
+    def rounds(
+        self,
+        table: Table,
+        contestants: Sequence[Contestant],
+        measure: Callable[[Contestant], None],
+        count: int | None = None,
+    ) -> None:
+        """Measure the contestants in turns, so that a disturbance hits all of them.
+
+        Every second round goes the other way. A contestant that fails is not asked again here.
+        """
+        left = list(contestants)
+        for _ in range(count or self.options.rounds):
+            for contestant in tuple(left):
+                if not self._succeeds(table, contestant, measure):
+                    left.remove(contestant)
+            left.reverse()
+
+    @contextlib.contextmanager
+    def services(self, certificate: Certificate | None = None) -> Iterator[list[Images]]:
+        """Start imgservice, empty, and add the server that it is compared with, if any.
+
+        With a certificate, over TLS, there is nothing to compare with.
+        """
+        with ours(self.new_folder(), certificate) as service:
+            yield [service] if certificate else [service, *self._base()]
+
+    def _base(self) -> list[Images]:
+        options = self.options
+        if not options.base_url:
+            return []
+        address = address_of(options.base_url, options.base_token)
+        return [Images("base", address, options.base_pid)]
+
+    def _succeeds(
+        self, table: Table, contestant: Contestant, measure: Callable[[Contestant], None]
+    ) -> bool:
+        try:
+            measure(contestant)
+        except (Wrong, OSError) as error:
+            self.failed(table, contestant, str(error) or repr(error))
+            return False
+        return True
+
+    def failed(self, table: Table, contestant: Contestant, what: str) -> None:
+        """Report what a contestant did wrong; only a remark when it is the one compared with."""
+        tell = self.report.remark if contestant.column == "base" else self.report.problem
+        tell(f"{table.name}: {contestant.column}: {what}")
