@@ -44,10 +44,16 @@ class ProxyHeaders:
         """Walk from the proxy nearest to us outwards, as far as we trust who tells."""
         address = None
         for entry in reversed([one.strip() for one in chain.split(",") if one.strip()]):
-            address = entry.strip('"').strip("[]")
+            address = _without_port(entry.strip('"'))
             if not is_within(address, self._trusted):
                 break
         return address
+
+
+def _without_port(node: str) -> str:
+    if node.startswith("["):
+        return node[1:].partition("]")[0]
+    return node.partition(":")[0] if node.count(":") == 1 else node
 
 
 def _x_forwarded(request: StreamingRequest) -> dict[str, str]:
