@@ -77,6 +77,15 @@ class Database(Protocol):
         `convert` may run in any thread.
         """
 
+    async def lookup(
+        self, statement: Statement, parameters: Parameters, convert: Callable[[Rows], T]
+    ) -> T:
+        """Do as `fetch`, for a statement that finds a few rows by their keys.
+
+        An embedded database answers such a one at once, in the reactor's own thread: going to
+        another thread and back would cost several times as much.
+        """
+
     async def close(self) -> None:
         """Let running work end, then let go of all connections; later work is `Unavailable`."""
 

@@ -169,7 +169,7 @@ class Images:
         await self._database.run(work)
 
     async def get(self, image_id: str, asking: str | None = None) -> Image:
-        found = await self._database.fetch(_GET, {"image": image_id, "asking": asking}, _to_images)
+        found = await self._database.lookup(_GET, {"image": image_id, "asking": asking}, _to_images)
         if not found:
             raise ImageNotFound(image_id)
         return found[0]

@@ -33,6 +33,7 @@ class Sqlite:
 
     dialect = sqlite_dialect(paramstyle="qmark")
     one_writer = True
+    is_embedded = True
     begin_read = "BEGIN"
     # The write lock from the start: a transaction that reads first and then finds the database
     # changed could not go on.
@@ -42,8 +43,8 @@ class Sqlite:
         self._path = path
         self._busy_timeout = busy_timeout
 
-    def connect(self, read_only: bool) -> sqlite3.Connection:
-        return connect(self._path, "rw", self._busy_timeout, read_only)
+    def connect(self, read_only: bool, patient: bool = True) -> sqlite3.Connection:
+        return connect(self._path, "rw", self._busy_timeout if patient else 0.0, read_only)
 
     def fault(self, error: Exception) -> Fault | None:
         # Kept by the exception since Python 3.11; errors of the module itself have none.

@@ -57,11 +57,17 @@ class Driver(Protocol):
         """Whether only one transaction at a time can write."""
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether a read by key takes microseconds, because no other process has to answer."""
+
+    @property
     def begin_read(self) -> str: ...
     @property
     def begin_write(self) -> str: ...
 
-    def connect(self, read_only: bool) -> Connection: ...
+    def connect(self, read_only: bool, patient: bool = True) -> Connection:
+        """Connect; one that is not patient fails at once where another would wait for a lock."""
+
     def fault(self, error: Exception) -> Fault | None:
         """Tell what the error means; None when it is not the database's."""
 
@@ -109,10 +115,17 @@ class ThreadTransaction:
 class Session:
     """One thread's connection: opened at its first use, and again after it was lost."""
 
-    def __init__(self, driver: Driver, read_only: bool, pause: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        read_only: bool,
+        pause: Callable[[float], object],
+        patient: bool = True,
+    ) -> None:
         self._driver = driver
         self._read_only = read_only
         self._pause = pause
+        self._patient = patient
         self._connection: Connection | None = None
 
     def transact(self, begin: str, work: Work[T]) -> T:
@@ -123,6 +136,16 @@ class Session:
     ) -> T:
         return self._repeat(lambda: convert(self._fetch(statement, parameters)))
 
+    def fetch_at_once(self, statement: Statement, parameters: Parameters) -> Rows | None:
+        """Try once, and return None when the database cannot answer now."""
+        try:
+            return self._fetch(statement, parameters)
+        except Exception as error:
+            if self._driver.fault(error) is None:
+                raise
+            self.close()
+            return None
+
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -130,7 +153,7 @@ class Session:
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = self._driver.connect(self._read_only)
+            self._connection = self._driver.connect(self._read_only, self._patient)
         return self._connection
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
@@ -285,6 +308,7 @@ class ThreadedDatabase:
     ) -> None:
         self._driver = driver
         self._closed = False
+        self._here = Session(driver, True, pause, patient=False) if driver.is_embedded else None
         completions = Completions(reactor)
 
         def crew(size: int, read_only: bool, name: str) -> Crew:
@@ -313,9 +337,20 @@ class ThreadedDatabase:
             lambda session: session.fetch(statement, parameters, convert)
         )
 
+    async def lookup(
+        self, statement: Statement, parameters: Parameters, convert: Callable[[Rows], T]
+    ) -> T:
+        if self._here is not None and not self._closed:
+            found = self._here.fetch_at_once(statement, parameters)
+            if found is not None:
+                return convert(found)
+        return await self.fetch(statement, parameters, convert)
+
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._here is not None:
+                self._here.close()
             for crew in {self._writers, self._readers}:
                 await crew.close()
 

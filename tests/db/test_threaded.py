@@ -266,9 +266,9 @@ class Lossy(Sqlite):
         self.times = times
         self.connections = 0
 
-    def connect(self, read_only: bool) -> Any:
+    def connect(self, read_only: bool, patient: bool = True) -> Any:
         self.connections += 1
-        return LossyConnection(self, super().connect(read_only))
+        return LossyConnection(self, super().connect(read_only, patient))
 
     def fault(self, error: Exception) -> Fault | None:
         return Fault.LOST if isinstance(error, ConnectionError) else super().fault(error)
@@ -319,11 +319,44 @@ async def test_a_lost_commit_is_not_repeated(path: Path, open_driver: Open) -> N
     assert await present(database) == [2]
 
 
+async def looked_up(database: ThreadedDatabase) -> tuple[list[int], str]:
+    """Return what is there by `lookup`, and the thread in which it was found."""
+    threads: list[str] = []
+
+    def numbers(found: Rows) -> list[int]:
+        threads.append(threading.current_thread().name)
+        return [number for number, *_ in found.rows]
+
+    return await database.lookup(ALL, {}, numbers), threads[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lookup_in_an_embedded_database_stays_in_its_thread(
+    path: Path, open_driver: Open
+) -> None:
+    database = open_driver(Sqlite(path))
+    await add_in(database, 1)
+    assert await looked_up(database) == ([1], threading.current_thread().name)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lookup_that_fails_at_once_is_left_to_a_thread(
+    path: Path, open_driver: Open
+) -> None:
+    driver = Lossy(path, "SELECT", times=1)
+    database = open_driver(driver, pause=pytest.fail)
+    await add_in(database, 1)
+    found, thread = await looked_up(database)
+    assert found == [1]
+    assert thread != threading.current_thread().name
+    assert (await looked_up(database))[1] == threading.current_thread().name
+
+
 class Small(Sqlite):
     """A database on a device without room."""
 
-    def connect(self, read_only: bool) -> sqlite3.Connection:
-        connection = super().connect(read_only)
+    def connect(self, read_only: bool, patient: bool = True) -> sqlite3.Connection:
+        connection = super().connect(read_only, patient)
         connection.execute("PRAGMA max_page_count = 2")
         return connection
 
