@@ -22,6 +22,7 @@ from imgservice.threads import Threads
 from imgservice.web.addresses import networks
 from imgservice.web.app import ApiApp, Tasks
 from imgservice.web.pipeline import Pipeline, Step
+from imgservice.web.send import Turns
 from imgservice.web.steps.auth_token import EverybodyIs, TrustedHeaders
 from imgservice.web.steps.context import RequireContext
 from imgservice.web.steps.cors import Cors
@@ -85,7 +86,7 @@ def build(
     )
     tasks = Tasks()
     service = ImageService(images, data, ImageLimits(config.limits.properties, config.limits.tags))
-    v2 = _v2(config, tasks, service, data, threads)
+    v2 = _v2(config, tasks, service, data, threads, Turns(reactor))
     pipeline = Pipeline(make_steps(config), Versions({"v2": v2.resource()}))
     site = _site(
         config, reactor, Root(pipeline, Healthcheck(config.healthcheck.disable_by_file)), access
@@ -113,7 +114,12 @@ def _data_rules(config: Config) -> DataRules:
 
 
 def _v2(
-    config: Config, tasks: Tasks, images: ImageService, data: DataService, threads: Threads
+    config: Config,
+    tasks: Tasks,
+    images: ImageService,
+    data: DataService,
+    threads: Threads,
+    turns: Turns,
 ) -> ApiApp:
     app = ApiApp(tasks)
     schemas = ImageSchemas(config.formats.disk, config.formats.container)
@@ -126,7 +132,7 @@ def _v2(
         ",".join(config.stores),
         config.server.public_url,
     )
-    data_routes.routes(app, data, threads)
+    data_routes.routes(app, data, threads, turns)
     schema_routes.routes(app, schemas)
     return app
 

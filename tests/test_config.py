@@ -128,9 +128,11 @@ def test_any_text_is_a_configuration_or_a_complaint(text: str) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["server", "tls", "listen", "stores", "a", "type", "auth"]), inner
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["server", "tls", "listen", "stores", "a", "type", "auth"]), inner
+            )
         ),
         max_leaves=8,
     )

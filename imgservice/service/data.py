@@ -39,8 +39,8 @@ LEASE_TIME = 60.0
 class Upload:
     """Data that a client offers."""
 
-    open: Callable[[int], AsyncIterator[bytes]]
-    """Starts the stream, of which at most so many bytes may wait in memory."""
+    open: Callable[[Callable[[], int]], AsyncIterator[bytes]]
+    """Starts the stream; it asks now and then how many of its bytes may wait in memory."""
     size: int | None = None
     """What the client says it will be, None when it does not."""
     store: str | None = None
@@ -63,7 +63,6 @@ class _Running:
     """An upload under way in this process."""
 
     lease: Lease
-    window: int
     deleted: bool = False
 
 
@@ -109,7 +108,7 @@ class DataService:
         self._check_ready(image, upload)
         lease = Lease(str(uuid.uuid4()), "upload", image.id, self._holder.id, store_id)
         await self._images.begin_upload(lease)
-        running = self._running[lease.id] = _Running(lease, self._window())
+        running = self._running[lease.id] = _Running(lease)
         try:
             await self._receive(image, upload, running, store)
         finally:
@@ -128,14 +127,15 @@ class DataService:
             raise TooLarge(f"Image exceeds the size limit of {self._rules.image_size} bytes.")
 
     def _window(self) -> int:
-        """Share the memory for uploads between those that run."""
-        share = self._rules.memory // (len(self._running) + 1)
+        """Return how much of one upload may wait: the memory is shared by those that run."""
+        share = self._rules.memory // max(1, len(self._running))
         return max(SMALLEST_WINDOW, min(self._rules.window, share))
 
     async def _receive(
         self, image: Image, upload: Upload, running: _Running, store: DataStore
     ) -> None:
-        intake = _Intake(image, upload, running, self._rules, self._digests(running.window // 2))
+        digests = self._digests(self._window() // 2)
+        intake = _Intake(image, upload, running, self._rules, digests, lambda: self._window() // 2)
         try:
             added = await store.add(image.id, intake.blocks(), upload.size)
         except BaseException:
@@ -266,12 +266,14 @@ class _Intake:
         running: _Running,
         rules: DataRules,
         digests: StreamDigests,
+        window: Callable[[], int],
     ) -> None:
         self._image = image
         self._upload = upload
         self._running = running
         self._limit = rules.image_size
         self._digests = digests
+        self._window = window
         assert image.disk_format is not None and image.container_format is not None  # noqa: S101
         self._format = FormatCheck(image.disk_format, image.container_format, rules.formats)
         self._size = 0
@@ -279,7 +281,7 @@ class _Intake:
         self._virtual_size: int | None = None
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        async for block in self._upload.open(self._running.window // 2):
+        async for block in self._upload.open(self._window):
             self._size += len(block)
             self._check()
             self._format.feed(block)

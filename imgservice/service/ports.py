@@ -1,6 +1,6 @@
 """What the services need from the outside world; `db`, `store` and `threads` fulfil it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from imgservice.domain.image import Content, Image, Location
@@ -84,7 +84,9 @@ class DataStore(Protocol):
 
     async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Added: ...
 
-    def read(self, url: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]: ...
+    def read(
+        self, url: str, start: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]: ...
 
     async def delete(self, url: str) -> None: ...
 

@@ -5,7 +5,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial as bound
 from pathlib import Path
@@ -25,7 +25,9 @@ from imgservice.store.registry import Driver, StoreConfig
 from imgservice.threads import Threads
 
 WINDOW = 4 * 1024 * 1024
-"""How many bytes of one object may wait for the disk."""
+ALL_WINDOWS = 64 * 1024 * 1024
+SMALLEST_WINDOW = 512 * 1024
+"""How many bytes of one object may wait for the disk, of all objects together, and at least."""
 
 PIECE = 256 * 1024
 """How much is read at a time."""
@@ -92,12 +94,22 @@ class FileStore:
         self._config = config
         self._priorities = config.priorities
         self._threads = threads
+        self._adding = 0
         # On its own pages because the kernel copies several times faster to an aligned address.
         self._buffer = memoryview(mmap.mmap(-1, PIECE))
 
     async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Stored:
         partial = _Partial(_checked_name(image_id), self._config)
-        lane = self._threads.lane(WINDOW)
+        self._adding += 1
+        try:
+            return await self._add(partial, data, size)
+        finally:
+            self._adding -= 1
+
+    async def _add(
+        self, partial: "_Partial", data: AsyncIterator[bytes], size: int | None
+    ) -> Stored:
+        lane = self._threads.lane(max(SMALLEST_WINDOW, min(WINDOW, ALL_WINDOWS // self._adding)))
 
         def write(block: bytes) -> None:
             with self._telling(_WRITING):
@@ -115,7 +127,7 @@ class FileStore:
 
     async def read(
         self, url: str, start: int = 0, length: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         reading = _Reading(self._find(url))
         lane = self._threads.lane(PIECE)
         left = length

@@ -1,34 +1,34 @@
 """What a store is: the contract that every driver keeps, checked by its own test suite."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import attrs
 
-from imgservice.domain.errors import Conflict, ImageServiceError, NotFound, TooLarge, Unavailable
+from imgservice.domain.errors import Conflict, NotFound, TooLarge, Unavailable
 
 
-class StoreError(ImageServiceError):
-    """The root of what a driver raises. A message never holds a location or a credential."""
+class StoreError(Exception):
+    """Marks what a driver raises. A message never holds a location or a credential."""
 
 
-class DataNotFound(StoreError, NotFound):
+class DataNotFound(NotFound, StoreError):
     """There is no object at the location."""
 
 
-class DataExists(StoreError, Conflict):
+class DataExists(Conflict, StoreError):
     """There is already an object for this image."""
 
 
-class DataInUse(StoreError, Conflict):
+class DataInUse(Conflict, StoreError):
     """Something, a clone perhaps, still needs the object."""
 
 
-class StoreFull(StoreError, TooLarge):
+class StoreFull(TooLarge, StoreError):
     """No room for the data, or more than one object may hold."""
 
 
-class StoreUnavailable(StoreError, Unavailable):
+class StoreUnavailable(Unavailable, StoreError):
     """The store cannot be written or reached at present."""
 
 
@@ -59,11 +59,13 @@ class Store(Protocol):
         `DataExists` when the image already has an object, which stays untouched.
         """
 
-    def read(self, url: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def read(
+        self, url: str, start: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `start`, or all up to the end, in blocks of any size.
 
         `DataNotFound` comes with the first block. An object shorter than asked for simply ends
-        early; the caller counts.
+        early; the caller counts. Who stops before the end closes the generator.
         """
 
     async def delete(self, url: str) -> None:

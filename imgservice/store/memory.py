@@ -1,6 +1,6 @@
 """Objects in the memory of the process: for trying things out, and the driver to read first."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import attrs
 
@@ -39,7 +39,7 @@ class MemoryStore:
 
     async def read(
         self, url: str, start: int = 0, length: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         data = memoryview(self._find(url))[start:][:length]
         for position in range(0, len(data), 256 * 1024):
             yield bytes(data[position : position + 256 * 1024])

@@ -1,7 +1,7 @@
 """The body of a request, read as it arrives and no faster than it is wanted."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import orjson
@@ -73,10 +73,12 @@ class RequestBody:
             raise self._failure
         return self._take(wanted)
 
-    async def blocks(self, size: int, window: int) -> AsyncIterator[bytes]:
-        """Yield the body in blocks of about `size` bytes, letting `window` bytes wait."""
-        self._window = window
+    async def blocks(self, size: int, window: Callable[[], int]) -> AsyncIterator[bytes]:
+        """Yield the body in blocks of about `size` bytes, letting so many bytes wait as `window`
+        says at each of them."""
+        self._window = window()
         while block := await self.read(size):
+            self._window = window()
             yield block
 
     async def json(self, limit: int) -> Any:

@@ -76,7 +76,7 @@ class Pipeline(Resource):
                 answer.send(request)
                 return
         if not request.disconnected:
-            self._inner.render(request)
+            request.render(self._inner)
 
     def _failed(self, failure: Failure, request: StreamingRequest) -> None:
         error_answer(request, failure).send(request)

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import AsyncIterator
+from time import perf_counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,7 +14,13 @@ from zope.interface import implementer
 from imgservice.threads import Threads
 from imgservice.web.streaming import StreamingRequest
 
-PIECE = 1 << 20
+LOOK_AHEAD = 1 << 20
+LARGEST_PIECE = 1 << 20
+SMALLEST_PIECE = 128 << 10
+PIECES_TOGETHER = 8 << 20
+"""What is sent at a time shrinks when many are sending, so that each gets its turn soon."""
+TURN = 0.002
+"""Seconds of each turn of the reactor that all files together may take."""
 PROBE_STEP = 128 << 10
 
 
@@ -121,7 +128,12 @@ def cut(request: StreamingRequest) -> None:
 
 
 async def send_file(
-    request: StreamingRequest, descriptor: int, start: int, length: int, threads: Threads
+    request: StreamingRequest,
+    descriptor: int,
+    start: int,
+    length: int,
+    threads: Threads,
+    turns: "Turns",
 ) -> None:
     """Let the kernel send a part of a file over plain TCP, then finish the request.
 
@@ -131,7 +143,7 @@ async def send_file(
         if request.disconnected:
             raise ClientGone
         request.write(b"")  # the headers; an empty body has no more to it
-        sender = _SendFile(request, descriptor, start, length, threads)
+        sender = _SendFile(request, descriptor, start, length, threads, turns)
         try:
             await sender.run()
         finally:
@@ -139,6 +151,34 @@ async def send_file(
     finally:
         os.close(descriptor)
     request.finish()
+
+
+class Turns:
+    """Shares the reactor between the files that are being sent and everybody else.
+
+    The kernel copies whole buffers while it sends, and hundreds of sockets may become writable at
+    once: what does not fit into one turn of the reactor is left for the next.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._end: float | None = None
+        self.senders = 0
+
+    def is_over(self) -> bool:
+        """Tell whether the files have had their part of the present turn."""
+        now = perf_counter()
+        if self._end is None:
+            self._end = now + TURN
+            self._reactor.callLater(0, self._next)
+        return now >= self._end
+
+    def piece(self) -> int:
+        """Return how much to send at a time."""
+        return max(SMALLEST_PIECE, min(LARGEST_PIECE, PIECES_TOGETHER // max(1, self.senders)))
+
+    def _next(self) -> None:
+        self._end = None
 
 
 @implementer(IWriteDescriptor)
@@ -150,12 +190,19 @@ class _SendFile:
     """
 
     def __init__(
-        self, request: StreamingRequest, descriptor: int, start: int, length: int, threads: Threads
+        self,
+        request: StreamingRequest,
+        descriptor: int,
+        start: int,
+        length: int,
+        threads: Threads,
+        turns: Turns,
     ) -> None:
         self._request = request
         self._channel = request.channel
         self._transport: Any = request.channel.transport
         self._reactor = self._transport.reactor
+        self._turns = turns
         self._file = descriptor
         self._position = start
         self._end = start + length
@@ -171,10 +218,12 @@ class _SendFile:
             return
         self._transport.doWrite()  # the headers must leave before the first byte of the file
         self._channel.setTimeout(self._channel.timeOut)
+        self._turns.senders += 1
         self._reactor.addWriter(self)
         try:
             await self._done
         finally:
+            self._turns.senders -= 1
             self._channel.setTimeout(None)
 
     def close(self) -> None:
@@ -198,12 +247,11 @@ class _SendFile:
         """Send what the socket takes; called by the reactor."""
         if self._transport.dataBuffer or self._transport._tempDataBuffer:
             return  # the headers are still on their way
-        if self._position >= self._warm and not self._look_ahead():
+        if self._turns.is_over() or (self._position >= self._warm and not self._look_ahead()):
             return
+        count = min(self._turns.piece(), self._warm - self._position)
         try:
-            sent = os.sendfile(
-                self._socket, self._file, self._position, self._warm - self._position
-            )
+            sent = os.sendfile(self._socket, self._file, self._position, count)
         except BlockingIOError:
             return
         except OSError as error:
@@ -239,7 +287,7 @@ class _SendFile:
 
     def _look_ahead(self) -> bool:
         """Tell whether the next piece is in memory; if not, have it read and come back."""
-        upto = min(self._position + PIECE, self._end)
+        upto = min(self._position + LOOK_AHEAD, self._end)
         if in_memory(self._file, self._position, upto):
             self._warm = upto
             return True

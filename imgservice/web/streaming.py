@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, _MalformedChunkedDataError
 from twisted.web.resource import Resource
@@ -32,6 +33,7 @@ LINGER_IDLE = 5.0
 LONGEST_CONTENT_LENGTH = 18
 """Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
 
+_log = Logger()
 _HOST = re.compile(rb"[!-~]*")
 
 
@@ -491,7 +493,11 @@ class StreamingSite(Site):
     def _sweep(self) -> None:
         now = self.seconds()
         for channel in list(self.channels):
-            channel.check_deadlines(now)
+            try:
+                channel.check_deadlines(now)
+            except Exception:  # one connection must not keep the others from being looked after
+                _log.failure("A connection could not be looked after")
+                channel.abort()
 
     def drain(self) -> None:
         """Close idle connections now and the others with their present answer."""

@@ -60,7 +60,7 @@ async def add(directory: str, image_id: str, count: int, file_mode: str | None) 
         await store.check()
         await store.add(image_id, blocks(count), None)
     except StoreError as error:
-        return f"{type(error).__name__}: {error.message}"
+        return f"{type(error).__name__}: {error}"
     finally:
         threads.stop()
     return "added"

@@ -16,7 +16,7 @@ from twisted.logger import LogEvent
 
 from imgservice.threads import Threads
 from imgservice.web.respond import Answer
-from imgservice.web.send import ShortData, in_memory, send_blocks, send_file
+from imgservice.web.send import ShortData, Turns, in_memory, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
 from tests.web.serving import (
     Handler,
@@ -47,7 +47,7 @@ def from_file(path: Path, threads: Threads, start: int = 0, length: int | None =
     async def handler(request: StreamingRequest) -> None:
         count = path.stat().st_size - start if length is None else length
         request.setHeader("content-length", str(count))
-        await send_file(request, os.open(path, os.O_RDONLY), start, count, threads)
+        await send_file(request, os.open(path, os.O_RDONLY), start, count, threads, Turns(reactor))
 
     return handler
 

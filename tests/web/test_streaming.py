@@ -155,7 +155,7 @@ async def test_memory_stays_at_the_window(serve: Serve, form: str) -> None:
     async def handler(request: StreamingRequest) -> Answer:
         nonlocal peak
         total = 0
-        async for block in request.body.blocks(window // 4, window):
+        async for block in request.body.blocks(window // 4, lambda: window):
             total += len(block)
             peak = max(peak, request.body._buffered)
             if total % 16 == 0:

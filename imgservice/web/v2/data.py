@@ -1,6 +1,7 @@
 """Routes of the image's bytes: /v2/images/{id}/file."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from functools import partial
 
 from imgservice.domain.errors import Invalid, NotFound, UnsupportedContent
@@ -10,14 +11,14 @@ from imgservice.threads import Threads
 from imgservice.web.app import ApiApp
 from imgservice.web.ranges import ByteRange, wanted_range
 from imgservice.web.respond import Answer, no_content
-from imgservice.web.send import send_blocks, send_file
+from imgservice.web.send import Turns, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
 
 BLOCK = 1 << 20
 OCTETS = "application/octet-stream"
 
 
-def routes(app: ApiApp, data: DataService, threads: Threads) -> None:
+def routes(app: ApiApp, data: DataService, threads: Threads, turns: Turns) -> None:
     @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True)
     async def upload_image(request: StreamingRequest, image_id: str) -> Answer:
         _check_type(request)
@@ -36,14 +37,14 @@ def routes(app: ApiApp, data: DataService, threads: Threads) -> None:
             return no_content()
         part = wanted_range(request.header("range"), request.header("content-range"), download.size)
         try:
-            await _send(request, download, part, threads)
+            await _send(request, download, part, threads, turns)
         except NotFound:
             return no_content()  # the record says there is data, the store says there is none
         return None
 
 
-def _blocks(request: StreamingRequest, window: int) -> AsyncIterator[bytes]:
-    return request.body.blocks(min(BLOCK, window // 2), window)
+def _blocks(request: StreamingRequest, window: Callable[[], int]) -> AsyncIterator[bytes]:
+    return request.body.blocks(min(BLOCK, window() // 2), window)
 
 
 def _check_type(request: StreamingRequest) -> None:
@@ -63,7 +64,11 @@ def _announced_size(request: StreamingRequest) -> int | None:
 
 
 async def _send(
-    request: StreamingRequest, download: Download, part: ByteRange | None, threads: Threads
+    request: StreamingRequest,
+    download: Download,
+    part: ByteRange | None,
+    threads: Threads,
+    turns: Turns,
 ) -> None:
     store = download.store
     assert store is not None  # noqa: S101
@@ -74,7 +79,7 @@ async def _send(
     elif isinstance(store, LocalFiles) and not request.isSecure():
         descriptor = await store.open_file(download.url)
         _set_headers(request, download, part)
-        await send_file(request, descriptor, start, length, threads)
+        await send_file(request, descriptor, start, length, threads, turns)
     else:
         blocks = store.read(download.url, start, length)
         first = await anext(blocks, b"")  # a missing object is told before the headers are out
@@ -82,11 +87,12 @@ async def _send(
         await send_blocks(request, _chain(first, blocks), length)
 
 
-async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-    async for block in rest:
-        yield block
+async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        if first:
+            yield first
+        async for block in rest:
+            yield block
 
 
 def _set_headers(request: StreamingRequest, download: Download, part: ByteRange | None) -> None:
