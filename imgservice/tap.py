@@ -1,11 +1,12 @@
 """What `twistd imgservice` runs: from the command line to a service."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from twisted.application.service import IServiceCollection, MultiService
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from imgservice.build import build
@@ -14,6 +15,8 @@ from imgservice.logs import AccessLog, Observer, Output, say
 from imgservice.preflight import endpoints, preflight
 from imgservice.process.server import Server
 from imgservice.process.sockets import ListenError
+
+_log = Logger()
 
 
 class Options(usage.Options):
@@ -26,11 +29,12 @@ class Options(usage.Options):
 class ImageService(MultiService):
     """The root of our services; brings the log observer to the application that it joins."""
 
-    def __init__(self, output: Output, observer: Observer, greeting: str) -> None:
+    def __init__(self, output: Output, observer: Observer, greeting: str, is_daemon: bool) -> None:
         super().__init__()
         self._output = output
         self._observer = observer
         self._greeting = greeting
+        self._is_daemon = is_daemon
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
@@ -40,6 +44,10 @@ class ImageService(MultiService):
         try:
             super().privilegedStartService()
         except ListenError as error:
+            if self._is_daemon:
+                _log.error("{error}", error=error)
+                sys.excepthook = _say_nothing
+                raise  # the process that waits at the terminal says it, and removes the pid file
             fail(str(error))
 
     def startService(self) -> None:
@@ -71,6 +79,10 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
+def _say_nothing(*_: object) -> None:
+    """Print no traceback of an error that was told already."""
+
+
 def _service(config: Config, options: Options, reactor: Any) -> ImageService:
     server = config.server
     output = _output(config, options)
@@ -79,7 +91,7 @@ def _service(config: Config, options: Options, reactor: Any) -> ImageService:
     access = AccessLog(output, as_json) if config.logging.access else None
     listening = endpoints(config, reactor)
     built = build(config, reactor, access)
-    service = ImageService(output, observer, _greeting(config))
+    service = ImageService(output, observer, _greeting(config), _is_daemon(options))
     Server(reactor, built, listening, server.tcp_keepidle, server.shutdown_grace).setServiceParent(
         service
     )
@@ -92,12 +104,17 @@ def _output(config: Config, options: Options) -> Output:
     path = twistd.get("logfile") or config.logging.file
     if path == "-":
         path = None
-    elif path is None and twistd and not twistd.get("nodaemon"):
+    elif path is None and _is_daemon(options):
         path = "imgservice.log"  # a daemon has no standard output
     try:
         return Output(path)
     except OSError as error:
         raise OptionError(("logging", "file"), f"{path}: {error.strerror}") from None
+
+
+def _is_daemon(options: Options) -> bool:
+    """Tell whether twistd will leave the terminal."""
+    return options.parent is not None and not options.parent.get("nodaemon")
 
 
 def _greeting(config: Config) -> str:

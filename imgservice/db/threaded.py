@@ -258,20 +258,24 @@ class Crew:
 
     def __init__(self, sessions: Sequence[Session], completions: Completions, name: str) -> None:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._sessions = sessions
         self._completions = completions
-        self._size = len(sessions)
-        self._ended = [Deferred[None]() for _ in sessions]
-        for number, (session, ended) in enumerate(zip(sessions, self._ended, strict=True)):
-            arguments = (session, ended)
-            thread = threading.Thread(
-                target=self._serve, args=arguments, name=f"{name}-{number}", daemon=True
-            )
-            thread.start()
+        self._name = name
+        self._ended: list[Deferred[None]] = []
 
     def submit(self, work: Callable[[Session], T]) -> Deferred[T]:
+        if not self._ended:
+            self._start()
         waiting: Deferred[T] = Deferred()
         self._queue.put((waiting, work))
         return waiting
+
+    def _start(self) -> None:
+        """Start the threads; not before there is work, because a daemon forks and leaves them."""
+        self._ended = [Deferred() for _ in self._sessions]
+        for number, arguments in enumerate(zip(self._sessions, self._ended, strict=True)):
+            name = f"{self._name}-{number}"
+            threading.Thread(target=self._serve, args=arguments, name=name, daemon=True).start()
 
     async def close(self) -> None:
         for _ in self._ended:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from functools import cached_property
 from pathlib import Path
 
 
@@ -14,7 +15,11 @@ class ProcessHolder:
 
     def __init__(self) -> None:
         self._here = f"{socket.gethostname()[:64]}:{_boot()}:{_namespace()}"
-        self.id = f"{self._here}:{os.getpid()}:{_start_time(os.getpid())}"
+
+    @cached_property
+    def id(self) -> str:
+        """The name; found when it is first asked for, which a daemon does after it has forked."""
+        return f"{self._here}:{os.getpid()}:{_start_time(os.getpid())}"
 
     def is_dead(self, holder: str) -> bool:
         where, _, rest = holder.rpartition(":")

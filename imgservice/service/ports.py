@@ -121,7 +121,8 @@ class StreamDigests(Protocol):
 class Holder(Protocol):
     """This process, as the holder of leases."""
 
-    id: str
+    @property
+    def id(self) -> str: ...
 
     def is_dead(self, holder: str) -> bool:
         """Tell whether that holder certainly runs no more; False when nobody here can know."""

@@ -406,9 +406,12 @@ async def test_cancelled_work_that_has_not_begun_never_does(database: ThreadedDa
 async def test_closing_lets_running_work_end(path: Path) -> None:
     before = set(threading.enumerate())
     database = ThreadedDatabase(Sqlite(path), 2, IReactorFromThreads(reactor))
-    threads = set(threading.enumerate()) - before
+    assert set(threading.enumerate()) == before  # a daemon forks between opening and working
     started = [add_in(database, number) for number in range(20)]
+    reading = Deferred.fromCoroutine(present(database))
+    threads = set(threading.enumerate()) - before
     await database.close()
+    assert set(await reading) <= set(range(20))
     assert await gatherResults(started) == list(range(20))
     for call in (add_in(database, 99), Deferred.fromCoroutine(present(database))):
         with pytest.raises(Unavailable, match="closed"):
