@@ -1,0 +1,214 @@
+"""Where requests of our own may go: URLs that others name, taken apart and judged."""
+
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+import attrs
+
+from imgservice.domain.errors import Invalid
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+PORTS = {"http": 80, "https": 443}
+LONGEST_URL = 8192
+
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(map(ip_network, texts))
+
+
+NEVER = _networks(
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+    "::/128", "::1/128", "fe80::/10", "ff00::/8",
+    "100.100.100.200/32", "fd00:ec2::254/128", "fd20:ce::254/128",
+)  # fmt: skip
+"""This host, its link, nobody in particular, and where clouds keep secrets for their machines."""
+
+PRIVATE = _networks(
+    "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16",
+    "198.18.0.0/15", "fc00::/7", "fec0::/10",
+)  # fmt: skip
+
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
+
+
+class Refused(Invalid):
+    """We do not go there. The message names the reason, and never the URL."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The URL does not pass the filter of this server: {reason}.")
+
+
+@attrs.frozen
+class Target:
+    """One URL, in the one spelling that is judged as well as used."""
+
+    scheme: str
+    host: str
+    """In lower case, in ASCII, without a dot at the end; an address in its usual form."""
+    port: int
+    path: str
+    """With the query."""
+    credentials: str | None = attrs.field(default=None, repr=False)
+    """`user:password`, as the URL had them."""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        return self.scheme, self.host, self.port
+
+    @property
+    def url(self) -> str:
+        """The URL without credentials."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+    def redirected(self, location: str) -> "Target":
+        """Return where a redirect leads; credentials go along only to the same place."""
+        try:
+            target = read_target(urljoin(self.url, location))
+        except ValueError:
+            raise Refused("it cannot be read") from None
+        if target.credentials is None and target.origin == self.origin:
+            return attrs.evolve(target, credentials=self.credentials)
+        return target
+
+
+def read_target(url: str) -> Target:
+    """Take a URL apart; `Refused` when it could be read in more than one way."""
+    if len(url) > LONGEST_URL:
+        raise Refused("it is too long")
+    if re.search(r"[\x00-\x20\x7f\\]", url):
+        raise Refused("it has characters that no URL has")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Refused("it cannot be read") from None
+    if port == 0:
+        raise Refused("its port is not allowed")
+    scheme = parts.scheme.lower()
+    if scheme not in PORTS:
+        raise Refused("its scheme is not allowed")
+    return Target(
+        scheme=scheme,
+        host=_host(parts),
+        port=PORTS[scheme] if port is None else port,
+        path=_path(parts),
+        credentials=_credentials(parts),
+    )
+
+
+def _host(parts: SplitResult) -> str:
+    bracketed = parts.netloc.rpartition("@")[2].startswith("[")
+    return (_ipv6 if bracketed else read_host)(parts.hostname or "")
+
+
+def _path(parts: SplitResult) -> str:
+    path = quote(parts.path or "/", safe="/%:=&?~+!$,;'@()*")
+    return f"{path}?{quote(parts.query, safe='/%:=&?~+!$,;@()*')}" if parts.query else path
+
+
+def _credentials(parts: SplitResult) -> str | None:
+    if parts.username is None:
+        return None
+    return f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+
+
+def read_host(text: str) -> str:
+    """Return the one spelling of a host; IPv4 addresses may come in octal, hex, or shortened."""
+    if ":" in text:
+        return _ipv6(text.removeprefix("[").removesuffix("]"))
+    try:
+        host = text.encode("idna").decode("ascii").lower().removesuffix(".")
+    except UnicodeError:
+        raise Refused("it has no valid host") from None
+    if not re.fullmatch(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?", host) or ".." in host:
+        raise Refused("it has no valid host")
+    return _ipv4(host) if re.fullmatch(r"\d+|0x[0-9a-f]*", host.rpartition(".")[2]) else host
+
+
+def _ipv6(text: str) -> str:
+    try:
+        address = IPv6Address(text)
+    except ValueError:
+        raise Refused("it has no valid host") from None
+    if address.scope_id is not None:
+        raise Refused("its address is not allowed")
+    return str(address)
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(IPv4Address(socket.inet_aton(text)))
+    except OSError:
+        raise Refused("it has no valid host") from None
+
+
+def _hosts(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(read_host, texts))
+
+
+@attrs.frozen(kw_only=True)
+class TargetRules:
+    """What the operator allows. Where there is a list of what is allowed, the other is not asked.
+
+    Lists of hosts are in any spelling. `exempt` are networks whose addresses are always fine.
+    """
+
+    allowed_schemes: Sequence[str] = tuple(PORTS)
+    disallowed_schemes: Sequence[str] = ()
+    allowed_hosts: Sequence[str] = attrs.field(default=(), converter=_hosts)
+    disallowed_hosts: Sequence[str] = attrs.field(default=(), converter=_hosts)
+    allowed_ports: Sequence[int] = tuple(PORTS.values())
+    disallowed_ports: Sequence[int] = ()
+    private: bool = True
+    """Whether private networks may be reached."""
+    exempt: Sequence[Network] = ()
+
+    def check(self, target: Target) -> None:
+        """Raise `Refused` for what the URL itself says."""
+        for what, value, allowed, disallowed in (
+            ("scheme", target.scheme, self.allowed_schemes, self.disallowed_schemes),
+            ("host", target.host, self.allowed_hosts, self.disallowed_hosts),
+            ("port", target.port, self.allowed_ports, self.disallowed_ports),
+        ):
+            if value not in allowed if allowed else value in disallowed:
+                raise Refused(f"its {what} is not allowed")
+
+    def check_address(self, text: str) -> None:
+        """Raise `Refused` for an address, or an address within it, that must not be reached."""
+        if not all(map(self._may_reach, _meanings(ip_address(text)))):
+            raise Refused("its address is not allowed")
+
+    def _may_reach(self, address: Address) -> bool:
+        if _within(address, self.exempt):
+            return True
+        return not _within(address, NEVER) and (self.private or not _within(address, PRIVATE))
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _meanings(address: Address) -> list[Address]:
+    """Return the address, and the IPv4 address to which some network may translate it."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    embedded = address.ipv4_mapped or address.sixtofour
+    if embedded is None and (address in _TRANSLATED or address in _COMPATIBLE):
+        embedded = IPv4Address(int(address) & 0xFFFFFFFF)
+    if embedded is None or address in (IPv6Address("::"), IPv6Address("::1")):
+        return [address]
+    return [address, embedded]
