@@ -1,24 +1,33 @@
 """From the configuration to a site: the one place that knows every class."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from ipaddress import ip_network
+from typing import Any, TypeVar
 
 import attrs
 
-from imgservice.config import Config
+from imgservice.config import Config, OptionError
 from imgservice.db.database import Database
 from imgservice.db.images import Images
+from imgservice.db.members import Members
 from imgservice.db.open import open_database
 from imgservice.digests import Digests
 from imgservice.domain.context import Context
 from imgservice.domain.formats import FormatRules
+from imgservice.domain.limits import ImageLimits
+from imgservice.domain.locations import LocationRules
+from imgservice.domain.targets import Refused, TargetRules, read_host
+from imgservice.fetch import Fetcher
 from imgservice.process.holder import ProcessHolder
 from imgservice.service.data import DataRules, DataService
-from imgservice.service.images import ImageLimits, ImageService
+from imgservice.service.images import ImageService
+from imgservice.service.locations import LocationOptions, LocationService
+from imgservice.service.members import MemberService
 from imgservice.store import registry
 from imgservice.store.choose import Stores
 from imgservice.store.interface import Store
 from imgservice.threads import Threads
+from imgservice.web import openapi
 from imgservice.web.addresses import networks
 from imgservice.web.app import ApiApp, Tasks
 from imgservice.web.pipeline import Pipeline, Step
@@ -31,11 +40,21 @@ from imgservice.web.steps.request_id import RequestId
 from imgservice.web.steps.version import VersionNegotiation
 from imgservice.web.streaming import StreamingRequest, StreamingSite
 from imgservice.web.tree import Healthcheck, Root, Versions
+from imgservice.web.v2 import actions as action_routes
 from imgservice.web.v2 import data as data_routes
 from imgservice.web.v2 import images as image_routes
+from imgservice.web.v2 import info as info_routes
+from imgservice.web.v2 import locations as location_routes
+from imgservice.web.v2 import members as member_routes
 from imgservice.web.v2 import schemas as schema_routes
+from imgservice.web.v2 import tags as tag_routes
+from imgservice.web.v2.documents import ImageDocuments
+from imgservice.web.v2.info import StoreInfo
 from imgservice.web.v2.listing import Paging
+from imgservice.web.v2.schema_file import SchemaFileError, read_custom_properties
 from imgservice.web.v2.schemas import ImageSchemas
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -69,7 +88,7 @@ def build(
 ) -> Built:
     """Make everything, start nothing."""
     threads = Threads(reactor, config.transfer.threads, "data")
-    stores = make_stores(config, threads)
+    stores = make_stores(config, threads, make_fetcher(config, reactor))
     database = open_database(config.database.url.reveal(), config.database.threads, reactor)
     images = Images(database)
     chosen = Stores(
@@ -85,8 +104,23 @@ def build(
         lambda window: Digests(threads, config.hash.algorithm, window),
     )
     tasks = Tasks()
-    service = ImageService(images, data, ImageLimits(config.limits.properties, config.limits.tags))
-    v2 = _v2(config, tasks, service, data, threads, Turns(reactor))
+    limits = _limits(config)
+    locations = LocationService(
+        images,
+        data,
+        chosen,
+        LocationRules(config.hash.algorithm, limits),
+        LocationOptions(
+            config.locations.show, config.locations.secure_hash, config.limits.image_size
+        ),
+    )
+    service = ImageService(images, data, limits, locations)
+    members = MemberService(images, Members(database), limits)
+    documents = ImageDocuments(
+        make_schemas(config), chosen.order, config.locations.show, config.locations.direct_url
+    )
+    turns = Turns(reactor)
+    v2 = _v2(config, tasks, service, members, data, threads, turns, documents, locations)
     pipeline = Pipeline(make_steps(config), Versions({"v2": v2.resource()}))
     site = _site(
         config, reactor, Root(pipeline, Healthcheck(config.healthcheck.disable_by_file)), access
@@ -94,11 +128,51 @@ def build(
     return Built(site, data, database, stores, threads, tasks)
 
 
-def make_stores(config: Config, threads: Threads) -> dict[str, Store]:
-    return {
-        store_id: registry.driver(entry.type).create(store_id, entry.options, threads)
-        for store_id, entry in config.stores.items()
-    }
+def _limits(config: Config) -> ImageLimits:
+    limits = config.limits
+    return ImageLimits(limits.properties, limits.tags, limits.members, limits.locations)
+
+
+def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str, Store]:
+    stores = {}
+    for store_id, entry in config.stores.items():
+        driver = registry.driver(entry.type)
+        more = {"fetcher": fetcher} if driver.fetches else {}
+        stores[store_id] = driver.create(store_id, entry.options, threads, **more)
+    return stores
+
+
+def make_fetcher(config: Config, reactor: Any) -> Fetcher:
+    return Fetcher(reactor, make_target_rules(config))
+
+
+def make_target_rules(config: Config) -> TargetRules:
+    """Make the rules for what may be fetched; `OptionError` for a host or network that is none."""
+    options = config.import_.filter
+    for name in ("allowed_hosts", "disallowed_hosts"):
+        for position, host in enumerate(getattr(options, name)):
+            _checked(("import", "filter", name, position), host, read_host)
+    return TargetRules(
+        allowed_schemes=options.allowed_schemes,
+        disallowed_schemes=options.disallowed_schemes,
+        allowed_hosts=options.allowed_hosts,
+        disallowed_hosts=options.disallowed_hosts,
+        allowed_ports=options.allowed_ports,
+        disallowed_ports=options.disallowed_ports,
+        private=options.private,
+        exempt=[
+            _checked(("import", "filter", "cidrs", position), text, ip_network)
+            for position, text in enumerate(options.cidrs)
+        ],
+    )
+
+
+def _checked(path: Sequence[str | int], text: str, read: Callable[[str], T]) -> T:
+    try:
+        return read(text)
+    except (ValueError, Refused):
+        what = "a network, such as 127.0.0.1/32" if read is ip_network else "a host"
+        raise OptionError(path, f"expected {what}, got {text!r}") from None
 
 
 def _data_rules(config: Config) -> DataRules:
@@ -117,24 +191,57 @@ def _v2(
     config: Config,
     tasks: Tasks,
     images: ImageService,
+    members: MemberService,
     data: DataService,
     threads: Threads,
     turns: Turns,
+    documents: ImageDocuments,
+    locations: LocationService,
 ) -> ApiApp:
     app = ApiApp(tasks)
-    schemas = ImageSchemas(config.formats.disk, config.formats.container)
     image_routes.routes(
         app,
         images,
-        schemas,
+        documents,
         Paging(config.api.page_default, config.api.page_max),
         config.api.max_body,
         ",".join(config.stores),
         config.server.public_url,
     )
     data_routes.routes(app, data, threads, turns)
+    location_routes.routes(app, locations, config.api.max_body)
+    schemas = documents.schemas
+    tag_routes.routes(app, images, schemas)
+    action_routes.routes(app, images)
+    member_routes.routes(app, members, config.api.max_body)
     schema_routes.routes(app, schemas)
+    info_routes.routes(app, _store_infos(config))
+    openapi.routes(app, schemas.referred())
     return app
+
+
+def make_schemas(config: Config) -> ImageSchemas:
+    """Make the schemas of images; `OptionError` when the operator's own part cannot be used."""
+    try:
+        custom = read_custom_properties(config.api.schema_file)
+    except SchemaFileError as error:
+        raise OptionError(("api", "schema_file"), str(error)) from None
+    return ImageSchemas(config.formats.disk, config.formats.container, custom)
+
+
+def _store_infos(config: Config) -> Sequence[StoreInfo]:
+    return [
+        StoreInfo(
+            store_id,
+            entry.type,
+            store_id == config.default_store,
+            entry.options.weight,
+            registry.driver(entry.type).read_only,
+            entry.options.description,
+            entry.options.details(),
+        )
+        for store_id, entry in config.stores.items()
+    ]
 
 
 def make_steps(config: Config) -> Sequence[Step]:

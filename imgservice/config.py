@@ -145,6 +145,47 @@ class Api:
     )
     max_body: Size = option(Size(1 << 20), "Longest JSON document that is read.")
     max_request_id: int = option(64, "Longest request id taken from a client.")
+    schema_file: str | None = option(
+        None, "JSON file that describes custom properties which images may, or must, have."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Locations:
+    show: bool = option(
+        False, "Whether images show the URLs of their data, which tells a lot about the stores."
+    )
+    direct_url: bool = option(False, "Whether they show the one that is read first.")
+    secure_hash: bool = option(
+        True, "Whether data that others have put at its place is read, checked and hashed."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class UrlFilter:
+    allowed_schemes: tuple[str, ...] = option(
+        ("http", "https"), "If not empty, only these; else all but the disallowed ones."
+    )
+    disallowed_schemes: tuple[str, ...] = option((), "Schemes that are refused.")
+    allowed_hosts: tuple[str, ...] = option((), "If not empty, only these hosts.")
+    disallowed_hosts: tuple[str, ...] = option((), "Hosts that are refused.")
+    allowed_ports: tuple[int, ...] = option((80, 443), "If not empty, only these ports.")
+    disallowed_ports: tuple[int, ...] = option((), "Ports that are refused.")
+    private: bool = option(
+        True, "Whether private networks (RFC 1918, shared, and unique local IPv6) may be reached."
+    )
+    cidrs: tuple[str, ...] = option(
+        (),
+        "Networks that may be reached in any case. This host, link-local addresses and the metadata"
+        " services of clouds are refused unless they are listed here.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Import:
+    filter: UrlFilter = option(
+        UrlFilter, "Which URLs that users name we may fetch; redirects are judged likewise."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -152,6 +193,8 @@ class Limits:
     image_size: Size = option(Size(1 << 40), "Most bytes in an image.")
     properties: int = option(128, "Most custom properties of an image; -1: no limit.")
     tags: int = option(128, "Most tags of an image; -1: no limit.")
+    members: int = option(128, "Most projects an image is shared with; -1: no limit.")
+    locations: int = option(10, "Most locations of an image; -1: no limit.")
 
 
 @attrs.frozen(kw_only=True)
@@ -228,6 +271,8 @@ class Config:
     )
     default_store: str = option("local", "The store that takes new images.")
     api: Api = option(Api, "The Images API.")
+    locations: Locations = option(Locations, "Where the bytes of images lie, in their documents.")
+    import_: Import = option(Import, "Data that comes from other servers.")
     limits: Limits = option(Limits, "How much is too much.")
     formats: Formats = option(Formats, "Which images are accepted.")
     hash: Hash = option(Hash, "The second checksum, beside MD5.")
@@ -303,6 +348,8 @@ def _contradictions(config: Config) -> "list[tuple[list[str | int], str]]":
         found.append(
             (["default_store"], f"there is no store {config.default_store!r} (stores: {known})")
         )
+    elif registry.driver(config.stores[config.default_store].type).read_only:
+        found.append((["default_store"], f"the store {config.default_store!r} is read-only"))
     if config.api.page_default > config.api.page_max:
         found.append((["api", "page_default"], "is more than api.page_max"))
     found += [(path, f"must be at least {least}") for path, least in _too_small(config)]

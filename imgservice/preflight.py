@@ -10,7 +10,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.build import make_stores
+from imgservice.build import make_fetcher, make_schemas, make_stores, make_target_rules
 from imgservice.config import Config, OptionError, Tls
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
 from imgservice.db.url import UrlError
@@ -56,6 +56,8 @@ def check_values(config: Config) -> None:
             raise OptionError(path, str(error)) from None
     _check_exposure(config)
     _check_version(config.api.max_version)
+    make_target_rules(config)
+    make_schemas(config)
 
 
 def _check_pipeline(config: Config) -> None:
@@ -110,7 +112,8 @@ def check_stores(config: Config) -> None:
     reactor = _Waiting()
     threads = Threads(cast(IReactorFromThreads, reactor), 1, "check")
     try:
-        for store_id, store in make_stores(config, threads).items():
+        stores = make_stores(config, threads, make_fetcher(config, reactor))
+        for store_id, store in stores.items():
             try:
                 reactor.wait(store.check)
             except StoreError as error:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import sqlalchemy as sa
 
+from imgservice.db import changes, locations
 from imgservice.db import leases as lease_rows
 from imgservice.db.aggregate import unindexed
 from imgservice.db.database import Database, Rows, Transaction, UniqueViolation
@@ -33,6 +35,7 @@ from imgservice.db.schema import (
 )
 from imgservice.db.statement import Parameters, Statement
 from imgservice.domain.errors import (
+    Conflict,
     DuplicateImage,
     Forbidden,
     ImageGone,
@@ -40,7 +43,7 @@ from imgservice.domain.errors import (
     Invalid,
     StatusConflict,
 )
-from imgservice.domain.image import Content, Image, Location
+from imgservice.domain.image import Content, Image, Location, Precondition
 from imgservice.domain.lease import Lease
 from imgservice.domain.query import ImageQuery
 
@@ -59,9 +62,9 @@ def _insert_child(table: sa.Table, *columns: str) -> Statement:
     return _insert(table, "image_id", *columns, "created_at", "updated_at")
 
 
-def _turn(before: str, **values: object) -> Statement:
-    """Change this image, if it lives and has the status `before`."""
-    found = sa.update(images).where(_THIS, is_live(images), images.c.status == before)
+def _turn(before: str, *more: sa.ColumnElement[bool], **values: object) -> Statement:
+    """Change this image, if it lives, has the status `before`, and `more` holds."""
+    found = sa.update(images).where(_THIS, is_live(images), images.c.status == before, *more)
     return Statement(found.values(updated_at=_NOW, **values))
 
 
@@ -91,6 +94,8 @@ def _deleted_with_image(table: sa.Table) -> sa.ColumnElement[bool]:
 
 
 _GET = Statement(sa.select(*image_columns("asking")).where(_THIS, is_live(images)))
+# Reading comes after it: what a database reads in the statement that waits for the lock may be old.
+_LOCK = Statement(sa.select(images.c.id).where(_THIS, is_live(images)).with_for_update())
 _STATE = Statement(sa.select(images.c.status, images.c.protected).where(_THIS, is_live(images)))
 
 _ADD = _insert(images, *IMAGE_COLUMNS)
@@ -99,12 +104,16 @@ _ADD_TAG = _insert_child(image_tags, "value")
 _ADD_LOCATION = _insert_child(image_locations, "value", "meta_data", "status")
 
 _BEGIN_UPLOAD = _turn("queued", status="saving")
-_ABANDON_UPLOAD = _turn("saving", status="queued", size=sa.null(), virtual_size=sa.null())
-_FINISH_UPLOAD = _turn(
-    "saving",
-    status="active",
-    **{name: sa.bindparam(f"new_{name}") for name in _CONTENT},
+_BEGIN_UPLOAD_AS_SEEN = _turn(
+    "queued",
+    images.c.disk_format == sa.bindparam("disk_format"),
+    images.c.container_format == sa.bindparam("container_format"),
+    status="saving",
 )
+_ABANDON_UPLOAD = _turn("saving", status="queued", size=sa.null(), virtual_size=sa.null())
+_NEW_CONTENT: dict[str, object] = {name: sa.bindparam(f"new_{name}") for name in _CONTENT}
+_FINISH_UPLOAD = _turn("saving", status="active", **_NEW_CONTENT)
+_ACTIVATE = _turn("queued", status="active", **_NEW_CONTENT)
 
 _DELETE = Statement(
     sa.update(images)
@@ -188,11 +197,47 @@ class Images:
 
         return await self._database.read(work)
 
-    async def begin_upload(self, lease: Lease) -> None:
+    async def update(
+        self,
+        image_id: str,
+        change: Callable[[Image], Image],
+        asking: str | None = None,
+        lease: Lease | None = None,
+    ) -> Image:
+        async def work(transaction: Transaction) -> Image:
+            before = await _locked(transaction, image_id, asking)
+            after = change(before)
+            if after is before:
+                return before
+            now = self._now()
+            lost = await changes.record(transaction, before, after, now)
+            if lost and lease is not None:
+                await self._record(transaction, lease)
+            return attrs.evolve(after, updated_at=now)
+
+        return await self._database.run(work)
+
+    async def activate(self, image_id: str, content: Content) -> None:
         async def work(transaction: Transaction) -> None:
-            values = {"image": lease.image_id, "now": self._now()}
-            if not (await transaction.execute(_BEGIN_UPLOAD, values)).count:
+            now = self._now()
+            values = {"image": image_id, "now": now, **_content(content)}
+            if not (await transaction.execute(_ACTIVATE, values)).count:
+                status, _ = await _state(transaction, image_id)
+                raise StatusConflict(image_id, status, "queued")
+            await transaction.execute(_ADD_LOCATION, location_row(image_id, content.location, now))
+
+        await self._database.run(work)
+
+    async def begin_upload(self, lease: Lease, seen: Image | None = None) -> None:
+        statement = _BEGIN_UPLOAD if seen is None else _BEGIN_UPLOAD_AS_SEEN
+        formats = {} if seen is None else _formats(seen)
+
+        async def work(transaction: Transaction) -> None:
+            values = {"image": lease.image_id, "now": self._now(), **formats}
+            if not (await transaction.execute(statement, values)).count:
                 status, _ = await _state(transaction, lease.image_id)
+                if status == "queued":
+                    raise Conflict(f"The formats of image {lease.image_id} have just changed.")
                 raise StatusConflict(lease.image_id, status, "queued")
             await self._record(transaction, lease)
 
@@ -221,17 +266,21 @@ class Images:
 
         await self._database.run(work)
 
-    async def delete(self, image_id: str, lease: Lease) -> Sequence[Location]:
+    async def delete(
+        self, image_id: str, lease: Lease, unless: Precondition | None = None
+    ) -> Sequence[Location]:
         async def work(transaction: Transaction) -> Sequence[Location]:
             values = {"image": image_id, "now": self._now()}
+            if unless is not None:
+                unless(await _locked(transaction, image_id))
             if not (await transaction.execute(_DELETE, values)).count:
                 await _state(transaction, image_id)
                 raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-            locations, *belongings = (await transaction.execute(_BELONGINGS, values)).rows[0]
+            present, *belongings = (await transaction.execute(_BELONGINGS, values)).rows[0]
             for any_of_these, statement in zip(belongings, _DELETE_CHILDREN, strict=True):
                 if any_of_these:
                     await transaction.execute(statement, values)
-            if found := to_locations(locations):
+            if found := to_locations(present):
                 await self._record(transaction, lease)
             return found
 
@@ -254,6 +303,26 @@ class Images:
             {"image": image_id},
             lambda found: [to_location(*row) for row in found.rows],
         )
+
+    async def lost_locations(self, image_id: str) -> Sequence[Location]:
+        return await self._database.fetch(
+            locations.LOST,
+            {"image": image_id},
+            lambda found: [to_location(*row) for row in found.rows],
+        )
+
+    async def forget_locations(self, lease: Lease) -> None:
+        await self._end_with(lease, locations.FORGET)
+
+    async def restore_locations(self, lease: Lease) -> None:
+        await self._end_with(lease, locations.RESTORE)
+
+    async def _end_with(self, lease: Lease, statement: Statement) -> None:
+        async def work(transaction: Transaction) -> None:
+            if await lease_rows.end(transaction, lease):
+                await transaction.execute(statement, {"image": lease.image_id, "now": self._now()})
+
+        await self._database.run(work)
 
     async def renew_leases(self, holder: str, seconds: float) -> None:
         until = self._later(seconds)
@@ -283,6 +352,19 @@ class Images:
         return self._now() + timedelta(seconds=seconds)
 
 
+async def lock(transaction: Transaction, image_id: str) -> None:
+    """Let nobody else change the image until the transaction ends; `ImageNotFound`."""
+    if not (await transaction.execute(_LOCK, {"image": image_id})).rows:
+        raise ImageNotFound(image_id)
+
+
+async def _locked(transaction: Transaction, image_id: str, asking: str | None = None) -> Image:
+    """Return the image, which nobody else changes until the transaction ends."""
+    await lock(transaction, image_id)
+    found = await transaction.execute(_GET, {"image": image_id, "asking": asking})
+    return to_image(found.rows[0])
+
+
 async def _state(transaction: Transaction, image_id: str) -> tuple[str, bool]:
     """Return the image's status and whether it is protected."""
     found = (await transaction.execute(_STATE, {"image": image_id})).rows
@@ -294,6 +376,10 @@ async def _state(transaction: Transaction, image_id: str) -> tuple[str, bool]:
 
 def _to_images(found: Rows) -> Sequence[Image]:
     return [to_image(row) for row in found.rows]
+
+
+def _formats(image: Image) -> dict[str, object]:
+    return {"disk_format": image.disk_format, "container_format": image.container_format}
 
 
 def _content(content: Content) -> Parameters:

@@ -33,11 +33,43 @@ def _changes(context: Context, image: Image) -> bool:
         return False
     if context.is_admin:
         return True
-    return "member" in context.roles and image.owner is not None and image.owner == context.project
+    return "member" in context.roles and _owns(context, image)
 
 
 def _admin(context: Context, image: Image) -> bool:
     return context.is_admin and not context.read_only
+
+
+def _reads_members(context: Context, image: Image) -> bool:
+    """What is nobody's is for all to see: of its members, though, each sees itself only."""
+    if context.is_admin:
+        return True
+    concerned = image.owner in (None, context.project) or image.membership is not None
+    return "reader" in context.roles and concerned
+
+
+def _is_member(context: Context, image: Image) -> bool:
+    if context.read_only:
+        return False
+    if context.is_admin:
+        return True
+    joined = image.membership is not None and not _owns(context, image)
+    return "member" in context.roles and joined
+
+
+def _owns(context: Context, image: Image) -> bool:
+    return image.owner is not None and image.owner == context.project
+
+
+def _serves(context: Context, image: Image) -> bool:
+    """Other services may do this, and administrators."""
+    if context.read_only:
+        return False
+    return context.is_admin or ("service" in context.roles and is_visible(context, image))
+
+
+def _serves_or_changes(context: Context, image: Image) -> bool:
+    return _serves(context, image) or _changes(context, image)
 
 
 RULES: Mapping[str, Rule] = {
@@ -49,7 +81,24 @@ RULES: Mapping[str, Rule] = {
     "upload_image": _changes,
     "communitize_image": _changes,
     "publicize_image": _admin,
+    "add_image_location": _serves_or_changes,
+    "fetch_image_location": _serves,
+    "set_image_location": _changes,
+    "delete_image_location": _admin,
+    "deactivate": _changes,
+    "reactivate": _changes,
+    "add_member": _changes,
+    "delete_member": _changes,
+    "get_members": _reads_members,
+    "get_member": _reads_members,
+    "modify_member": _is_member,
 }
+
+
+def require_operator(context: Context, action: str) -> None:
+    """Raise `Forbidden` unless an administrator or another service asks."""
+    if not (context.is_admin or "service" in context.roles):
+        raise Forbidden(f"You are not authorized to complete {action} action.")
 
 
 def may(context: Context, action: str, image: Image) -> bool:

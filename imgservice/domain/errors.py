@@ -41,9 +41,23 @@ class DuplicateImage(Conflict):
         super().__init__(f"Image ID {image_id} already exists!")
 
 
+class MemberNotFound(NotFound):
+    def __init__(self, image_id: str, project: str) -> None:
+        super().__init__(f"{project} not found in the member list of the image {image_id}.")
+
+
+class DuplicateMember(Conflict):
+    def __init__(self, image_id: str, project: str) -> None:
+        super().__init__(f"Member {project} is duplicated for image {image_id}")
+
+
 class StatusConflict(Conflict):
     def __init__(self, image_id: str, status: str, wanted: str) -> None:
         super().__init__(f"Image {image_id} is {status}; this needs it {wanted}.")
+
+
+class PreconditionFailed(ImageServiceError):
+    """The thing is not, or no more, what he who asks takes it for."""
 
 
 class ImageGone(ImageServiceError):
@@ -59,6 +73,14 @@ class TooLarge(ImageServiceError):
 
 class UnsupportedContent(ImageServiceError):
     """The body is of a type, or the data of a format, that is not accepted here."""
+
+
+class UnsupportedPatch(UnsupportedContent):
+    """A change is not written in one of the patch formats; `accepted` are their media types."""
+
+    def __init__(self, accepted: str) -> None:
+        super().__init__(f"Image PATCH expects Content-Type one of: {accepted}")
+        self.accepted = accepted
 
 
 class RangeNotSatisfiable(ImageServiceError):

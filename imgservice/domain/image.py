@@ -1,10 +1,14 @@
 """The image: its fields, its states, and which state may follow which."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
 import attrs
+
+# Keys for S3 and Swift were once recorded unquoted, with slashes.
+_CREDENTIALS = re.compile(r"^((?:s3|swift)[^:/]*://).*@|(?<=://)[^/?#]*@")
 
 
 class Status(StrEnum):
@@ -50,6 +54,11 @@ class Location:
     """Has the store's id under "store"; further keys are kept as they are."""
 
     @property
+    def public_url(self) -> str:
+        """The URL without the credentials that it may carry."""
+        return _CREDENTIALS.sub(r"\1", self.url, count=1)
+
+    @property
     def store(self) -> str | None:
         """The id of the store; releases before 2019 wrote it under "backend"."""
         name = self.metadata.get("store") or self.metadata.get("backend")
@@ -86,13 +95,20 @@ class Image:
     """The asking project's member status, where the read was told who asks."""
 
 
+Precondition = Callable[[Image], None]
+"""Raises `PreconditionFailed` when the image is not what a change of it expects.
+
+It may be called in any thread, and more than once.
+"""
+
+
 @attrs.frozen
 class Content:
     """What is known of an image's data once all of it is stored."""
 
     size: int
     virtual_size: int | None
-    checksum: str
-    os_hash_algo: str
-    os_hash_value: str
+    checksum: str | None
+    os_hash_algo: str | None
+    os_hash_value: str | None
     location: Location

@@ -7,8 +7,9 @@ import attrs
 class Lease:
     """A claim on unfinished work, which outlives the process that made it.
 
-    `kind` is "upload" (an object is being added to `store`) or "delete" (the objects of a deleted
-    image are being removed, `store` is None).
+    `kind` is "upload" (an object is being added to `store`), "location" (an object that somebody
+    else has put there is being read), "delete" (the objects of a deleted image are being removed)
+    or "remove" (those of locations that the image has lost); `store` is None for the last two.
     """
 
     id: str

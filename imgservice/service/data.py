@@ -17,9 +17,11 @@ from imgservice.domain.errors import (
     NotFound,
     TooLarge,
     Unavailable,
+    UnsupportedContent,
 )
 from imgservice.domain.formats import FormatCheck, FormatRules
-from imgservice.domain.image import Content, Image, Location, Status
+from imgservice.domain.image import Content, Image, Location, Precondition, Status
+from imgservice.domain.locations import Checksums
 from imgservice.service.ports import (
     Added,
     DataStore,
@@ -48,14 +50,21 @@ class Upload:
 
 
 @attrs.frozen
+class Copy:
+    """One of the places from which the data can be read."""
+
+    store: DataStore
+    url: str = attrs.field(repr=False)
+
+
+@attrs.frozen
 class Download:
     """Data that a client may have."""
 
     image: Image
-    size: int
-    store: DataStore | None
-    """None when the image has no data."""
-    url: str = attrs.field(default="", repr=False)
+    size: int = 0
+    copies: Sequence[Copy] = ()
+    """Those to be tried first in front; none when the image has no data."""
 
 
 @attrs.define
@@ -106,8 +115,8 @@ class DataService:
         access.require(context, "upload_image", image)
         store_id, store = self._stores.chosen(upload.store)
         self._check_ready(image, upload)
-        lease = Lease(str(uuid.uuid4()), "upload", image.id, self._holder.id, store_id)
-        await self._images.begin_upload(lease)
+        lease = self._lease("upload", image.id, store_id)
+        await self._images.begin_upload(lease, image)
         running = self._running[lease.id] = _Running(lease)
         try:
             await self._receive(image, upload, running, store)
@@ -134,14 +143,19 @@ class DataService:
     async def _receive(
         self, image: Image, upload: Upload, running: _Running, store: DataStore
     ) -> None:
-        digests = self._digests(self._window() // 2)
-        intake = _Intake(image, upload, running, self._rules, digests, lambda: self._window() // 2)
+        intake = self._intake(image, upload, running)
         try:
             added = await store.add(image.id, intake.blocks(), upload.size)
         except BaseException:
             await self._give_up(running, intake)
             raise
-        await self._record(running.lease, intake.content(added), store, added)
+        metadata = {"store": running.lease.store, **added.metadata}
+        content = intake.content(Location(added.url, metadata))
+        await self._record(running.lease, content, store, added)
+
+    def _intake(self, image: Image, upload: Upload, running: _Running) -> "_Intake":
+        digests = self._digests(self._window() // 2)
+        return _Intake(image, upload, running, self._rules, digests, lambda: self._window() // 2)
 
     async def _give_up(self, running: _Running, intake: "_Intake") -> None:
         """The store kept nothing: let the image be queued again."""
@@ -161,6 +175,49 @@ class DataService:
                 await self._images.end_lease(lease)
             raise
 
+    async def adopt(
+        self, image: Image, location: Location, store: DataStore, size: int, expected: Checksums
+    ) -> None:
+        """Read what somebody else has put at the location, and make the image active with it.
+
+        On any failure the image is queued as before; the data is never touched.
+        """
+        lease = self._lease("location", image.id, location.store)
+        await self._images.begin_upload(lease, image)
+        running = self._running[lease.id] = _Running(lease)
+        try:
+            # One byte more shows that there is more, without reading however much that is.
+            source = Upload(lambda _: store.read(location.url, 0, size + 1), size)
+            await self._read(image, running, source, location, expected)
+        finally:
+            del self._running[lease.id]
+
+    async def _read(
+        self,
+        image: Image,
+        running: _Running,
+        source: Upload,
+        location: Location,
+        expected: Checksums,
+    ) -> None:
+        intake = self._intake(image, source, running)
+        try:
+            async for _ in intake.blocks():
+                pass  # the intake looks at it; nobody here wants the bytes
+            content = intake.content(location)
+            expected.compare(content)
+        except UnsupportedContent as error:
+            await self._give_up(running, intake)
+            raise Invalid(f"The data at the location is refused: {error.message}") from None
+        except BaseException:
+            await self._give_up(running, intake)
+            raise
+        try:
+            await self._images.finish_upload(running.lease, content)
+        except ImageGone:
+            await self._images.end_lease(running.lease)
+            raise
+
     # -- out --------------------------------------------------------------------------------------
 
     async def download(self, context: Context, image_id: str) -> Download:
@@ -172,22 +229,26 @@ class DataService:
                 "The requested image has been deactivated. Image data download is forbidden."
             )
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
-            return Download(image, 0, None)
+            return Download(image)
+        copies = self._copies(image)
+        if image.locations and not copies:
+            raise Unavailable("The stores that hold the image cannot be reached.")
+        return Download(image, image.size or 0, copies)
+
+    def _copies(self, image: Image) -> list[Copy]:
+        """Return the copies in the stores that are configured here."""
+        copies = []
         for location in self._stores.order(image.locations):
             with suppress(Unavailable):
-                return Download(
-                    image, image.size or 0, self._stores.holding(location), location.url
-                )
-        if image.locations:
-            raise Unavailable("The stores that hold the image cannot be reached.")
-        return Download(image, 0, None)
+                copies.append(Copy(self._stores.holding(location), location.url))
+        return copies
 
     # -- away -------------------------------------------------------------------------------------
 
-    async def delete(self, image: Image) -> None:
+    async def delete(self, image: Image, unless: Precondition | None = None) -> None:
         """Delete the image and its data; take it back when a store still needs the data."""
-        lease = Lease(str(uuid.uuid4()), "delete", image.id, self._holder.id)
-        locations = await self._images.delete(image.id, lease)
+        lease = self._lease("delete", image.id)
+        locations = await self._images.delete(image.id, lease, unless)
         for running in self._running.values():
             if running.lease.image_id == image.id:
                 running.deleted = True
@@ -206,8 +267,29 @@ class DataService:
 
     async def _remove(self, locations: Sequence[Location]) -> None:
         for location in locations:
-            with suppress(NotFound):
+            with suppress(NotFound, Forbidden):  # what is only read here is not ours to remove
                 await self._stores.holding(location).delete(location.url)
+
+    def removal(self, image_id: str) -> Lease:
+        """Return a lease, to be recorded with the loss of locations, for `remove_lost`."""
+        return self._lease("remove", image_id)
+
+    async def remove_lost(self, lease: Lease) -> None:
+        """Remove the data of the locations that the image lost.
+
+        They come back when their store still needs the data: `Conflict`.
+        """
+        try:
+            await self._remove(await self._images.lost_locations(lease.image_id))
+        except Conflict:
+            await self._images.restore_locations(lease)
+            raise
+        except ImageServiceError:
+            return  # as in `_remove_deleted`
+        await self._images.forget_locations(lease)
+
+    def _lease(self, kind: str, image_id: str, store: str | None = None) -> Lease:
+        return Lease(str(uuid.uuid4()), kind, image_id, self._holder.id, store)
 
     # -- after a crash ----------------------------------------------------------------------------
 
@@ -234,7 +316,9 @@ class DataService:
     async def _settle(self, lease: Lease) -> bool:
         actions: dict[str, Callable[[Lease], Awaitable[None]]] = {
             "upload": self._settle_upload,
+            "location": self._images.abandon_upload,
             "delete": self._settle_delete,
+            "remove": self._settle_remove,
         }
         try:
             await actions[lease.kind](lease)
@@ -246,6 +330,10 @@ class DataService:
         _, store = self._stores.chosen(lease.store)
         await store.discard(lease.image_id)
         await self._images.abandon_upload(lease)
+
+    async def _settle_remove(self, lease: Lease) -> None:
+        await self._remove(await self._images.lost_locations(lease.image_id))
+        await self._images.forget_locations(lease)
 
     async def _settle_delete(self, lease: Lease) -> None:
         await self._remove(await self._images.deleted_locations(lease.image_id))
@@ -302,15 +390,15 @@ class _Intake:
         self._virtual_size = self._format.finish()
         self._checksums = await self._digests.finish()
 
-    def content(self, added: Added) -> Content:
+    def content(self, location: Location) -> Content:
         checksum, hash_value = self._checksums
         return Content(
             size=self._size,
-            virtual_size=self._virtual_size,
+            virtual_size=self._virtual_size or None,
             checksum=checksum,
             os_hash_algo=self._digests.algorithm,
             os_hash_value=hash_value,
-            location=Location(added.url, {"store": self._running.lease.store, **added.metadata}),
+            location=location,
         )
 
     async def abandon(self) -> None:

@@ -1,4 +1,4 @@
-"""Use cases around an image's record: create, show, list, delete."""
+"""Use cases around an image's record: create, show, list, change, delete."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 
 import attrs
 
-from imgservice.domain import access
+from imgservice.domain import access, patch
 from imgservice.domain.context import Context
-from imgservice.domain.errors import Forbidden, Invalid, TooLarge
-from imgservice.domain.image import Image, Status, Visibility
+from imgservice.domain.errors import Forbidden, NotFound
+from imgservice.domain.image import Image, Precondition, Status, Visibility
+from imgservice.domain.limits import ImageLimits, bounded
+from imgservice.domain.patch import Operation
 from imgservice.domain.query import ImageQuery
 from imgservice.service.data import DataService
+from imgservice.service.locations import LocationChange, LocationService
 from imgservice.service.ports import ImageRepository
-
-LARGEST_INTEGER = (1 << 31) - 1
-RESERVED_PREFIX = "os_glance"
 
 
 @attrs.frozen
@@ -25,6 +25,9 @@ class NewImage:
     id: str | None = None
     name: str | None = None
     owner: str | None = None
+    """None: the project of who asks."""
+    ownerless: bool = False
+    """Nobody's, and for everybody to see; `owner` says nothing then."""
     visibility: Visibility = Visibility.SHARED
     protected: bool = False
     os_hidden: bool = False
@@ -33,33 +36,30 @@ class NewImage:
     min_disk: int = 0
     min_ram: int = 0
     tags: Sequence[str] = ()
-    properties: Mapping[str, str] = attrs.field(factory=dict)
-
-
-@attrs.frozen
-class ImageLimits:
-    """How many of each an image may have; negative: any number."""
-
-    properties: int = 128
-    tags: int = 128
+    properties: Mapping[str, str | None] = attrs.field(factory=dict)
 
 
 class ImageService:
-    def __init__(self, images: ImageRepository, data: DataService, limits: ImageLimits) -> None:
+    def __init__(
+        self,
+        images: ImageRepository,
+        data: DataService,
+        limits: ImageLimits,
+        locations: LocationService,
+    ) -> None:
         self._images = images
         self._data = data
         self._limits = limits
+        self._locations = locations
 
     async def create(self, context: Context, wanted: NewImage) -> Image:
         """Record a new, empty image."""
         image = self._new(context, wanted)
         self._check_owner(context, wanted)
         access.require_new(context, "add_image", image)
-        if image.visibility is Visibility.PUBLIC:
-            access.require_new(context, "publicize_image", image)
-        elif image.visibility is Visibility.COMMUNITY:
-            access.require_new(context, "communitize_image", image)
-        self._check_limits(image)
+        _check_visibility(context, image, image.visibility)
+        self._limits.check_properties(image.properties)
+        self._limits.check_tags(image.tags)
         await self._images.add(image)
         return image
 
@@ -73,11 +73,93 @@ class ImageService:
             raise Forbidden("You are not authorized to complete get_images action.")
         return await self._images.list(query)
 
-    async def delete(self, context: Context, image_id: str) -> None:
-        """Remove the image and its data; what is protected, or still needed by a store, stays."""
+    async def update(
+        self,
+        context: Context,
+        image_id: str,
+        operations: Sequence[Operation],
+        unless: Precondition | None = None,
+    ) -> Image:
+        """Apply all of the operations, or none, and return the image as it then is.
+
+        `unless` looks at the image before anything is done to it, while nobody else can change it,
+        and raises to refuse. It may be called more than once and in any thread.
+        """
+
+        change_locations = await self._locations.prepare(context, image_id, operations)
+
+        def change(image: Image) -> Image:
+            access.require_visible(context, image)
+            if unless is not None:
+                unless(image)
+            changed = image
+            for operation in operations:
+                changed = self._apply(context, changed, operation, change_locations)
+            if changed.properties.keys() - image.properties.keys():
+                self._limits.check_properties(changed.properties)
+            return changed
+
+        lease = self._data.removal(image_id)
+        changed = await self._images.update(image_id, change, context.project, lease)
+        if any(each.name == patch.LOCATIONS and each.verb == "remove" for each in operations):
+            await self._data.remove_lost(lease)
+        return changed
+
+    async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
+        """Give the image a tag; nothing changes when it has it already."""
+
+        def change(image: Image) -> Image:
+            access.require(context, "modify_image", image)
+            if tag in image.tags:
+                return image
+            tagged = attrs.evolve(image, tags=(*image.tags, tag))
+            self._limits.check_tags(tagged.tags)
+            return tagged
+
+        await self._images.update(image_id, change, context.project)
+
+    async def remove_tag(self, context: Context, image_id: str, tag: str) -> None:
+        """Take a tag from the image; `NotFound` when it has none such."""
+
+        def change(image: Image) -> Image:
+            access.require(context, "modify_image", image)
+            if tag not in image.tags:
+                raise NotFound("The resource could not be found.")
+            return attrs.evolve(image, tags=tuple(each for each in image.tags if each != tag))
+
+        await self._images.update(image_id, change, context.project)
+
+    async def deactivate(self, context: Context, image_id: str) -> None:
+        """Let only admins download the data."""
+        await self._switch(context, image_id, "deactivate", Status.ACTIVE, Status.DEACTIVATED)
+
+    async def reactivate(self, context: Context, image_id: str) -> None:
+        """Take `deactivate` back."""
+        await self._switch(context, image_id, "reactivate", Status.DEACTIVATED, Status.ACTIVE)
+
+    async def _switch(
+        self, context: Context, image_id: str, action: str, before: Status, after: Status
+    ) -> None:
+        def change(image: Image) -> Image:
+            access.require(context, action, image)
+            if image.status is after:
+                return image
+            if image.status is not before:
+                raise Forbidden(f"Not allowed to {action} image in status '{image.status}'")
+            return attrs.evolve(image, status=after)
+
+        await self._images.update(image_id, change, context.project)
+
+    async def delete(
+        self, context: Context, image_id: str, unless: Precondition | None = None
+    ) -> None:
+        """Remove the image and its data; what is protected, or still needed by a store, stays.
+
+        `unless` as in `update`.
+        """
         image = await self.show(context, image_id)
         access.require(context, "delete_image", image)
-        await self._data.delete(image)
+        await self._data.delete(image, unless)
 
     def _new(self, context: Context, wanted: NewImage) -> Image:
         now = datetime.now(UTC).replace(tzinfo=None)
@@ -87,38 +169,51 @@ class ImageService:
             created_at=now,
             updated_at=now,
             name=wanted.name,
-            owner=context.project if wanted.owner is None else wanted.owner,
+            owner=_owner(context, wanted),
             visibility=wanted.visibility,
             protected=wanted.protected,
             os_hidden=wanted.os_hidden,
             disk_format=wanted.disk_format,
             container_format=wanted.container_format,
-            min_disk=_bounded("min_disk", wanted.min_disk),
-            min_ram=_bounded("min_ram", wanted.min_ram),
+            min_disk=bounded("min_disk", wanted.min_disk),
+            min_ram=bounded("min_ram", wanted.min_ram),
             tags=tuple(dict.fromkeys(wanted.tags)),
             properties=dict(wanted.properties),
         )
 
     def _check_owner(self, context: Context, wanted: NewImage) -> None:
-        if wanted.owner not in (None, context.project) and not context.is_admin:
-            raise Forbidden(f"You are not permitted to create images owned by '{wanted.owner}'.")
+        owner = _owner(context, wanted)
+        if owner != context.project and not context.is_admin:
+            raise Forbidden(f"You are not permitted to create images owned by '{owner}'.")
 
-    def _check_limits(self, image: Image) -> None:
-        own = sum(not name.startswith(RESERVED_PREFIX) for name in image.properties)
-        for what, count, limit in (
-            ("properties", own, self._limits.properties),
-            ("tags", len(image.tags), self._limits.tags),
-        ):
-            if 0 <= limit < count:
-                raise TooLarge(
-                    f"The limit has been exceeded on the number of allowed image {what}."
-                    f" Attempted: {count}, Maximum: {limit}"
-                )
+    def _apply(
+        self,
+        context: Context,
+        image: Image,
+        operation: Operation,
+        change_locations: LocationChange,
+    ) -> Image:
+        if operation.name == patch.LOCATIONS:
+            return change_locations(context, image, operation)
+        if operation.name == "owner" and not context.is_admin:
+            raise Forbidden("Owner can't be updated by non admin.")
+        if operation.name == "visibility" and operation.verb != "remove":
+            _check_visibility(context, image, Visibility(operation.value))
+        access.require(context, "modify_image", image)
+        changed = patch.apply(image, operation)
+        if operation.name == "tags":
+            self._limits.check_tags(changed.tags)
+        return changed
 
 
-def _bounded(name: str, value: int) -> int:
-    if value < 0:
-        raise Invalid(f"Invalid value '{value}' for parameter '{name}': Cannot be a negative value")
-    if value > LARGEST_INTEGER:
-        raise Invalid(f"'{name}' value out of range, must not exceed {LARGEST_INTEGER}.")
-    return value
+def _owner(context: Context, wanted: NewImage) -> str | None:
+    if wanted.ownerless:
+        return None
+    return context.project if wanted.owner is None else wanted.owner
+
+
+def _check_visibility(context: Context, image: Image, wanted: Visibility) -> None:
+    if wanted is Visibility.PUBLIC:
+        access.require_new(context, "publicize_image", image)
+    elif wanted is Visibility.COMMUNITY:
+        access.require_new(context, "communitize_image", image)

@@ -1,10 +1,11 @@
 """What the services need from the outside world; `db`, `store` and `threads` fulfil it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from imgservice.domain.image import Content, Image, Location
+from imgservice.domain.image import Content, Image, Location, Precondition
 from imgservice.domain.lease import Lease as Lease
+from imgservice.domain.member import Member, MemberStatus
 from imgservice.domain.query import ImageQuery
 
 
@@ -23,7 +24,31 @@ class ImageRepository(Protocol):
     async def list(self, query: ImageQuery) -> Sequence[Image]:
         """Return the page; `Invalid` when its marker is not an image that the asker may list."""
 
-    async def begin_upload(self, lease: Lease) -> None:
+    async def update(
+        self,
+        image_id: str,
+        change: Callable[[Image], Image],
+        asking: str | None = None,
+        lease: Lease | None = None,
+    ) -> Image:
+        """Record what `change` makes of the image, and return it as it then is.
+
+        Nobody else changes the image between the reading and the end. `change` gets the image with
+        the membership of the project `asking`. It is a pure function, since it may be called more
+        than once and in any thread; what it raises is raised here, and nothing is recorded. When it
+        returns the very image that it got, nothing is either; otherwise `updated_at` moves.
+        When the image loses locations, the lease on removing their data is recorded as well.
+        `ImageNotFound` when there is no such image.
+        """
+
+    async def activate(self, image_id: str, content: Content) -> None:
+        """Turn a queued image to active at once, with its content and location.
+
+        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone, `Conflict`
+        when its formats, on which the check of the data relies, are not those that were `seen`.
+        """
+
+    async def begin_upload(self, lease: Lease, seen: Image | None = None) -> None:
         """Turn a queued image to saving and record the lease.
 
         `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone.
@@ -40,9 +65,14 @@ class ImageRepository(Protocol):
         """Turn a saving image back to queued, clear its sizes, and end the lease; no error ever
         when there is nothing to turn back."""
 
-    async def delete(self, image_id: str, lease: Lease) -> Sequence[Location]:
+    async def delete(
+        self, image_id: str, lease: Lease, unless: Precondition | None = None
+    ) -> Sequence[Location]:
         """Mark the image and all that belongs to it deleted; return the locations that it had and
         record the lease when there are any.
+
+        What `unless` raises is raised, and nothing is recorded; nobody else changes the image
+        between its look and the end.
 
         `Forbidden` when it is protected, `ImageNotFound` when somebody was faster.
         """
@@ -52,6 +82,15 @@ class ImageRepository(Protocol):
 
     async def deleted_locations(self, image_id: str) -> Sequence[Location]:
         """Return the locations that a deleted image had at its deletion."""
+
+    async def lost_locations(self, image_id: str) -> Sequence[Location]:
+        """Return the locations that the image lost, and whose data may still be there."""
+
+    async def forget_locations(self, lease: Lease) -> None:
+        """Note that the data of the lost locations is removed, and end the lease."""
+
+    async def restore_locations(self, lease: Lease) -> None:
+        """Give lost locations back, because a store still needs the data; end the lease."""
 
     async def renew_leases(self, holder: str, seconds: float) -> None:
         """Let the holder's leases live for so many seconds from now."""
@@ -64,6 +103,32 @@ class ImageRepository(Protocol):
 
     async def end_lease(self, lease: Lease) -> None:
         """Forget the lease."""
+
+
+class MemberRepository(Protocol):
+    """The members of images. Every method is one transaction.
+
+    Whether the image may have members, and who may ask, is not looked at here.
+    """
+
+    async def list(self, image_id: str) -> Sequence[Member]:
+        """Return them, the oldest first."""
+
+    async def get(self, image_id: str, project: str) -> Member:
+        """Return the member; `MemberNotFound` when the project is none."""
+
+    async def add(self, image_id: str, project: str, most: int) -> Member:
+        """Make the project a member, pending as if it had never been one.
+
+        `ImageNotFound`; `TooLarge` when there would be more than `most`, unless that is negative;
+        `DuplicateMember`.
+        """
+
+    async def set_status(self, image_id: str, project: str, status: MemberStatus) -> Member:
+        """Record what the project thinks of it; `MemberNotFound`."""
+
+    async def remove(self, image_id: str, project: str) -> None:
+        """End the membership; `MemberNotFound`."""
 
 
 class Added(Protocol):
@@ -90,6 +155,8 @@ class DataStore(Protocol):
 
     async def delete(self, url: str) -> None: ...
 
+    async def size(self, url: str) -> int: ...
+
     async def discard(self, image_id: str) -> None: ...
 
 
@@ -101,6 +168,9 @@ class StoreChoice(Protocol):
 
     def holding(self, location: Location) -> DataStore:
         """Return the store that has the location; `Unavailable` when it is not configured here."""
+
+    def taking(self, url: str) -> tuple[str, DataStore] | None:
+        """Return the store that serves what others put at this URL; None when there is none."""
 
     def order(self, locations: Sequence[Location]) -> Sequence[Location]:
         """Return the locations, those to be read first in front."""

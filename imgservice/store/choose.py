@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from imgservice.domain.errors import Invalid
 from imgservice.domain.image import Location
-from imgservice.store.interface import Store, StoreUnavailable
+from imgservice.store.interface import Store, StoreUnavailable, TakesLocations
 
 
 class UnknownStore(Invalid):
@@ -57,6 +57,13 @@ class Stores:
         if store_id is None or store_id not in self._stores:
             raise StoreUnavailable("The store that holds the data is not configured on this server")
         return self._stores[store_id]
+
+    def taking(self, url: str) -> tuple[str, Store] | None:
+        """Return the first store that serves what others put at this URL, with its id."""
+        for store_id, store in self._stores.items():
+            if isinstance(store, TakesLocations) and store.takes(url):
+                return store_id, store
+        return None
 
     def order(self, locations: Iterable[Location]) -> list[Location]:
         """Return the locations, those in stores of more weight first, else as they came."""

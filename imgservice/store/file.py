@@ -81,6 +81,14 @@ class FileConfig(StoreConfig):
         paths = {self.path: 0} if self.path is not None else self.paths
         return {Path(os.path.abspath(path)): value for path, value in paths.items()}  # noqa: PTH100 # "a/../b" must become "b", symbolic links must stay
 
+    def details(self) -> Mapping[str, object]:
+        directories = [str(path) for path in self.priorities]
+        return {
+            "data_dir": directories if len(directories) > 1 else directories[0],
+            "chunk_size": PIECE,
+            "thin_provisioning": self.thin,
+        }
+
     @property
     def mode(self) -> int | None:
         return None if self.file_mode is None else int(self.file_mode, 8)

@@ -5,7 +5,14 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from imgservice.domain.errors import Conflict, NotFound, TooLarge, Unavailable
+from imgservice.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 
 
 class StoreError(Exception):
@@ -30,6 +37,14 @@ class StoreFull(TooLarge, StoreError):
 
 class StoreUnavailable(Unavailable, StoreError):
     """The store cannot be written or reached at present."""
+
+
+class StoreReadOnly(Forbidden, StoreError):
+    """Objects are neither added to the store nor removed from it."""
+
+
+class LocationRefused(Invalid, StoreError):
+    """The store does not look at such a location."""
 
 
 @attrs.frozen
@@ -89,3 +104,11 @@ class LocalFiles(Protocol):
 
     async def open_file(self, url: str) -> int:
         """Return a descriptor, open for reading, which the caller closes."""
+
+
+@runtime_checkable
+class TakesLocations(Protocol):
+    """The ability of a store to serve objects that somebody else put at their place."""
+
+    def takes(self, url: str) -> bool:
+        """Tell, from the URL alone, whether it may be recorded as a location in this store."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 import attrs
 
 from imgservice.store.interface import Store
-from imgservice.threads import Threads
 
 GROUP = "imgservice.stores"
 """The entry point group in which other distributions offer a `Driver`."""
@@ -15,6 +13,7 @@ GROUP = "imgservice.stores"
 BUILT_IN: Mapping[str, str] = {
     "file": "imgservice.store.file:DRIVER",
     "memory": "imgservice.store.memory:DRIVER",
+    "http": "imgservice.store.http:DRIVER",
 }
 
 
@@ -31,17 +30,24 @@ class StoreConfig:
         default=0, metadata={"doc": "data in several stores is read from that of most weight"}
     )
 
+    def details(self) -> Mapping[str, object]:
+        """Return what administrators may see of the store in /v2/info/stores/detail: no secrets."""
+        return {}
+
 
 @attrs.frozen
 class Driver:
     """A type of store: the class of its options, and what makes a store of them.
 
-    `create` is called with the store's id, its options and the threads for blocking work. It does
-    no input or output: that begins with `Store.check`.
+    `create` is called with the store's id, its options and the threads for blocking work, and with
+    the `Fetcher` as well where `fetches` says so. It does no input or output: that begins with
+    `Store.check`. A store that is `read_only` takes no data, and cannot be the default one.
     """
 
     config: type[StoreConfig]
-    create: Callable[[str, Any, Threads], Store]
+    create: Callable[..., Store]
+    fetches: bool = False
+    read_only: bool = False
 
 
 def driver(type_name: str) -> Driver:

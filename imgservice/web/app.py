@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imgservice.domain.errors import ImageServiceError, Invalid
+from imgservice.web.about import About
 from imgservice.web.errors import error_answer
 from imgservice.web.respond import Answer
 from imgservice.web.send import ClientGone
@@ -72,18 +73,28 @@ class ApiApp(Klein):
         super().__init__()
         self._tasks = tasks
         self._with_body: set[str] = set()
+        self.about: dict[str, About] = {}
+        """What the routes say of themselves, by endpoint."""
         self.url_map.merge_slashes = False
         self.handle_errors(Exception)(self._failed)
 
     def route(
-        self, url: str, *args: Any, takes_body: bool = False, **kwargs: Any
+        self,
+        url: str,
+        *args: Any,
+        takes_body: bool = False,
+        about: About | None = None,
+        **kwargs: Any,
     ) -> Callable[[Any], Any]:
         """Add a route; a request with a body is refused where the route does not take one."""
         decorate = super().route(url, *args, **kwargs)
 
         def add(handler: Any) -> Any:
+            endpoint = kwargs.get("endpoint", handler.__name__)
             if takes_body:
-                self._with_body.add(handler.__name__)
+                self._with_body.add(endpoint)
+            if about is not None:
+                self.about[endpoint] = about
             return decorate(handler)
 
         return add

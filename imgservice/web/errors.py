@@ -21,6 +21,7 @@ STATUS: dict[type[errors.ImageServiceError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.ImageGone: 410,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedContent: 415,
     errors.RangeNotSatisfiable: 416,
@@ -56,6 +57,8 @@ def _known(request: StreamingRequest, error: errors.ImageServiceError) -> Answer
     status = status_of(error)
     headers: dict[str, str] = {}
     message, detail = error.message, ""
+    if isinstance(error, errors.UnsupportedPatch):
+        headers["accept-patch"] = error.accepted
     if isinstance(error, errors.UnsupportedContent):
         declared = request.header("content-type")
         message, detail = (

@@ -27,7 +27,7 @@ class Answer:
             response.setRawHeaders(name, [value])
         if self.content_type is not None:
             response.setRawHeaders(b"content-type", [self.content_type])
-        if self.status != 204:
+        if self.status not in (204, 304):
             response.setRawHeaders(b"content-length", [b"%d" % len(self.body)])
         return self.body
 
@@ -53,10 +53,11 @@ def no_content() -> Answer:
     return Answer(204)
 
 
-# Twisted still uses the phrases of older RFCs for these; clients show them to people.
+# Twisted knows no phrase for these, or another one than clients are used to show to people.
 _PHRASES = {
     413: "Request Entity Too Large",
-    416: "Requested Range Not Satisfiable",
+    416: "Request Range Not Satisfiable",
+    431: "Request Header Fields Too Large",
     300: "Multiple Choices",
 }
 

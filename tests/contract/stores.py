@@ -1,15 +1,23 @@
 """The drivers that the store suite runs over: how each is started, and what it must not leave."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import attrs
+from twisted.internet import reactor
 
+from imgservice.domain.targets import TargetRules
 from imgservice.domain.units import Size
+from imgservice.fetch import Fetcher
 from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.http import HttpConfig, HttpStore
 from imgservice.store.interface import Store
 from imgservice.store.memory import MemoryConfig, MemoryStore
 from imgservice.threads import Threads
+from tests.origin import origin
 
 CAPACITY = 80 * 1024 * 1024
 
@@ -19,12 +27,15 @@ class Subject:
     """A store under test.
 
     `leftovers` tells, in any words, what lies in the store beside nothing; `url` says where the
-    object of an image would be.
+    object of an image would be. `put` lays an object there that the store itself could not add; a
+    store with it is read-only. `stop` ends what the store was started with.
     """
 
     store: Store
     url: Callable[[str], str]
     leftovers: Callable[[], Awaitable[list[str]]]
+    put: Callable[[str, bytes], str] | None = None
+    stop: Callable[[], None] = lambda: None
 
 
 Start = Callable[[Path, Threads], Awaitable[Subject]]
@@ -72,9 +83,36 @@ async def _once(block: bytes) -> AsyncIterator[bytes]:
     yield block
 
 
+def start_http(**page: Any) -> Start:
+    async def start(directory: Path, threads: Threads) -> Subject:
+        serving = ExitStack()
+        web = serving.enter_context(origin())
+        here = [ip_network("127.0.0.1/32")]
+        fetcher = Fetcher(reactor, TargetRules(allowed_ports=(), exempt=here))
+        store = HttpStore("test", HttpConfig(), threads, fetcher)
+
+        async def leftovers() -> list[str]:
+            return []
+
+        return Subject(
+            store,
+            lambda image_id: web.url(f"/{image_id}"),
+            leftovers,
+            lambda image_id, data: web.put(f"/{image_id}", data, **page),
+            serving.close,
+        )
+
+    return start
+
+
 DRIVERS: dict[str, Start] = {
     "memory": start_memory,
     "file": start_file,
     "file, thin and synced": start_file_thin,
     "file, two directories": start_file_several,
+}
+
+READ_ONLY: dict[str, Start] = {
+    "http": start_http(),
+    "http, without ranges": start_http(ranges=False, head=False),
 }

@@ -17,9 +17,15 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from imgservice.store.interface import DataExists, DataNotFound, LocalFiles, Stored
+from imgservice.store.interface import (
+    DataExists,
+    DataNotFound,
+    LocalFiles,
+    Stored,
+    StoreReadOnly,
+)
 from imgservice.threads import Threads
-from tests.contract.stores import DRIVERS, Subject
+from tests.contract.stores import DRIVERS, READ_ONLY, Subject
 
 MIB = 1024 * 1024
 reactor = cast(Any, installed_reactor)
@@ -47,6 +53,12 @@ class Bench:
         self.added.append(stored.url)
         return stored
 
+    async def place(self, data: bytes) -> str:
+        """Put an object into the store, by itself or behind its back, and return its URL."""
+        if self.subject.put is not None:
+            return self.subject.put(new_id(), data)
+        return (await self.add(new_id(), source([data]), len(data))).url
+
     async def read(self, url: str, start: int = 0, length: int | None = None) -> bytes:
         return b"".join([block async for block in self.store.read(url, start, length)])
 
@@ -54,6 +66,27 @@ class Bench:
 @pytest_twisted.async_yield_fixture(params=DRIVERS.values(), ids=DRIVERS.keys())
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     """Fails the test that leaves a descriptor open or an object behind."""
+    async for bench in benches(request, tmp_path):
+        yield bench
+
+
+@pytest_twisted.async_yield_fixture(params=READ_ONLY.values(), ids=READ_ONLY.keys())
+async def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    async for bench in benches(request, tmp_path):
+        yield bench
+
+
+ALL = {**DRIVERS, **READ_ONLY}
+
+
+@pytest_twisted.async_yield_fixture(params=ALL.values(), ids=ALL.keys())
+async def readable(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    """For what every store does, whether it takes data or not."""
+    async for bench in benches(request, tmp_path):
+        yield bench
+
+
+async def benches(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     threads = Threads(reactor, 3, "store")
     bench = Bench(await request.param(tmp_path, threads))
     before = descriptors()
@@ -63,6 +96,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     leaked = await settled(lambda: sorted((descriptors() - before).elements()))
     left = await bench.subject.leftovers()
     threads.stop()
+    bench.subject.stop()
     assert leaked == []
     assert left == []
 
@@ -135,9 +169,9 @@ async def test_the_url_is_made_of_the_image_id(bench: Bench) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_check_passes_and_leaves_nothing(bench: Bench) -> None:
-    await bench.store.check()
-    await bench.store.check()
+async def test_check_passes_and_leaves_nothing(readable: Bench) -> None:
+    await readable.store.check()
+    await readable.store.check()
 
 
 @pytest_twisted.ensureDeferred
@@ -230,11 +264,12 @@ async def test_zeros_come_back_as_zeros(bench: Bench, zeros: int) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_any_range_can_be_read(bench: Bench, start: int, length: int | None) -> None:
+async def test_any_range_can_be_read(readable: Bench, start: int, length: int | None) -> None:
     data = some_bytes(2 * MIB + 3)
-    stored = await bench.add(new_id(), source([data]), len(data))
+    url = await readable.place(data)
     expected = data[start:] if length is None else data[start : start + length]
-    assert await bench.read(stored.url, start, length) == expected
+    assert await readable.read(url, start, length) == expected
+    assert await readable.store.size(url) == len(data)
 
 
 @pytest_twisted.ensureDeferred
@@ -245,21 +280,21 @@ async def test_a_deleted_object_is_gone(bench: Bench) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_missing_object_is_told_of(bench: Bench) -> None:
-    await assert_missing(bench, bench.subject.url(new_id()))
+async def test_a_missing_object_is_told_of(readable: Bench) -> None:
+    await assert_missing(readable, readable.subject.url(new_id()))
 
 
 @pytest.mark.parametrize("url", ["", "x", "memory://", "file://", "s3://other/{}", "file:///{}"])
 @pytest_twisted.ensureDeferred
-async def test_a_url_of_another_store_leads_nowhere(bench: Bench, url: str) -> None:
-    await assert_missing(bench, url.format(new_id()))
+async def test_a_url_of_another_store_leads_nowhere(readable: Bench, url: str) -> None:
+    await assert_missing(readable, url.format(new_id()))
 
 
 async def assert_missing(bench: Bench, url: str) -> None:
     with pytest.raises(DataNotFound) as caught:
         await bench.store.size(url)
     assert not url or url not in caught.value.message
-    with pytest.raises(DataNotFound):
+    with pytest.raises(DataNotFound if bench.subject.put is None else StoreReadOnly):
         await bench.store.delete(url)
     for length in (None, 0, 1):
         with pytest.raises(DataNotFound):
@@ -312,10 +347,10 @@ async def test_adds_of_different_images_do_not_mix(bench: Bench) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_concurrent_reads_do_not_mix(bench: Bench) -> None:
+async def test_concurrent_reads_do_not_mix(readable: Bench) -> None:
     contents = [some_bytes(2 * MIB + number, seed=number) for number in range(3)]
-    urls = [(await bench.add(new_id(), source([data]), None)).url for data in contents]
-    reads = [Deferred.fromCoroutine(interleaved(bench, url)) for url in urls * 4]
+    urls = [await readable.place(data) for data in contents]
+    reads = [Deferred.fromCoroutine(interleaved(readable, url)) for url in urls * 4]
     results = await DeferredList(reads, consumeErrors=True)
     assert [value for _, value in results] == contents * 4
 
@@ -411,31 +446,42 @@ async def test_an_impatient_second_cancel_leaves_nothing_either(bench: Bench) ->
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_reading_may_end_early(bench: Bench) -> None:
+async def test_a_reading_may_end_early(readable: Bench) -> None:
     data = some_bytes(3 * MIB)
-    stored = await bench.add(new_id(), source([data]), None)
-    reading = bench.store.read(stored.url)
+    url = await readable.place(data)
+    reading = readable.store.read(url)
     first = await anext(reading)
     await reading.aclose()
     assert data.startswith(first)
-    async for _ in bench.store.read(stored.url):
+    async for _ in readable.store.read(url):
         break
-    forgotten = bench.store.read(stored.url)
+    forgotten = readable.store.read(url)
     await anext(forgotten)
     del forgotten
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_reading_may_be_cancelled(bench: Bench) -> None:
-    stored = await bench.add(new_id(), source([some_bytes(3 * MIB)]), None)
+async def test_a_reading_may_be_cancelled(readable: Bench) -> None:
+    url = await readable.place(some_bytes(3 * MIB))
     for turns in range(4):
-        reading = Deferred.fromCoroutine(interleaved(bench, stored.url))
+        reading = Deferred.fromCoroutine(interleaved(readable, url))
         for _ in range(turns):
             await pause(0)
         reading.cancel()
         with pytest.raises(CancelledError):
             await reading
-    assert len(await bench.read(stored.url)) == 3 * MIB
+    assert len(await readable.read(url)) == 3 * MIB
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_read_only_store_says_so(read_only: Bench) -> None:
+    url = await read_only.place(b"data")
+    with pytest.raises(StoreReadOnly):
+        await read_only.store.add(new_id(), source([b"data"]), 4)
+    with pytest.raises(StoreReadOnly):
+        await read_only.store.delete(url)
+    await read_only.store.discard(url.rpartition("/")[2])
+    assert await read_only.read(url) == b"data"
 
 
 @pytest_twisted.ensureDeferred

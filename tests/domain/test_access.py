@@ -17,7 +17,17 @@ MEMBER = Context("me", "mine", frozenset({"member", "reader"}))
 READER = Context("me", "mine", frozenset({"reader"}))
 STRANGER = Context("she", "hers", frozenset({"member", "reader"}))
 ANONYMOUS = Context(roles=frozenset({"member", "reader"}), read_only=True)
-CHANGES = ("add_image", "modify_image", "delete_image", "upload_image", "communitize_image")
+CHANGES = (
+    "add_image",
+    "modify_image",
+    "delete_image",
+    "upload_image",
+    "communitize_image",
+    "deactivate",
+    "reactivate",
+    "add_member",
+    "delete_member",
+)
 
 
 @pytest.mark.parametrize("action", CHANGES)
@@ -56,6 +66,30 @@ def test_what_a_stranger_sees(visibility: Visibility, membership: str | None, se
     image = attrs.evolve(OWNED, visibility=visibility, membership=membership)
     assert access.may(STRANGER, "get_image", image) is seen
     assert access.may(STRANGER, "download_image", image) is seen
+
+
+SHARED = attrs.evolve(OWNED, visibility=Visibility.SHARED)
+JOINED = attrs.evolve(SHARED, membership="pending")
+
+
+@pytest.mark.parametrize("action", ["get_member", "get_members"])
+def test_who_sees_members(action: str) -> None:
+    for asker in (ADMIN, MEMBER, READER):
+        assert access.may(asker, action, SHARED)
+    assert access.may(STRANGER, action, JOINED)
+    assert not access.may(STRANGER, action, SHARED)
+    assert access.may(STRANGER, action, attrs.evolve(SHARED, owner=None))
+    assert not access.may(attrs.evolve(STRANGER, roles={"member"}), action, JOINED)
+
+
+def test_only_the_member_itself_decides() -> None:
+    assert access.may(STRANGER, "modify_member", JOINED)
+    assert access.may(ADMIN, "modify_member", SHARED)
+    assert not access.may(STRANGER, "modify_member", SHARED)
+    assert not access.may(attrs.evolve(STRANGER, roles={"reader"}), "modify_member", JOINED)
+    assert not access.may(MEMBER, "modify_member", SHARED)
+    assert not access.may(MEMBER, "modify_member", attrs.evolve(JOINED, owner="mine"))
+    assert not access.may(attrs.evolve(ADMIN, read_only=True), "modify_member", JOINED)
 
 
 def test_a_reader_sees_but_does_not_download() -> None:

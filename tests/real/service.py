@@ -154,6 +154,10 @@ class Service:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return connection.execute(query, values).fetchall()
 
+    def is_at_rest(self) -> bool:
+        """Tell whether no work with data is under way."""
+        return not self.rows("SELECT id FROM imgsvc_leases")
+
     def everything(self) -> Any:
         """Return all of the database but `updated_at`, and all files, to compare with later."""
         columns = self.rows(

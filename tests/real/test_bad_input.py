@@ -18,8 +18,10 @@ UPLOAD = "Host: x\r\nContent-Type: application/octet-stream\r\n"
 @pytest.fixture
 def unchanged(service: Service) -> Iterator[Client]:
     """Give a client whose requests must leave the database and the store as they were."""
+    wait_until(service.is_at_rest)  # a client that left before may still be cleaned up after
     before = service.everything()
     yield service.client
+    wait_until(service.is_at_rest)
     assert service.everything() == before
 
 

@@ -46,7 +46,7 @@ def test_limit(text: str, limit: int) -> None:
             "sort=name:asc,size",
             (("name", "asc"), ("size", "desc"), ("created_at", "desc"), ("id", "desc")),
         ),
-        ("sort=id:asc", (("id", "asc"), ("created_at", "desc"))),
+        ("sort=id:asc", (("id", "asc"), ("created_at", "asc"))),
     ],
 )
 def test_sort(text: str, sort: Any) -> None:

@@ -15,7 +15,7 @@ class RequestId:
 
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         given = request.requestHeaders.getRawHeaders(HEADER)
-        request.request_id = self._checked(given[0]) if given else self._new()
+        request.request_id = self._checked(given[0]) if given and given[0] else self._new()
         request.responseHeaders.setRawHeaders(HEADER, [request.request_id.encode()])
         return None
 

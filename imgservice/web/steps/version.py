@@ -34,7 +34,7 @@ class VersionNegotiation:
             return None
         if first == "versions" and segments[1:] in ([], [b""]):
             return self._list(request, 200)
-        if first not in self._known:
+        if first not in self._known or self._names_version(request):
             return self._list(request, 300)
         return self._enter(request, self._known[first])
 
@@ -46,10 +46,13 @@ class VersionNegotiation:
 
     def _accepted(self, request: StreamingRequest) -> str | None:
         """Return the version that the Accept header names, if it does."""
-        accept = request.header("accept")
-        if accept is None or not accept.startswith(ACCEPT_PREFIX):
+        if not self._names_version(request):
             return None
+        accept = request.header("accept") or ""
         return self._known.get(accept.removeprefix(ACCEPT_PREFIX))
+
+    def _names_version(self, request: StreamingRequest) -> bool:
+        return (request.header("accept") or "").startswith(ACCEPT_PREFIX)
 
     def _enter(self, request: StreamingRequest, version: str) -> Answer | None:
         if len(request.postpath) == 1:

@@ -1,25 +1,55 @@
 """Routes of the image's bytes: /v2/images/{id}/file."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 
-from imgservice.domain.errors import Invalid, NotFound, UnsupportedContent
-from imgservice.service.data import DataService, Download, Upload
+from imgservice.domain.errors import Invalid, NotFound, Unavailable, UnsupportedContent
+from imgservice.domain.image import Image
+from imgservice.service.data import Copy, DataService, Download, Upload
 from imgservice.store.interface import LocalFiles
 from imgservice.threads import Threads
+from imgservice.web.about import NOTHING, OCTETS, About
 from imgservice.web.app import ApiApp
+from imgservice.web.conditional import (
+    Validators,
+    check_unchanged,
+    is_known,
+    not_modified,
+    wants_part,
+)
 from imgservice.web.ranges import ByteRange, wanted_range
 from imgservice.web.respond import Answer, no_content
 from imgservice.web.send import Turns, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
 
 BLOCK = 1 << 20
-OCTETS = "application/octet-stream"
+Send = Callable[[], Awaitable[None]]
+DIGESTS = {"sha512": "sha-512", "sha256": "sha-256"}
+"""What RFC 9530 calls the algorithms that it is sure about."""
+OCTET_STREAM = "application/octet-stream"
+
+UPLOAD = About(
+    "Upload the data of an image.",
+    {204: NOTHING},
+    errors=(409, 410, 413, 415),
+    body=OCTETS,
+    headers=("X-Image-Meta-Store", "X-OpenStack-Image-Size"),
+)
+DOWNLOAD = About(
+    "Download the data of an image, or a part of it.",
+    {200: OCTETS, 204: NOTHING, 206: OCTETS, 304: NOTHING},
+    errors=(412, 416),
+    headers=(
+        "Range", "If-Range", "If-Match", "If-None-Match",
+        "If-Modified-Since", "If-Unmodified-Since",
+    ),
+)  # fmt: skip
 
 
 def routes(app: ApiApp, data: DataService, threads: Threads, turns: Turns) -> None:
-    @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True)
+    @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True, about=UPLOAD)
     async def upload_image(request: StreamingRequest, image_id: str) -> Answer:
         _check_type(request)
         upload = Upload(
@@ -30,16 +60,24 @@ def routes(app: ApiApp, data: DataService, threads: Threads, turns: Turns) -> No
         await data.upload(request.context, image_id, upload)
         return no_content()
 
-    @app.route("/images/<image_id>/file", methods=["GET"])
+    @app.route("/images/<image_id>/file", methods=["GET"], about=DOWNLOAD)
     async def download_image(request: StreamingRequest, image_id: str) -> Answer | None:
         download = await data.download(request.context, image_id)
-        if download.store is None:
+        if not download.copies:
             return no_content()
-        part = wanted_range(request.header("range"), request.header("content-range"), download.size)
-        try:
-            await _send(request, download, part, threads, turns)
-        except NotFound:
-            return no_content()  # the record says there is data, the store says there is none
+        current = _validators(download.image)
+        check_unchanged(request, current)
+        if is_known(request, current):
+            return not_modified(current)
+        part = _wanted_part(request, current, download.size)
+        if request.method == b"HEAD":
+            _set_headers(request, download, part)
+            return None
+        send = await _opened(request, download, part, threads, turns)
+        if send is None:
+            return no_content()  # the record says there is data, the stores say there is none
+        _set_headers(request, download, part)
+        await send()
         return None
 
 
@@ -49,7 +87,7 @@ def _blocks(request: StreamingRequest, window: Callable[[], int]) -> AsyncIterat
 
 def _check_type(request: StreamingRequest) -> None:
     declared = request.header("content-type")
-    if declared is None or declared.partition(";")[0].strip().lower() != OCTETS:
+    if declared is None or declared.partition(";")[0].strip().lower() != OCTET_STREAM:
         raise UnsupportedContent(f"Invalid content type {declared}")
 
 
@@ -63,28 +101,55 @@ def _announced_size(request: StreamingRequest) -> int | None:
     return int(text)
 
 
-async def _send(
+def _validators(image: Image) -> Validators:
+    """Return what tells the data apart: its hash, as long as it has one.
+
+    What has none may lie where somebody else changes it, and the image would not know.
+    """
+    content = image.os_hash_value or image.checksum
+    return Validators(f'"{content}"', image.updated_at) if content else Validators()
+
+
+def _wanted_part(request: StreamingRequest, current: Validators, size: int) -> ByteRange | None:
+    if request.method == b"HEAD" or not wants_part(request, current):
+        return None
+    return wanted_range(request.header("range"), request.header("content-range"), size)
+
+
+async def _opened(
     request: StreamingRequest,
     download: Download,
     part: ByteRange | None,
     threads: Threads,
     turns: Turns,
-) -> None:
-    store = download.store
-    assert store is not None  # noqa: S101
+) -> Send | None:
+    """Open the first copy that can be opened; None when no store has one.
+
+    What is opened is closed by the sending, which must follow.
+    """
     start, length = (part.start, part.length) if part else (0, download.size)
-    if request.method == b"HEAD":
-        _set_headers(request, download, part)
-        request.finish()
-    elif isinstance(store, LocalFiles) and not request.isSecure():
-        descriptor = await store.open_file(download.url)
-        _set_headers(request, download, part)
-        await send_file(request, descriptor, start, length, threads, turns)
-    else:
-        blocks = store.read(download.url, start, length)
-        first = await anext(blocks, b"")  # a missing object is told before the headers are out
-        _set_headers(request, download, part)
-        await send_blocks(request, _chain(first, blocks), length)
+    trouble: Unavailable | None = None
+    for copy in download.copies:
+        try:
+            return await _open(request, copy, start, length, threads, turns)
+        except NotFound:
+            continue
+        except Unavailable as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
+    return None
+
+
+async def _open(
+    request: StreamingRequest, copy: Copy, start: int, length: int, threads: Threads, turns: Turns
+) -> Send:
+    if isinstance(copy.store, LocalFiles) and not request.isSecure():
+        descriptor = await copy.store.open_file(copy.url)
+        return partial(send_file, request, descriptor, start, length, threads, turns)
+    blocks = copy.store.read(copy.url, start, length)
+    first = await anext(blocks, b"")  # a missing object is told before the headers are out
+    return partial(send_blocks, request, _chain(first, blocks), length)
 
 
 async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -97,7 +162,12 @@ async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 
 def _set_headers(request: StreamingRequest, download: Download, part: ByteRange | None) -> None:
     image = download.image
-    request.setHeader("content-type", OCTETS)
+    request.setHeader("content-type", OCTET_STREAM)
+    request.setHeader("accept-ranges", "bytes")
+    for name, value in _validators(image).headers().items():
+        request.setHeader(name, value)
+    if image.os_hash_algo in DIGESTS and image.os_hash_value:
+        request.setHeader("repr-digest", _repr_digest(image.os_hash_algo, image.os_hash_value))
     if image.checksum is not None:
         request.setHeader("content-md5", image.checksum)
     length = download.size
@@ -106,3 +176,7 @@ def _set_headers(request: StreamingRequest, download: Download, part: ByteRange 
         request.setResponseCode(206)
         request.setHeader("content-range", part.content_range(download.size))
     request.setHeader("content-length", str(length))
+
+
+def _repr_digest(algorithm: str, value: str) -> str:
+    return f"{DIGESTS[algorithm]}=:{b64encode(bytes.fromhex(value)).decode()}:"

@@ -1,14 +1,24 @@
 """Images as JSON documents: the ones that we answer, and the ones that clients send."""
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
-from imgservice.domain.errors import Forbidden, Invalid
-from imgservice.domain.image import Image, Visibility
-from imgservice.service.images import RESERVED_PREFIX, NewImage
-from imgservice.web.v2.schemas import ImageSchemas
+import attrs
+import orjson
 
-RESERVED = ("location", "deleted", "deleted_at")
+from imgservice.domain.context import Context
+from imgservice.domain.errors import Forbidden, Invalid
+from imgservice.domain.image import Image, Location, Precondition, Status, Visibility
+from imgservice.domain.limits import LONGEST_NAME
+from imgservice.domain.names import is_reserved
+from imgservice.service.images import NewImage
+from imgservice.web.conditional import Validators, check_unchanged, is_known, not_modified
+from imgservice.web.respond import Answer, json_answer
+from imgservice.web.streaming import StreamingRequest
+from imgservice.web.v2.schemas import ImageSchemas, to_text
+
 WRITABLE = (
     "id",
     "name",
@@ -31,41 +41,117 @@ def timestamp(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds") + "Z"
 
 
-def image_document(image: Image) -> dict[str, Any]:
-    """Return the image as JSON has it; custom properties are members of the object itself."""
-    path = f"/v2/images/{image.id}"
-    document: dict[str, Any] = {
-        name: "" if value is None else value
-        for name, value in image.properties.items()
-        if name not in HIDDEN_PROPERTIES
-    }
-    document.update(
-        name=image.name,
-        disk_format=image.disk_format,
-        container_format=image.container_format,
-        visibility=image.visibility,
-        size=image.size,
-        virtual_size=image.virtual_size,
-        status=image.status,
-        checksum=image.checksum,
-        protected=image.protected,
-        min_ram=image.min_ram,
-        min_disk=image.min_disk,
-        owner=image.owner,
-        os_hidden=image.os_hidden,
-        os_hash_algo=image.os_hash_algo,
-        os_hash_value=image.os_hash_value,
-        id=image.id,
-        created_at=timestamp(image.created_at),
-        updated_at=timestamp(image.updated_at),
-        tags=image.tags,
-        self=path,
-        file=f"{path}/file",
-        schema="/v2/schemas/image",
-    )
-    if image.locations:
-        document["stores"] = ",".join(filter(None, (one.store for one in image.locations)))
-    return document
+@attrs.frozen
+class ImageDocuments:
+    """Images as the answers have them, and what the configuration lets these show."""
+
+    schemas: ImageSchemas
+    order: Callable[[Sequence[Location]], Sequence[Location]]
+    """Puts the location to be read first in front."""
+    locations: bool = False
+    """Whether `locations` is shown, with the URLs of the data in the stores."""
+    direct_url: bool = False
+    """Whether the URL of the first of them is shown as `direct_url`."""
+
+    def answer(
+        self, status: int, request: StreamingRequest, image: Image, **headers: str
+    ) -> Answer:
+        """Answer with the image, its entity tag, and whatever headers a route adds."""
+        document = self.document(request.context, image)
+        return json_answer(status, document, ETag=entity_tag(document), **headers)
+
+    def shown(self, request: StreamingRequest, image: Image) -> Answer:
+        """Answer as `answer`, unless the client knows the document or expects another one."""
+        answer = self.answer(200, request, image)
+        current = Validators(answer.headers["ETag"])
+        check_unchanged(request, current)
+        return not_modified(current) if is_known(request, current) else answer
+
+    def unchanged(self, request: StreamingRequest) -> Precondition | None:
+        """Return the check that the image still is what the client says it has seen, if it does."""
+        if request.header("if-match") is None:
+            return None
+
+        def check(image: Image) -> None:
+            check_unchanged(request, Validators(self.entity_tag(request.context, image)))
+
+        return check
+
+    def entity_tag(self, context: Context, image: Image) -> str:
+        """Return the entity tag of the image as the asker sees it."""
+        return entity_tag(self.document(context, image))
+
+    def document(self, context: Context, image: Image) -> dict[str, Any]:
+        """Return the image as JSON has it; custom properties are members of the object itself."""
+        path = f"/v2/images/{image.id}"
+        to_json = self.schemas.to_json
+        document: dict[str, Any] = {
+            name: to_json(name, value)
+            for name, value in image.properties.items()
+            if name not in HIDDEN_PROPERTIES
+        }
+        document.update(
+            name=image.name,
+            disk_format=image.disk_format,
+            container_format=image.container_format,
+            visibility=image.visibility,
+            size=image.size,
+            virtual_size=image.virtual_size,
+            status=image.status,
+            checksum=image.checksum,
+            protected=image.protected,
+            min_ram=image.min_ram,
+            min_disk=image.min_disk,
+            owner=image.owner,
+            os_hidden=image.os_hidden,
+            os_hash_algo=image.os_hash_algo,
+            os_hash_value=image.os_hash_value,
+            id=image.id,
+            created_at=timestamp(image.created_at),
+            updated_at=timestamp(image.updated_at),
+        )
+        locations = _visible_locations(context, image)
+        self._add_locations(context, document, locations)
+        document.update(tags=image.tags, self=path, file=f"{path}/file", schema="/v2/schemas/image")
+        if locations:
+            document["stores"] = ",".join(filter(None, (one.store for one in locations)))
+        return document
+
+    def _add_locations(
+        self, context: Context, document: dict[str, Any], locations: Sequence[Location]
+    ) -> None:
+        if self.locations:
+            document["locations"] = location_documents(context, locations)
+        if self.direct_url and locations:
+            document["direct_url"] = _shown_url(context, self.order(locations)[0])
+
+
+def _visible_locations(context: Context, image: Image) -> Sequence[Location]:
+    """Where data lies that must not be used is only for administrators to know."""
+    if image.status is Status.DEACTIVATED and not context.is_admin:
+        return ()
+    return image.locations
+
+
+def location_documents(
+    context: Context, locations: Sequence[Location]
+) -> Sequence[Mapping[str, Any]]:
+    return [{"url": _shown_url(context, one), "metadata": dict(one.metadata)} for one in locations]
+
+
+def _shown_url(context: Context, location: Location) -> str:
+    return location.url if context.is_admin else location.public_url
+
+
+def entity_tag(document: Mapping[str, Any]) -> str:
+    """Return a strong entity tag of an image's document.
+
+    It depends on nothing but what is in it, so that every node and every database makes the same
+    one: in one second an image may change and change back, and is then the same again.
+    """
+    in_order = {**document, "tags": sorted(document["tags"])}
+    text = orjson.dumps(in_order, option=orjson.OPT_SORT_KEYS)
+    return f'"{blake2b(text, digest_size=16).hexdigest()}"'
 
 
 def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
@@ -74,23 +160,24 @@ def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
         raise Invalid("Unexpected body type. Expected a JSON object.")
     _check_names(document, schemas)
     schemas.check(document)
-    _check_text(document)
+    check_text(document)
     fields = {name: document[name] for name in WRITABLE if name in document}
     if "visibility" in fields:
         fields["visibility"] = Visibility(fields["visibility"])
-    properties = {name: value for name, value in document.items() if name not in WRITABLE}
-    return NewImage(**fields, properties=properties)
+    properties = {name: to_text(value) for name, value in document.items() if name not in WRITABLE}
+    ownerless = "owner" in document and document["owner"] is None
+    return NewImage(**fields, ownerless=ownerless, properties=properties)
 
 
 def _check_names(document: dict[str, Any], schemas: ImageSchemas) -> None:
     for name in document:
         if name in schemas.read_only:
             raise Forbidden(f"Attribute '{name}' is read-only.")
-        if name in RESERVED or name == "locations" or name.startswith(RESERVED_PREFIX):
+        if name == "locations" or is_reserved(name):
             raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def _check_text(document: dict[str, Any]) -> None:
+def check_text(document: dict[str, Any]) -> None:
     """Refuse what not every database can hold: 4-byte UTF-8, null characters, overlong names."""
     for name, value in document.items():
         for text in (name, *(value if isinstance(value, list) else (value,))):
@@ -98,5 +185,7 @@ def _check_text(document: dict[str, Any]) -> None:
                 what = name.capitalize() if name in WRITABLE else f"Property {name!a}"
                 kind = "null" if "\0" in text else "4 byte unicode"
                 raise Invalid(f"{what} can't contain {kind} characters.")
-        if len(name) > 255:
-            raise Invalid(f"The property name {name[:40]!r}... is longer than 255 characters.")
+        if len(name) > LONGEST_NAME:
+            raise Invalid(
+                f"The property name {name[:40]!r}... is longer than {LONGEST_NAME} characters."
+            )

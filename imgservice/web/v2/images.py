@@ -1,50 +1,111 @@
 """Routes of the image record: /v2/images and /v2/images/{id}."""
 
 from imgservice.service.images import ImageService
+from imgservice.web.about import NOTHING, About, json_of, named
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer, no_content
 from imgservice.web.streaming import StreamingRequest
-from imgservice.web.v2.documents import image_document, new_image
+from imgservice.web.v2.documents import ImageDocuments, new_image
 from imgservice.web.v2.listing import Paging, image_query, links, parse_query
-from imgservice.web.v2.schemas import ImageSchemas
+from imgservice.web.v2.patches import READERS, operations_of, reader_of
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+LIST = About(
+    "List the images that one may see.",
+    {200: json_of("images")},
+    query={
+        "limit": _COUNT,
+        "marker": _TEXT,
+        "sort": _TEXT,
+        "sort_key": _TEXT,
+        "sort_dir": {"enum": ["asc", "desc"]},
+        "name": _TEXT,
+        "status": _TEXT,
+        "visibility": {"enum": ["public", "private", "shared", "community", "all"]},
+        "member_status": {"enum": ["accepted", "pending", "rejected", "all"]},
+        "owner": _TEXT,
+        "tag": _TEXT,
+        "os_hidden": {"enum": ["true", "false"]},
+        "protected": {"enum": ["true", "false"]},
+        "disk_format": _TEXT,
+        "container_format": _TEXT,
+        "size_min": _COUNT,
+        "size_max": _COUNT,
+        "created_at": _TEXT,
+        "updated_at": _TEXT,
+    },
+)
+CREATE = About(
+    "Create an image, which has no data yet.",
+    {201: json_of("image")},
+    errors=(409, 413),
+    body=json_of("image"),
+)
+SHOW = About(
+    "Show an image.",
+    {200: json_of("image"), 304: NOTHING},
+    errors=(412,),
+    headers=("If-Match", "If-None-Match"),
+)
+CHANGE = About(
+    "Change some fields and properties of an image.",
+    {200: json_of("image")},
+    errors=(409, 412, 413, 415),
+    body={type_: named("json_patch") for type_ in READERS},
+    headers=("If-Match",),
+)
+DELETE = About(
+    "Delete an image and its data.", {204: NOTHING}, errors=(409, 412), headers=("If-Match",)
+)
 
 
 def routes(
     app: ApiApp,
     images: ImageService,
-    schemas: ImageSchemas,
+    documents: ImageDocuments,
     paging: Paging,
     largest_body: int,
     store_ids: str,
     public_url: str | None,
 ) -> None:
-    @app.route("/images", methods=["GET"], takes_body=True)  # and ignores it, as Glance does
+    @app.route("/images", methods=["GET"], takes_body=True, about=LIST)
     async def list_images(request: StreamingRequest) -> Answer:
+        """List images; a body is ignored, as in Glance."""
         pairs = parse_query(request.uri.partition(b"?")[2])
         query = image_query(pairs, request.context, paging)
         found = await images.list(request.context, query) if query.limit else ()
         full = query.limit > 0 and len(found) == query.limit
         document = {
-            "images": [image_document(image) for image in found],
+            "images": [documents.document(request.context, image) for image in found],
             **links(pairs, found[-1].id if full else None),
             "schema": "/v2/schemas/images",
         }
         return json_answer(200, document)
 
-    @app.route("/images", methods=["POST"], takes_body=True)
+    @app.route("/images", methods=["POST"], takes_body=True, about=CREATE)
     async def create_image(request: StreamingRequest) -> Answer:
-        wanted = new_image(await request.body.json(largest_body), schemas)
+        wanted = new_image(await request.body.json(largest_body), documents.schemas)
         image = await images.create(request.context, wanted)
         location = f"{public_url or request.url_base()}/v2/images/{image.id}"
-        return json_answer(
-            201, image_document(image), Location=location, OpenStack_image_store_ids=store_ids
+        return documents.answer(
+            201, request, image, Location=location, OpenStack_image_store_ids=store_ids
         )
 
-    @app.route("/images/<image_id>", methods=["GET"])
+    @app.route("/images/<image_id>", methods=["GET"], about=SHOW)
     async def show_image(request: StreamingRequest, image_id: str) -> Answer:
-        return json_answer(200, image_document(await images.show(request.context, image_id)))
+        return documents.shown(request, await images.show(request.context, image_id))
 
-    @app.route("/images/<image_id>", methods=["DELETE"])
+    @app.route("/images/<image_id>", methods=["PATCH"], takes_body=True, about=CHANGE)
+    async def update_image(request: StreamingRequest, image_id: str) -> Answer:
+        reader = reader_of(request.header("content-type"))
+        document = await request.body.json(largest_body)
+        operations = operations_of(reader, document, documents.schemas)
+        unless = documents.unchanged(request)
+        image = await images.update(request.context, image_id, operations, unless)
+        return documents.answer(200, request, image)
+
+    @app.route("/images/<image_id>", methods=["DELETE"], about=DELETE)
     async def delete_image(request: StreamingRequest, image_id: str) -> Answer:
-        await images.delete(request.context, image_id)
+        await images.delete(request.context, image_id, documents.unchanged(request))
         return no_content()

@@ -14,7 +14,7 @@ from imgservice.domain.image import Visibility
 from imgservice.domain.query import SORT_KEYS, Comparison, Direction, ImageQuery, Operator
 
 EQUALITY = ("name", "status", "container_format", "disk_format", "id", "owner", "checksum",
-            "os_hash_value")  # fmt: skip
+            "os_hash_algo", "os_hash_value")  # fmt: skip
 ONE_OF = ("name", "id", "status", "container_format", "disk_format")
 NUMBERS = ("size", "min_ram", "min_disk", "virtual_size")
 TIMES = ("created_at", "updated_at")
@@ -100,7 +100,8 @@ def _sort(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, Direction], ...]
     if len(compact) > 1:
         raise Invalid("The sort parameter is there more than once")
     wanted = _compact(compact[0]) if compact else _classic(keys, directions)
-    return _completed(wanted, _direction(directions[0]) if len(directions) == 1 else "desc")
+    given = [direction for _, direction in wanted] if compact else directions
+    return _completed(wanted, _direction(given[0]) if len(given) == 1 else "desc")
 
 
 def _compact(value: str) -> list[tuple[str, Direction]]:

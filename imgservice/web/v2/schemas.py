@@ -1,15 +1,19 @@
 """The JSON schemas that clients fetch, and the checks compiled from them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+import attrs
 import fastjsonschema
 
 from imgservice.domain.errors import Invalid
+from imgservice.web.about import shows
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.v2.metadef_schemas import METADEFS
 
 UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 STATUSES = (
@@ -121,22 +125,140 @@ def image_properties(disk: Sequence[str], container: Sequence[str]) -> dict[str,
     }
 
 
-class ImageSchemas:
-    """The documents, made once, and the check of an image compiled from them."""
+LINKS = {
+    "first": {"rel": "first", "href": "{first}"},
+    "next": {"rel": "next", "href": "{next}"},
+    "schema": {"rel": "describedby", "href": "{schema}"},
+}
 
-    def __init__(self, disk: Sequence[str], container: Sequence[str]) -> None:
-        properties = image_properties(disk, container)
-        self.read_only = frozenset(
-            name for name, field in properties.items() if field.get("readOnly")
-        )
+MEMBER: Mapping[str, Any] = {
+    "name": "member",
+    "properties": {
+        "member_id": {
+            "type": "string",
+            "description": "An identifier for the image member (tenantId)",
+        },
+        "image_id": {
+            "type": "string",
+            "description": "An identifier for the image",
+            "pattern": UUID,
+        },
+        "created_at": {"type": "string", "description": "Date and time of image member creation"},
+        "updated_at": {
+            "type": "string",
+            "description": "Date and time of last modification of image member",
+        },
+        "status": {
+            "type": "string",
+            "description": "The status of this image member",
+            "enum": ["pending", "accepted", "rejected"],
+        },
+        "schema": {"readOnly": True, "type": "string"},
+    },
+}
+
+
+def _described(type_: str | list[str], description: str, **more: Any) -> dict[str, Any]:
+    return {"description": description, **more, "type": type_}
+
+
+_BLOB = ["null", "object"]
+TASK: Mapping[str, Any] = {
+    "name": "task",
+    "properties": {
+        "id": _described("string", "An identifier for the task", pattern=UUID),
+        "type": _described(
+            "string",
+            "The type of task represented by this content",
+            enum=["import", "api_image_import", "location_import"],
+        ),
+        "status": _described(
+            "string",
+            "The current status of this task",
+            enum=["pending", "processing", "success", "failure"],
+        ),
+        "input": _described(_BLOB, "The parameters required by task, JSON blob"),
+        "result": _described(_BLOB, "The result of current task, JSON blob"),
+        "owner": _described("string", "An identifier for the owner of this task"),
+        "message": _described(
+            "string",
+            "Human-readable informative message only included when appropriate"
+            " (usually on failure)",
+        ),
+        "image_id": _described("string", "Image associated with the task"),
+        "request_id": _described("string", "Human-readable informative request-id"),
+        "user_id": _described("string", "User associated with the task"),
+        "expires_at": _described(
+            ["null", "string"], "Datetime when this resource would be subject to removal"
+        ),
+        "created_at": _described("string", "Datetime when this resource was created"),
+        "updated_at": _described("string", "Datetime when this resource was updated"),
+        "self": {"readOnly": True, "type": "string"},
+        "schema": {"readOnly": True, "type": "string"},
+    },
+}
+NOT_IN_TASK_LISTS = ("input", "result", "message")
+
+
+def _collection(name: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a list that has no pages."""
+    return {
+        "name": name,
+        "properties": {name: {"type": "array", "items": item}, "schema": {"type": "string"}},
+        "links": [LINKS["schema"]],
+    }
+
+
+def _listed_task() -> dict[str, Any]:
+    kept = {
+        name: field for name, field in TASK["properties"].items() if name not in NOT_IN_TASK_LISTS
+    }
+    return {"name": "task", "properties": kept}
+
+
+FIXED: Mapping[str, Mapping[str, Any]] = {
+    "member": MEMBER,
+    "members": _collection("members", MEMBER),
+    "task": TASK,
+    "tasks": _collection("tasks", _listed_task()),
+    **METADEFS,
+}
+"""The schemas that depend on no configuration, by their paths."""
+
+
+@attrs.frozen
+class CustomProperties:
+    """What an operator says about some of the properties that images may have beside the base."""
+
+    properties: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    required: tuple[str, ...] = ()
+
+
+class ImageSchemas:
+    """The documents, made once, and the checks of an image compiled from them."""
+
+    def __init__(
+        self,
+        disk: Sequence[str],
+        container: Sequence[str],
+        custom: CustomProperties | None = None,
+    ) -> None:
+        base = image_properties(disk, container)
+        self.custom = custom or CustomProperties()
+        added = {
+            name: {**field, "is_base": False} for name, field in self.custom.properties.items()
+        }
+        self.read_only = frozenset(name for name, field in base.items() if field.get("readOnly"))
+        self.properties: Mapping[str, Any] = {**base, **added}
         self.image = {
             "name": "image",
-            "properties": properties,
+            "properties": self.properties,
             "additionalProperties": {"type": "string"},
+            **({"required": list(self.custom.required)} if self.custom.required else {}),
             "links": [
                 {"rel": "self", "href": "{self}"},
                 {"rel": "enclosure", "href": "{file}"},
-                {"rel": "describedby", "href": "{schema}"},
+                LINKS["schema"],
             ],
         }
         self.images = {
@@ -147,28 +269,96 @@ class ImageSchemas:
                 "next": {"type": "string"},
                 "schema": {"type": "string"},
             },
-            "links": [
-                {"rel": "first", "href": "{first}"},
-                {"rel": "next", "href": "{next}"},
-                {"rel": "describedby", "href": "{schema}"},
-            ],
+            "links": list(LINKS.values()),
         }
-        self._check = fastjsonschema.compile({"type": "object", **self.image}, use_default=False)
+        partial = {name: part for name, part in self.image.items() if name != "required"}
+        self._check = _compiled(self.image)
+        self._check_part = _compiled(partial)
+
+    def referred(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the schemas to which the OpenAPI document refers."""
+        members = {name: FIXED[name] for name in ("member", "members")}
+        return {"image": self.image, "images": self.images, **members}
 
     def check(self, document: Any) -> None:
         """Raise `Invalid`, naming the field and what it should be."""
-        try:
-            self._check(document)
-        except fastjsonschema.JsonSchemaValueException as error:
-            reason = re.sub(r"^data\.?", "", error.message)
-            raise Invalid(f"Provided object does not match schema 'image': {reason}") from None
+        _checked(self._check, document)
+
+    def check_part(self, document: Any) -> None:
+        """Like `check`, for some of the fields of an image."""
+        _checked(self._check_part, document)
+
+    def check_removable(self, name: str) -> None:
+        """Raise `Invalid` for a property that every image must have."""
+        if name in self.custom.required:
+            raise Invalid(f"Provided object does not match schema 'image': {name} is required")
+
+    def to_json(self, name: str, text: str | None) -> Any:
+        """Return the stored value of a custom property as its schema has it.
+
+        A text that is no such value, since others may write it too, is returned as it is. What
+        the schema does not name, and has no value, is an empty string.
+        """
+        field = self.custom.properties.get(name)
+        if field is None:
+            return "" if text is None else text
+        return _typed(field.get("type", "string"), text)
+
+
+def to_text(value: str | int | float | bool | None) -> str | None:
+    """Return the value of a custom property as it is stored."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if value is None else str(value)
+
+
+def _compiled(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+    compiled: Callable[[Any], Any] = fastjsonschema.compile(
+        {"type": "object", **schema}, use_default=False
+    )
+    return compiled
+
+
+def _checked(check: Callable[[Any], Any], document: Any) -> None:
+    try:
+        check(document)
+    except fastjsonschema.JsonSchemaValueException as error:
+        reason = re.sub(r"^data\.?", "", error.message)
+        raise Invalid(f"Provided object does not match schema 'image': {reason}") from None
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "boolean": {
+        "true": True,
+        "false": False,
+        "True": True,
+        "False": False,
+        "1": True,
+        "0": False,
+    }.__getitem__,
+    "integer": int,
+    "number": float,
+}
+
+
+def _typed(types: str | Sequence[str], text: str | None) -> Any:
+    if text is None or "string" in types:
+        return text
+    for type_ in (types,) if isinstance(types, str) else types:
+        with suppress(KeyError, ValueError):
+            return _READERS[type_](text)
+    return text
 
 
 def routes(app: ApiApp, schemas: ImageSchemas) -> None:
-    @app.route("/schemas/image", methods=["GET"])
-    async def image_schema(request: StreamingRequest) -> Answer:
-        return json_answer(200, schemas.image)
+    documents = {"image": schemas.image, "images": schemas.images, **FIXED}
+    for path, document in documents.items():
+        _schema_route(app, path, json_answer(200, document))
 
-    @app.route("/schemas/images", methods=["GET"])
-    async def images_schema(request: StreamingRequest) -> Answer:
-        return json_answer(200, schemas.images)
+
+def _schema_route(app: ApiApp, path: str, answer: Answer) -> None:
+    about = shows(f"Show the JSON schema {path}.")
+
+    @app.route(f"/schemas/{path}", methods=["GET"], endpoint=f"schema_{path}", about=about)
+    async def schema(request: StreamingRequest) -> Answer:
+        return answer

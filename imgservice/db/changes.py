@@ -1,0 +1,143 @@
+"""The difference between two states of an image, as statements."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import Insert
+
+from imgservice.db import locations
+from imgservice.db.database import Transaction
+from imgservice.db.rows import IMAGE_COLUMNS, is_live
+from imgservice.db.schema import image_properties, image_tags, images
+from imgservice.db.statement import Parameters, Statement
+from imgservice.domain.errors import StatusConflict
+from imgservice.domain.image import Image
+from imgservice.domain.names import IMPORT_LOCK
+
+_UNCHANGEABLE = frozenset(("id", "created_at", "updated_at"))
+_COLUMNS = tuple(name for name in IMAGE_COLUMNS if name not in _UNCHANGEABLE)
+_OVERWRITTEN = ("value", "updated_at", "deleted", "deleted_at")
+
+
+class _WriteProperty(Insert):
+    """Insert a property, or overwrite the row that its name has had since it was first used."""
+
+    inherit_cache = False
+
+
+def _insert(element: _WriteProperty, compiler: SQLCompiler, options: dict[str, Any]) -> str:
+    text: str = compiler.visit_insert(element, **options)  # type: ignore[no-untyped-call]
+    return text
+
+
+@compiles(_WriteProperty)
+def _on_conflict(element: _WriteProperty, compiler: SQLCompiler, **options: Any) -> str:
+    taken = ", ".join(f"{name} = excluded.{name}" for name in _OVERWRITTEN)
+    return (
+        f"{_insert(element, compiler, options)} ON CONFLICT (image_id, name) DO UPDATE SET {taken}"
+    )
+
+
+@compiles(_WriteProperty, "mysql")
+@compiles(_WriteProperty, "mariadb")
+def _on_duplicate_key(element: _WriteProperty, compiler: SQLCompiler, **options: Any) -> str:
+    taken = ", ".join(f"{name} = VALUES({name})" for name in _OVERWRITTEN)
+    return f"{_insert(element, compiler, options)} ON DUPLICATE KEY UPDATE {taken}"
+
+
+def _values(*names: str, **values: object) -> dict[str, object]:
+    return {name: sa.bindparam(name) for name in names} | values
+
+
+_WRITE_PROPERTY = Statement(
+    _WriteProperty(image_properties)
+    .inline()  # or the number of the row would be asked for, in the middle of our text
+    .values(
+        _values("image_id", "name", "value", "created_at", "updated_at", "deleted", "deleted_at")
+    )
+)
+_ADD_TAG = Statement(
+    sa.insert(image_tags).values(
+        _values("image_id", "value", "created_at", "updated_at", deleted=sa.false())
+    )
+)
+_REMOVE_TAG = Statement(
+    sa.update(image_tags)
+    .where(
+        image_tags.c.image_id == sa.bindparam("image"),
+        image_tags.c.value == sa.bindparam("tag"),
+        is_live(image_tags),
+    )
+    .values(_values("updated_at", "deleted_at", deleted=sa.true()))
+)
+
+
+@lru_cache(maxsize=256)
+def _update(columns: tuple[str, ...]) -> Statement:
+    found = sa.update(images).where(
+        images.c.id == sa.bindparam("image"),
+        is_live(images),
+        images.c.status == sa.bindparam("status_before"),
+    )
+    changed: dict[str, object] = {
+        name: sa.bindparam(f"new_{name}") for name in (*columns, "updated_at")
+    }
+    return Statement(found.values(changed))
+
+
+async def record(transaction: Transaction, before: Image, after: Image, now: datetime) -> bool:
+    """Write what differs, and in any case that the image was changed now.
+
+    Tells whether the image lost locations, whose data is then to be removed.
+    """
+    await _record_columns(transaction, before, after, now)
+    await transaction.execute_many(_WRITE_PROPERTY, list(_property_rows(before, after, now)))
+    gone, new = (sorted({*one.tags} - {*other.tags}) for one, other in _both_ways(before, after))
+    key = {"image": before.id, "updated_at": now, "deleted_at": now}
+    await transaction.execute_many(_REMOVE_TAG, [{**key, "tag": tag} for tag in gone])
+    row = {"image_id": before.id, "created_at": now, "updated_at": now}
+    await transaction.execute_many(_ADD_TAG, [{**row, "value": tag} for tag in new])
+    return await locations.record(transaction, before, after, now)
+
+
+def _both_ways(before: Image, after: Image) -> Sequence[tuple[Image, Image]]:
+    return (before, after), (after, before)
+
+
+async def _record_columns(
+    transaction: Transaction, before: Image, after: Image, now: datetime
+) -> None:
+    changed = tuple(name for name in _COLUMNS if getattr(before, name) != getattr(after, name))
+    values = {f"new_{name}": _plain(getattr(after, name)) for name in changed}
+    key = {"image": before.id, "status_before": before.status.value, "new_updated_at": now}
+    done = await transaction.execute(_update(changed), {**values, **key})
+    if "status" in changed and not done.count:
+        raise StatusConflict(before.id, "changed meanwhile", before.status.value)
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _property_rows(before: Image, after: Image, now: datetime) -> Iterator[Parameters]:
+    """Yield a row for each property that is new, has another value, or is gone."""
+    old, new = before.properties, after.properties
+    for name in sorted({**old, **new}):
+        gone = name not in new
+        if name == IMPORT_LOCK or (name in old and not gone and old[name] == new[name]):
+            continue
+        yield {
+            "image_id": before.id,
+            "name": name,
+            "value": old[name] if gone else new[name],
+            "created_at": now,
+            "updated_at": now,
+            "deleted": gone,
+            "deleted_at": now if gone else None,
+        }

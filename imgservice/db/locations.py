@@ -1,0 +1,84 @@
+"""Locations of images as rows."""
+
+from datetime import datetime
+
+import orjson
+import sqlalchemy as sa
+
+from imgservice.db.aggregate import unindexed
+from imgservice.db.database import Transaction
+from imgservice.db.rows import is_live, location_row
+from imgservice.db.schema import image_locations
+from imgservice.db.statement import Statement
+from imgservice.domain.image import Image, Location
+
+_COLUMNS = image_locations.c
+_OF_IMAGE = _COLUMNS.image_id == sa.bindparam("image")
+_IS_LOST = sa.and_(
+    _OF_IMAGE,
+    unindexed(_COLUMNS.deleted) == sa.true(),
+    unindexed(_COLUMNS.status) == "pending_delete",
+)
+"""Rows of what clients see no more, and whose data is still to be removed."""
+
+ADD = Statement(
+    sa.insert(image_locations).values(
+        {
+            name: sa.bindparam(name)
+            for name in ("image_id", "value", "meta_data", "status", "created_at", "updated_at")
+        }
+        | {"deleted": sa.false()}
+    )
+)
+_CHANGE = Statement(
+    sa.update(image_locations)
+    .where(_OF_IMAGE, _COLUMNS.value == sa.bindparam("url"), is_live(image_locations))
+    .values(meta_data=sa.bindparam("new_meta_data"), updated_at=sa.bindparam("now"))
+)
+_REMOVE = Statement(
+    sa.update(image_locations)
+    .where(_OF_IMAGE, _COLUMNS.value == sa.bindparam("url"), is_live(image_locations))
+    .values(
+        status="pending_delete",
+        deleted=sa.true(),
+        deleted_at=sa.bindparam("now"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+LOST = Statement(
+    sa.select(_COLUMNS.value, _COLUMNS.meta_data).where(_IS_LOST).order_by(_COLUMNS.id)
+)
+FORGET = Statement(
+    sa.update(image_locations)
+    .where(_IS_LOST)
+    .values(status="deleted", updated_at=sa.bindparam("now"))
+)
+RESTORE = Statement(
+    sa.update(image_locations)
+    .where(_IS_LOST)
+    .values(
+        status="active", deleted=sa.false(), deleted_at=sa.null(), updated_at=sa.bindparam("now")
+    )
+)
+
+
+async def record(transaction: Transaction, before: Image, after: Image, now: datetime) -> bool:
+    """Write how the locations differ; tell whether any went, whose data is then to be removed."""
+    old = {location.url: location for location in before.locations}
+    new = {location.url: location for location in after.locations}
+    gone = [{"image": before.id, "url": url, "now": now} for url in old if url not in new]
+    changed = [
+        {"image": before.id, "url": url, "now": now, "new_meta_data": _metadata(new[url])}
+        for url in new
+        if url in old and new[url].metadata != old[url].metadata
+    ]
+    await transaction.execute_many(_REMOVE, gone)
+    await transaction.execute_many(_CHANGE, changed)
+    await transaction.execute_many(
+        ADD, [location_row(before.id, new[url], now) for url in new if url not in old]
+    )
+    return bool(gone)
+
+
+def _metadata(location: Location) -> str:
+    return orjson.dumps(dict(location.metadata)).decode()

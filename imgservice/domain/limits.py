@@ -1,0 +1,50 @@
+"""How much of everything an image may have."""
+
+from collections.abc import Iterable, Sized
+
+import attrs
+
+from imgservice.domain.errors import Invalid, TooLarge
+from imgservice.domain.names import RESERVED_PREFIX
+
+LARGEST_INTEGER = (1 << 31) - 1
+LONGEST_NAME = 255
+"""Characters in the name of a property, and in the id of a project."""
+
+
+@attrs.frozen
+class ImageLimits:
+    """How many of each an image may have; negative: any number."""
+
+    properties: int = 128
+    tags: int = 128
+    members: int = 128
+    locations: int = 10
+
+    def check_properties(self, names: Iterable[str]) -> None:
+        """Raise `TooLarge` for too many; the service's own do not count."""
+        count = sum(not name.startswith(RESERVED_PREFIX) for name in names)
+        check_count("properties", count, self.properties)
+
+    def check_locations(self, locations: Sized) -> None:
+        check_count("locations", len(locations), self.locations)
+
+    def check_tags(self, tags: Sized) -> None:
+        check_count("tags", len(tags), self.tags)
+
+
+def check_count(what: str, count: int, limit: int) -> None:
+    if 0 <= limit < count:
+        raise TooLarge(
+            f"The limit has been exceeded on the number of allowed image {what}."
+            f" Attempted: {count}, Maximum: {limit}"
+        )
+
+
+def bounded(name: str, value: float) -> int:
+    """Return the value, which JSON may have written as 1.0, if it fits the database."""
+    if value < 0:
+        raise Invalid(f"Invalid value '{value}' for parameter '{name}': Cannot be a negative value")
+    if value > LARGEST_INTEGER:
+        raise Invalid(f"'{name}' value out of range, must not exceed {LARGEST_INTEGER}.")
+    return int(value)

@@ -1,0 +1,16 @@
+"""Names of image members that clients may not use freely."""
+
+RESERVED_NAMES = frozenset(("location", "deleted", "deleted_at"))
+RESERVED_PREFIX = "os_glance"
+"""Properties whose names begin so are the service's own notes."""
+IMPORT_LOCK = "os_glance_import_task"
+"""The property that marks an image as being imported; only the import itself touches its row."""
+READ_ONLY_NAMES = frozenset(
+    ("id", "status", "created_at", "updated_at", "checksum", "os_hash_algo", "os_hash_value",
+     "size", "virtual_size", "direct_url", "self", "file", "schema")
+)  # fmt: skip
+"""What a change of an image may not name."""
+
+
+def is_reserved(name: str) -> bool:
+    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX)

@@ -1,0 +1,176 @@
+"""Changes to an image, as JSON patches ask for them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from imgservice.domain.errors import Conflict, Forbidden, Invalid
+from imgservice.domain.image import Image, Status, Visibility
+from imgservice.domain.limits import bounded
+from imgservice.domain.names import READ_ONLY_NAMES, is_reserved
+
+Verb = Literal["add", "remove", "replace"]
+VERBS: tuple[Verb, ...] = ("add", "remove", "replace")
+_ALL_VERBS = "It must be one of the following: add, remove, replace."
+_SHOWN = 80
+"""Characters of a client's mistake that an error repeats."""
+
+FIELDS = frozenset(
+    ("name", "owner", "visibility", "protected", "os_hidden", "disk_format", "container_format",
+     "min_disk", "min_ram", "tags")
+)  # fmt: skip
+"""The members of an image that a patch may set; all others are custom properties."""
+LOCATIONS = "locations"
+_DEPTHS: Mapping[Verb, int] = {"add": 2, "remove": 2, "replace": 1}
+"""How deep a pointer into the locations goes."""
+_FORMATS = ("disk_format", "container_format")
+_WITHOUT_DATA = (Status.QUEUED, Status.IMPORTING)
+
+
+@attrs.frozen
+class Operation:
+    """One step of a patch; `path` is the pointer, split and unescaped."""
+
+    verb: Verb
+    path: tuple[str, ...]
+    value: Any = None
+    strict: bool = False
+    """Whether `add` refuses what is there already, as the older of the two media types has it."""
+
+    @property
+    def name(self) -> str:
+        return self.path[0]
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def read_current(document: Any) -> Iterator[Operation]:
+    """Read `[{"op": …, "path": …, "value": …}, …]`, one after the other."""
+    return map(_current, _changes(document))
+
+
+def read_draft(document: Any) -> Iterator[Operation]:
+    """Read the older `[{"replace": "/name", "value": …}, …]`, one after the other."""
+    return map(_draft, _changes(document))
+
+
+def _changes(document: Any) -> Iterator[Mapping[str, Any]]:
+    if not isinstance(document, list):
+        raise Invalid("Request body must be a JSON array of operation objects.")
+    for change in document:
+        if not isinstance(change, dict):
+            raise Invalid("Operations must be JSON objects.")
+        yield change
+
+
+def _current(change: Mapping[str, Any]) -> Operation:
+    verb = change.get("op")
+    if verb is None:
+        raise Invalid(f"Unable to find `op` in JSON Schema change. {_ALL_VERBS}")
+    if verb not in VERBS:
+        raise Invalid(f"Invalid operation: `{str(verb)[:_SHOWN]}`. {_ALL_VERBS}")
+    if "path" not in change:
+        raise Invalid("Unable to find 'path' in JSON Schema change")
+    return Operation(verb, _path(verb, change["path"]), _value(verb, change))
+
+
+def _draft(change: Mapping[str, Any]) -> Operation:
+    verbs = [verb for verb in VERBS if verb in change]
+    if len(verbs) != 1:
+        count = "only one" if verbs else "exactly one"
+        raise Invalid(
+            f'Operation objects must contain {count} member named "add", "remove", or "replace".'
+        )
+    [verb] = verbs
+    return Operation(verb, _path(verb, change[verb]), _value(verb, change), strict=True)
+
+
+def _value(verb: Verb, change: Mapping[str, Any]) -> Any:
+    if verb == "remove":
+        return None
+    if "value" not in change:
+        raise Invalid(f'Operation "{verb}" requires a member named "value".')
+    return change["value"]
+
+
+def _path(verb: Verb, pointer: Any) -> tuple[str, ...]:
+    """Split a pointer; only into the locations does one reach deeper than the first level."""
+    path = split_pointer(pointer)
+    if len(path) != (_DEPTHS[verb] if path[0] == LOCATIONS else 1):
+        raise Invalid(f"Invalid JSON pointer for this resource: '{pointer[:_SHOWN]}'")
+    return path
+
+
+def split_pointer(pointer: Any) -> tuple[str, ...]:
+    """Return the unescaped parts of a JSON pointer, without the spaces around them."""
+    if not isinstance(pointer, str):
+        raise Invalid("A JSON pointer must be a string.")
+    shown = pointer[:_SHOWN]
+    if not pointer.startswith("/"):
+        raise Invalid(f'Pointer `{shown}` does not start with "/".')
+    if re.search(r"/\s*/", pointer[1:]):
+        raise Invalid(f'Pointer `{shown}` contains adjacent "/".')
+    if len(pointer) > 1 and pointer.endswith("/"):
+        raise Invalid(f'Pointer `{shown}` end with "/".')
+    if re.search(r"~(?![01])", pointer):
+        raise Invalid(f'Pointer `{shown}` contains "~" not part of a recognized escape sequence.')
+    return tuple(
+        part.replace("~1", "/").replace("~0", "~").strip() for part in pointer[1:].split("/")
+    )
+
+
+def check_name(operation: Operation) -> None:
+    """Raise `Forbidden` for what no client may change."""
+    if operation.name in READ_ONLY_NAMES:
+        raise Forbidden(f"Attribute '{operation.name}' is read-only.")
+    if is_reserved(operation.name):
+        raise Forbidden(f"Attribute '{operation.name}' is reserved.")
+
+
+# -- applying -------------------------------------------------------------------------------------
+
+
+def apply(image: Image, operation: Operation) -> Image:
+    """Return the image as the operation, whose value the schema allows, leaves it."""
+    if operation.name not in FIELDS:
+        return attrs.evolve(image, properties=_properties(image, operation))
+    if operation.verb == "remove":
+        raise Forbidden(f"Property {operation.name} may not be removed.")
+    if operation.strict and operation.verb == "add":
+        raise Conflict(f"Property {operation.name} already present.")
+    return _set(image, operation.name, operation.value)
+
+
+def _properties(image: Image, operation: Operation) -> Mapping[str, str | None]:
+    name, properties = operation.name, dict(image.properties)
+    if operation.verb == "add":
+        _check_addable(name, operation.strict and name in properties)
+    elif name not in properties:
+        raise Conflict(f"Property {name} does not exist.")
+    if operation.verb == "remove":
+        del properties[name]
+    else:
+        properties[name] = operation.value
+    return properties
+
+
+def _check_addable(name: str, present: bool) -> None:
+    if name == "stores":  # the name of what every image with data tells
+        raise Forbidden(f"Attribute '{name}' is read-only.")
+    if present:
+        raise Conflict(f"Property {name} already present.")
+
+
+def _set(image: Image, name: str, value: Any) -> Image:
+    if name in _FORMATS and image.status not in _WITHOUT_DATA:
+        raise Forbidden(f"Attribute {name} can be only replaced for a queued image.")
+    if name in ("min_disk", "min_ram"):
+        value = bounded(name, value)
+    elif name == "tags":
+        value = tuple(sorted(set(value)))
+    elif name == "visibility":
+        value = Visibility(value)
+    return attrs.evolve(image, **{name: value})

@@ -1,0 +1,139 @@
+"""Use cases around where the data of an image lies."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from imgservice.domain import access, locations
+from imgservice.domain.context import Context
+from imgservice.domain.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from imgservice.domain.image import Content, Image, Location, Status
+from imgservice.domain.locations import Checksums, LocationRules, NewLocation, Reached
+from imgservice.domain.patch import LOCATIONS, Operation
+from imgservice.service.data import DataService
+from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
+
+LocationChange = Callable[[Context, Image, Operation], Image]
+"""Applies an operation on the locations: a pure function, called inside a transaction."""
+
+
+@attrs.frozen
+class LocationOptions:
+    """What the operator wants."""
+
+    show: bool
+    """Whether clients see locations, and change them by patches."""
+    secure_hash: bool
+    """Whether data that was put at its place by somebody else is read and hashed."""
+    image_size: int
+
+
+class LocationService:
+    def __init__(
+        self,
+        images: ImageRepository,
+        data: DataService,
+        stores: StoreChoice,
+        rules: LocationRules,
+        options: LocationOptions,
+    ) -> None:
+        self._images = images
+        self._data = data
+        self._stores = stores
+        self._rules = rules
+        self._options = options
+
+    async def show(self, context: Context, image_id: str) -> Sequence[Location]:
+        """Return where the data lies, which only other services and administrators may know."""
+        image = await self._images.get(image_id, context.project)
+        access.require(context, "fetch_image_location", image)
+        return image.locations
+
+    async def add(self, context: Context, image_id: str, wanted: NewLocation) -> None:
+        """Make a queued image active with data that somebody else has put at its place.
+
+        Where data is hashed, this returns when all of it was read. When anything is wrong, the
+        image is queued as before, and has no location.
+        """
+        image = await self._images.get(image_id, context.project)
+        access.require(context, "add_image_location", image)
+        if image.status is not Status.QUEUED:
+            raise Conflict(f"It's not allowed to add locations if image status is {image.status}.")
+        self._check_asker(context, wanted)
+        given = locations.read_checksums(wanted.checksums, self._rules.algorithm)
+        locations.check_formats(image)
+        reached, store = await self._reach(wanted)
+        location = Location(wanted.url, {"store": reached.store})
+        if self._options.secure_hash:
+            await self._data.adopt(image, location, store, reached.size, given)
+        else:
+            await self._images.activate(image.id, _unread(location, reached.size, given))
+
+    def _check_asker(self, context: Context, wanted: NewLocation) -> None:
+        """Whoever is no service may only name what everybody could fetch by himself."""
+        if "service" in context.roles:
+            return
+        is_web = wanted.url.lower().startswith(("http://", "https://"))
+        if not is_web or self._stores.taking(wanted.url) is None:
+            raise Forbidden("http store must be enabled to use location API by normal user.")
+
+    async def prepare(
+        self, context: Context, image_id: str, operations: Sequence[Operation]
+    ) -> LocationChange:
+        """Look at the locations that the operations name, and return what applies them."""
+        wanted = [operation for operation in operations if operation.name == LOCATIONS]
+        if not wanted or not self._options.show:
+            return refuse
+        image = await self._images.get(image_id, context.project)
+        access.require(context, "set_image_location", image)
+        reached = await self._reach_all(image, locations.new_locations(image, wanted))
+
+        def apply(context: Context, image: Image, operation: Operation) -> Image:
+            return locations.change(context, image, operation, reached, self._rules)
+
+        return apply
+
+    async def _reach_all(
+        self, image: Image, wanted: Sequence[NewLocation]
+    ) -> Mapping[str, Reached]:
+        self._rules.limits.check_locations({each.url for each in wanted})
+        if image.status not in (Status.QUEUED, Status.ACTIVE):
+            return {}
+        return {each.url: (await self._reach(each))[0] for each in wanted}
+
+    async def _reach(self, wanted: NewLocation) -> tuple[Reached, DataStore]:
+        """Ask the store that takes the location for the size of the data."""
+        found = self._stores.taking(wanted.url)
+        if found is None:
+            raise Invalid("Invalid location: no store here takes it.")
+        store_id, store = found
+        if wanted.metadata.get("store", store_id) != store_id:
+            raise Invalid("Invalid location: it does not belong to the store of its metadata.")
+        try:
+            size = await store.size(wanted.url)
+        except NotFound:
+            raise Invalid("Invalid location: there is no data.") from None
+        if size <= 0:
+            raise Invalid("Invalid location: there is no data.")
+        if size > self._options.image_size:
+            raise TooLarge(f"Image exceeds the size limit of {self._options.image_size} bytes.")
+        return Reached(store_id, size), store
+
+
+def refuse(context: Context, image: Image, operation: Operation) -> Image:
+    """Answer operations on the locations where these are not shown."""
+    access.require(context, "modify_image", image)
+    if operation.verb == "replace" and not operation.value:
+        raise Forbidden("Cannot set locations to empty list.")
+    raise Forbidden(f"It's not allowed to {operation.verb} locations if locations are invisible.")
+
+
+def _unread(location: Location, size: int, given: Checksums) -> Content:
+    return Content(
+        size=size,
+        virtual_size=None,
+        checksum=given.checksum,
+        os_hash_algo=given.os_hash_algo,
+        os_hash_value=given.os_hash_value,
+        location=location,
+    )

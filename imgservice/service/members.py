@@ -1,0 +1,88 @@
+"""Use cases around the projects that an image is shared with."""
+
+from collections.abc import Sequence
+
+from imgservice.domain import access
+from imgservice.domain.context import Context
+from imgservice.domain.errors import Forbidden, Invalid, MemberNotFound, NotFound
+from imgservice.domain.image import Image, Visibility
+from imgservice.domain.limits import ImageLimits
+from imgservice.domain.member import Member, MemberStatus
+from imgservice.service.ports import ImageRepository, MemberRepository
+
+
+class MemberService:
+    """The owner of a shared image offers it to projects, and each of these says what it thinks.
+
+    A member sees no other members than itself.
+    """
+
+    def __init__(
+        self, images: ImageRepository, members: MemberRepository, limits: ImageLimits
+    ) -> None:
+        self._images = images
+        self._members = members
+        self._limits = limits
+
+    async def list(self, context: Context, image_id: str) -> Sequence[Member]:
+        image = await self._shared(context, image_id, "list")
+        access.require(context, "get_members", image)
+        members = await self._members.list(image.id)
+        return [member for member in members if _sees(context, image, member.project)]
+
+    async def add(self, context: Context, image_id: str, project: str) -> Member:
+        """Offer the image to a project."""
+        image = await self._shared(context, image_id, "create")
+        access.require(context, "add_member", image)
+        return await self._members.add(image.id, project, self._limits.members)
+
+    async def show(self, context: Context, image_id: str, project: str) -> Member:
+        """Return the member; `NotFound` also when the asker may not see any."""
+        try:
+            image = await self._shared(context, image_id, "show")
+            return await self._find(context, image, project)
+        except Forbidden as error:
+            raise NotFound(error.message) from None
+
+    async def decide(self, context: Context, image_id: str, project: str, status: object) -> Member:
+        """Record what the project thinks of the offer; its own members decide that, or an admin."""
+        image = await self._shared(context, image_id, "update")
+        await self._find(context, image, project)
+        access.require(context, "modify_member", image)
+        return await self._members.set_status(image.id, project, _status(status))
+
+    async def remove(self, context: Context, image_id: str, project: str) -> None:
+        """Take the offer back."""
+        image = await self._shared(context, image_id, "delete")
+        await self._find(context, image, project)
+        access.require(context, "delete_member", image)
+        await self._members.remove(image.id, project)
+
+    async def _shared(self, context: Context, image_id: str, verb: str) -> Image:
+        image = await self._images.get(image_id, context.project)
+        access.require_visible(context, image)
+        if image.visibility is not Visibility.SHARED:
+            raise Forbidden(
+                f"Not allowed to {verb} members for image {image.id}:"
+                " Only shared images have members."
+            )
+        return image
+
+    async def _find(self, context: Context, image: Image, project: str) -> Member:
+        access.require(context, "get_member", image)
+        if not _sees(context, image, project):
+            raise MemberNotFound(image.id, project)
+        return await self._members.get(image.id, project)
+
+
+def _sees(context: Context, image: Image, project: str) -> bool:
+    """Tell whether the asker may know that the project is a member, or that it is none."""
+    if context.project is None:
+        return context.is_admin
+    return context.is_admin or context.project in (project, image.owner)
+
+
+def _status(value: object) -> MemberStatus:
+    if not isinstance(value, str) or value not in tuple(MemberStatus):
+        raise Invalid('Incorrect request: Status must be "pending", "accepted" or "rejected".')
+    return MemberStatus(value)

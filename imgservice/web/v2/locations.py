@@ -1,0 +1,66 @@
+"""Routes of where the data of an image lies: /v2/images/{id}/locations."""
+
+from imgservice.domain.errors import Invalid
+from imgservice.domain.locations import read_location
+from imgservice.service.locations import LocationService
+from imgservice.web.about import NOTHING, About
+from imgservice.web.app import ApiApp
+from imgservice.web.respond import Answer, json_answer
+from imgservice.web.streaming import StreamingRequest
+from imgservice.web.v2.documents import location_documents
+
+_VALIDATED = frozenset(("os_hash_algo", "os_hash_value"))
+_TEXT = {"type": "string"}
+ADD = About(
+    "Give an image the data that lies at a URL.",
+    {202: NOTHING},
+    errors=(409, 410, 413),
+    body={
+        "application/json": {
+            "type": "object",
+            "properties": {
+                "url": _TEXT,
+                "validation_data": {
+                    "type": "object",
+                    "properties": {"os_hash_algo": _TEXT, "os_hash_value": _TEXT},
+                },
+            },
+            "required": ["url"],
+        }
+    },
+)
+SHOW = About(
+    "Show where the data of an image lies.",
+    {
+        200: {
+            "application/json": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"url": _TEXT, "metadata": {"type": "object"}},
+                    "required": ["url", "metadata"],
+                },
+            }
+        }
+    },
+)
+
+
+def routes(app: ApiApp, locations: LocationService, largest_body: int) -> None:
+    @app.route("/images/<image_id>/locations", methods=["POST"], takes_body=True, about=ADD)
+    async def add_location(request: StreamingRequest, image_id: str) -> Answer:
+        document = await request.body.json(largest_body)
+        if not isinstance(document, dict):
+            raise Invalid("Unexpected body type. Expected a JSON object.")
+        wanted = read_location(
+            {name: document[name] for name in ("url", "validation_data") if name in document}
+        )
+        if unknown := sorted(wanted.checksums.keys() - _VALIDATED):
+            raise Invalid(f"The validation_data has no {unknown[0][:40]!r}.")
+        await locations.add(request.context, image_id, wanted)
+        return Answer(202)
+
+    @app.route("/images/<image_id>/locations", methods=["GET"], about=SHOW)
+    async def show_locations(request: StreamingRequest, image_id: str) -> Answer:
+        found = await locations.show(request.context, image_id)
+        return json_answer(200, location_documents(request.context, found))

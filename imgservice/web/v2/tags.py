@@ -1,0 +1,27 @@
+"""Routes of one tag of an image: /v2/images/{id}/tags/{tag}."""
+
+from imgservice.service.images import ImageService
+from imgservice.web.about import NOTHING, About
+from imgservice.web.app import ApiApp
+from imgservice.web.respond import Answer, no_content
+from imgservice.web.streaming import StreamingRequest
+from imgservice.web.v2.documents import check_text
+from imgservice.web.v2.schemas import ImageSchemas
+
+ADD = About("Give an image a tag.", {204: NOTHING}, errors=(413,))
+REMOVE = About("Take a tag from an image.", {204: NOTHING})
+
+
+def routes(app: ApiApp, images: ImageService, schemas: ImageSchemas) -> None:
+    @app.route("/images/<image_id>/tags/<tag>", methods=["PUT"], about=ADD)
+    async def add_tag(request: StreamingRequest, image_id: str, tag: str) -> Answer:
+        part = {"tags": [tag]}
+        schemas.check_part(part)
+        check_text(part)
+        await images.add_tag(request.context, image_id, tag)
+        return no_content()
+
+    @app.route("/images/<image_id>/tags/<tag>", methods=["DELETE"], about=REMOVE)
+    async def delete_tag(request: StreamingRequest, image_id: str, tag: str) -> Answer:
+        await images.remove_tag(request.context, image_id, tag)
+        return no_content()

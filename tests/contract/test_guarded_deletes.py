@@ -1,0 +1,48 @@
+"""A delete that happens only to the image that somebody has seen."""
+
+import pytest
+import pytest_twisted
+
+from imgservice.domain.errors import ImageNotFound, PreconditionFailed
+from imgservice.domain.image import Image
+from imgservice.service.ports import ImageRepository
+from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.test_repository import CONTENT, added, clock, new_lease, repository
+
+__all__ = [
+    "clock",
+    "database",
+    "database_url",
+    "repository",
+    "sqlite_template",
+    "sqlite_url",
+]  # fixtures
+
+
+def refuse(image: Image) -> None:
+    raise PreconditionFailed("It is not what it was.")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_leaves_everything(repository: ImageRepository) -> None:
+    image = await added(repository, tags=("a",), locations=(CONTENT.location,))
+    with pytest.raises(PreconditionFailed):
+        await repository.delete(image.id, new_lease(image.id, kind="delete"), refuse)
+    assert await repository.get(image.id) == image
+    assert list(await repository.leases()) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_whole_image_is_looked_at(repository: ImageRepository) -> None:
+    image = await added(repository, tags=("a",), properties={"b": "c"})
+    seen: list[Image] = []
+    await repository.delete(image.id, new_lease(image.id, kind="delete"), seen.append)
+    assert seen == [image]
+    with pytest.raises(ImageNotFound):
+        await repository.get(image.id)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_gone_is_not_looked_at(repository: ImageRepository) -> None:
+    with pytest.raises(ImageNotFound):
+        await repository.delete("nothing", new_lease("nothing"), refuse)

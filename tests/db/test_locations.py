@@ -1,0 +1,110 @@
+"""Locations in the database: how images get them, lose them, and get them back."""
+
+from typing import Any
+
+import attrs
+import pytest
+import pytest_twisted
+
+from imgservice.db.database import Database
+from imgservice.db.images import Images
+from imgservice.domain.errors import ImageNotFound, StatusConflict
+from imgservice.domain.image import Image, Location, Status
+from imgservice.domain.lease import Lease
+from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.test_repository import CONTENT, new_image, new_lease
+
+__all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
+
+FIRST, SECOND, THIRD = (Location(f"http://{name}/", {"store": "web"}) for name in "abc")
+
+
+@pytest.fixture
+def images(database: Database) -> Images:
+    return Images(database)
+
+
+def removal(image: Image) -> Lease:
+    return attrs.evolve(new_lease(image.id), kind="remove", store=None)
+
+
+async def with_locations(images: Images, *locations: Location) -> Image:
+    image = new_image(status=Status.ACTIVE, locations=locations)
+    await images.add(image)
+    return image
+
+
+async def set_locations(images: Images, image: Image, *locations: Location, **more: Any) -> Lease:
+    lease = removal(image)
+    await images.update(
+        image.id, lambda found: attrs.evolve(found, locations=locations, **more), None, lease
+    )
+    return lease
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_queued_image_is_activated_once(images: Images) -> None:
+    image = new_image()
+    await images.add(image)
+    await images.activate(image.id, attrs.evolve(CONTENT, checksum=None, virtual_size=None))
+    found = await images.get(image.id)
+    assert (found.status, found.size, found.checksum) == (Status.ACTIVE, CONTENT.size, None)
+    assert found.locations == (CONTENT.location,)
+    with pytest.raises(StatusConflict):
+        await images.activate(image.id, CONTENT)
+    assert (await images.get(image.id)).locations == (CONTENT.location,)
+    with pytest.raises(ImageNotFound):
+        await images.activate(new_image().id, CONTENT)
+
+
+@pytest_twisted.ensureDeferred
+async def test_locations_are_added_changed_and_lost_together(images: Images) -> None:
+    image = await with_locations(images, FIRST, SECOND)
+    changed = attrs.evolve(SECOND, metadata={"store": "web", "more": [1]})
+    lease = await set_locations(images, image, changed, THIRD)
+    assert (await images.get(image.id)).locations == (changed, THIRD)
+    assert await images.lost_locations(image.id) == [FIRST]
+    assert [one for one, _ in await images.leases()] == [lease]
+    await images.forget_locations(lease)
+    assert await images.lost_locations(image.id) == []
+    assert await images.leases() == []
+    assert (await images.get(image.id)).locations == (changed, THIRD)
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_a_loss_there_is_no_lease(images: Images) -> None:
+    image = await with_locations(images, FIRST)
+    await set_locations(images, image, FIRST, SECOND, name="other")
+    assert (await images.get(image.id)).locations == (FIRST, SECOND)
+    assert await images.leases() == []
+    assert await images.lost_locations(image.id) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_lost_locations_come_back(images: Images) -> None:
+    image = await with_locations(images, FIRST, SECOND)
+    lease = await set_locations(images, image, SECOND)
+    await images.restore_locations(lease)
+    assert (await images.get(image.id)).locations == (FIRST, SECOND)
+    assert await images.leases() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_the_holder_of_the_lease_decides(images: Images) -> None:
+    image = await with_locations(images, FIRST, SECOND)
+    lease = await set_locations(images, image, SECOND)
+    assert await images.take_lease(lease, "node-2", 60)
+    await images.restore_locations(lease)
+    await images.forget_locations(lease)
+    assert await images.lost_locations(image.id) == [FIRST]
+    await images.forget_locations(attrs.evolve(lease, holder="node-2"))
+    assert await images.lost_locations(image.id) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_url_may_be_used_again_after_its_loss(images: Images) -> None:
+    image = await with_locations(images, FIRST, SECOND)
+    await images.forget_locations(await set_locations(images, image, SECOND))
+    await set_locations(images, image, SECOND, FIRST)
+    assert (await images.get(image.id)).locations == (SECOND, FIRST)
+    assert await images.lost_locations(image.id) == []
