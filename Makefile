@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?=
+PEER ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test run check test bench lock config clean
+.PHONY: help install install-test run check test compare bench lock config clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ check: $(VENV)/.test ## Check format, style, types and the direction of imports
 
 test: install-test ## Run all tests
 	$(BIN)/python -m pytest
+
+compare: $(VENV)/.test ## Show where answers differ from those of a Glance (PEER=URL ARGS="--clouds FILE")
+	$(BIN)/python -m compare $(if $(PEER),peer $(PEER),check) $(ARGS)
 
 bench: $(VENV)/.test ## Measure ours beside the limits of this machine (ARGS="--help")
 	@sh bench/install-packages
