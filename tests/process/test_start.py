@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.certificates import write_certificate
-from tests.real.service import IMGSERVICE, TWISTD, Service, free_port, running
+from tests.real.service import IMGSERVICE, TWISTD, Service, free_port, running, wait_until
 
 GOOD = """\
 server: {{listen: ["tcp:{port}:interface=127.0.0.1"]}}
@@ -269,6 +269,7 @@ def test_check_leaves_a_running_service_alone(tmp_path: Path) -> None:
 
 def test_start_says_how_to_try_it(tmp_path: Path) -> None:
     with running(tmp_path) as service:
+        wait_until(service.said.read_text)  # it listens a moment before it says so
         [line] = service.said.read_text().splitlines()
         assert f"imgservice listens on tcp:{service.port}:interface=127.0.0.1" in line
         assert f"OS_AUTH_TYPE=none OS_ENDPOINT={service.client.url}" in line
