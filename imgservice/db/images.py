@@ -43,7 +43,7 @@ from imgservice.domain.errors import (
     Invalid,
     StatusConflict,
 )
-from imgservice.domain.image import Content, Image, Location, Precondition
+from imgservice.domain.image import TRANSITIONS, Content, Image, Location, Precondition, Status
 from imgservice.domain.lease import Lease
 from imgservice.domain.query import ImageQuery
 
@@ -62,10 +62,14 @@ def _insert_child(table: sa.Table, *columns: str) -> Statement:
     return _insert(table, "image_id", *columns, "created_at", "updated_at")
 
 
-def _turn(before: str, *more: sa.ColumnElement[bool], **values: object) -> Statement:
-    """Change this image, if it lives, has the status `before`, and `more` holds."""
-    found = sa.update(images).where(_THIS, is_live(images), images.c.status == before, *more)
-    return Statement(found.values(updated_at=_NOW, **values))
+def _turn(
+    before: Status, after: Status, *more: sa.ColumnElement[bool], **values: object
+) -> Statement:
+    """Turn this image to `after`, if it lives, has the status `before`, and `more` holds."""
+    if after not in TRANSITIONS[before]:
+        raise ValueError(f"{after} cannot follow {before}")
+    found = sa.update(images).where(_THIS, is_live(images), images.c.status == before.value, *more)
+    return Statement(found.values(updated_at=_NOW, status=after.value, **values))
 
 
 def _delete_children(table: sa.Table) -> Statement:
@@ -103,17 +107,17 @@ _ADD_PROPERTY = _insert_child(image_properties, "name", "value")
 _ADD_TAG = _insert_child(image_tags, "value")
 _ADD_LOCATION = _insert_child(image_locations, "value", "meta_data", "status")
 
-_BEGIN_UPLOAD = _turn("queued", status="saving")
+_BEGIN_UPLOAD = _turn(Status.QUEUED, Status.SAVING)
 _BEGIN_UPLOAD_AS_SEEN = _turn(
-    "queued",
+    Status.QUEUED,
+    Status.SAVING,
     images.c.disk_format == sa.bindparam("disk_format"),
     images.c.container_format == sa.bindparam("container_format"),
-    status="saving",
 )
-_ABANDON_UPLOAD = _turn("saving", status="queued", size=sa.null(), virtual_size=sa.null())
+_ABANDON_UPLOAD = _turn(Status.SAVING, Status.QUEUED, size=sa.null(), virtual_size=sa.null())
 _NEW_CONTENT: dict[str, object] = {name: sa.bindparam(f"new_{name}") for name in _CONTENT}
-_FINISH_UPLOAD = _turn("saving", status="active", **_NEW_CONTENT)
-_ACTIVATE = _turn("queued", status="active", **_NEW_CONTENT)
+_FINISH_UPLOAD = _turn(Status.SAVING, Status.ACTIVE, **_NEW_CONTENT)
+_ACTIVATE = _turn(Status.QUEUED, Status.ACTIVE, **_NEW_CONTENT)
 
 _DELETE = Statement(
     sa.update(images)
