@@ -64,7 +64,6 @@ class Built:
     site: StreamingSite
     data: DataService
     database: Database
-    stores: Mapping[str, Store]
     threads: Threads
     tasks: Tasks
 
@@ -125,7 +124,7 @@ def build(
     site = _site(
         config, reactor, Root(pipeline, Healthcheck(config.healthcheck.disable_by_file)), access
     )
-    return Built(site, data, database, stores, threads, tasks)
+    return Built(site, data, database, threads, tasks)
 
 
 def _limits(config: Config) -> ImageLimits:

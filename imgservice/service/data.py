@@ -252,23 +252,10 @@ class DataService:
         for running in self._running.values():
             if running.lease.image_id == image.id:
                 running.deleted = True
-        if locations:
-            await self._remove_deleted(attrs.evolve(image, locations=tuple(locations)), lease)
-
-    async def _remove_deleted(self, image: Image, lease: Lease) -> None:
-        try:
-            await self._remove(image.locations)
-        except Conflict:
-            await self._images.undelete(lease, image)
-            raise
-        except ImageServiceError:
-            return  # gone for clients; the lease remains, and `recover` tries again
-        await self._images.end_lease(lease)
-
-    async def _remove(self, locations: Sequence[Location]) -> None:
-        for location in locations:
-            with suppress(NotFound, Forbidden):  # what is only read here is not ours to remove
-                await self._stores.holding(location).delete(location.url)
+        if locations and await self._is_removed(
+            self._remove(locations), lambda: self._images.undelete(lease, image)
+        ):
+            await self._images.end_lease(lease)
 
     def removal(self, image_id: str) -> Lease:
         """Return a lease, to be recorded with the loss of locations, for `remove_lost`."""
@@ -279,14 +266,31 @@ class DataService:
 
         They come back when their store still needs the data: `Conflict`.
         """
+        if await self._is_removed(
+            self._remove_lost(lease), lambda: self._images.restore_locations(lease)
+        ):
+            await self._images.forget_locations(lease)
+
+    async def _is_removed(
+        self, removal: Awaitable[None], take_back: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Tell whether the data went; when a store still needs it, take its loss back and raise."""
         try:
-            await self._remove(await self._images.lost_locations(lease.image_id))
+            await removal
         except Conflict:
-            await self._images.restore_locations(lease)
+            await take_back()
             raise
         except ImageServiceError:
-            return  # as in `_remove_deleted`
-        await self._images.forget_locations(lease)
+            return False  # gone for clients; the lease remains, and `recover` tries again
+        return True
+
+    async def _remove_lost(self, lease: Lease) -> None:
+        await self._remove(await self._images.lost_locations(lease.image_id))
+
+    async def _remove(self, locations: Sequence[Location]) -> None:
+        for location in locations:
+            with suppress(NotFound, Forbidden):  # what is only read here is not ours to remove
+                await self._stores.holding(location).delete(location.url)
 
     def _lease(self, kind: str, image_id: str, store: str | None = None) -> Lease:
         return Lease(str(uuid.uuid4()), kind, image_id, self._holder.id, store)
@@ -332,7 +336,7 @@ class DataService:
         await self._images.abandon_upload(lease)
 
     async def _settle_remove(self, lease: Lease) -> None:
-        await self._remove(await self._images.lost_locations(lease.image_id))
+        await self._remove_lost(lease)
         await self._images.forget_locations(lease)
 
     async def _settle_delete(self, lease: Lease) -> None:

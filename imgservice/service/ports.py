@@ -44,14 +44,14 @@ class ImageRepository(Protocol):
     async def activate(self, image_id: str, content: Content) -> None:
         """Turn a queued image to active at once, with its content and location.
 
-        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone, `Conflict`
-        when its formats, on which the check of the data relies, are not those that were `seen`.
+        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone.
         """
 
     async def begin_upload(self, lease: Lease, seen: Image | None = None) -> None:
         """Turn a queued image to saving and record the lease.
 
-        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone.
+        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone, `Conflict`
+        when its formats, on which the check of the data relies, are not those that were `seen`.
         """
 
     async def finish_upload(self, lease: Lease, content: Content) -> None:
