@@ -10,7 +10,14 @@ from imgservice.db import changes, locations
 from imgservice.db import leases as lease_rows
 from imgservice.db.aggregate import unindexed
 from imgservice.db.database import Database, Rows, Transaction, UniqueViolation
-from imgservice.db.listing import marker_statement, page_statement, parameters_of, shape_of
+from imgservice.db.listing import (
+    count_statement,
+    driven,
+    marker_statement,
+    page_statement,
+    parameters_of,
+    shape_of,
+)
 from imgservice.db.rows import (
     IMAGE_COLUMNS,
     active_locations,
@@ -188,16 +195,21 @@ class Images:
         return found[0]
 
     async def list(self, query: ImageQuery) -> Sequence[Image]:
-        page = page_statement(shape_of(query))
-        if query.marker is None:
+        shape = shape_of(query)
+        counting = count_statement(shape)
+        if query.marker is None and counting is None:
+            page = page_statement(shape)
             return await self._database.fetch(page, parameters_of(query), _to_images)
 
         async def work(transaction: Transaction) -> Sequence[Image]:
-            marker = marker_statement(query.is_admin, query.sort)
-            keys = (await transaction.execute(marker, parameters_of(query))).rows
-            if not keys:
-                raise Invalid(f"The marker {query.marker} is not an image that can be listed.")
-            return _to_images(await transaction.execute(page, parameters_of(query, keys[0])))
+            values = parameters_of(query, await _marker_keys(transaction, query))
+            chosen = shape
+            if counting is not None:
+                counts = (await transaction.execute(counting, values)).rows[0]
+                if 0 in counts:
+                    return ()
+                chosen = driven(shape, counts)
+            return _to_images(await transaction.execute(page_statement(chosen), values))
 
         return await self._database.read(work)
 
@@ -367,6 +379,17 @@ async def _locked(transaction: Transaction, image_id: str, asking: str | None = 
     await lock(transaction, image_id)
     found = await transaction.execute(_GET, {"image": image_id, "asking": asking})
     return to_image(found.rows[0])
+
+
+async def _marker_keys(transaction: Transaction, query: ImageQuery) -> Sequence[object]:
+    """Return where the page begins; `Invalid` when the marker is no image of the list."""
+    if query.marker is None:
+        return ()
+    statement = marker_statement(query.is_admin, query.sort)
+    keys = (await transaction.execute(statement, parameters_of(query))).rows
+    if not keys:
+        raise Invalid(f"The marker {query.marker} is not an image that can be listed.")
+    return keys[0]
 
 
 async def _state(transaction: Transaction, image_id: str) -> tuple[str, bool]:

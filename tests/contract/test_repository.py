@@ -777,17 +777,51 @@ async def test_newest_first_and_ids_where_times_are_equal(repository: ImageRepos
 async def test_markers_that_are_no_image_of_the_list(
     repository: ImageRepository, world: Mapping[str, str]
 ) -> None:
-    gone = await added(repository)
-    await repository.delete(gone.id, new_lease(gone.id))
     by_name = {name: image_id for image_id, name in world.items()}
-    for marker in ("unknown", gone.id, by_name["others private"], by_name["formerly with us"]):
+    for marker in ("unknown", by_name["others private"], by_name["formerly with us"]):
         with pytest.raises(Invalid):
             await repository.list(query(marker=marker))
     for marker in (by_name["others community"], by_name["with us pending"]):
         await repository.list(query(marker=marker))
     assert await ids(repository, is_admin=True, marker=by_name["others private"]) != []
-    with pytest.raises(Invalid):
-        await repository.list(query(is_admin=True, marker=gone.id))
+
+
+UNSEEN = {"others private", "others shared", "formerly with us", "made private again"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_deleted_image_keeps_its_place(
+    repository: ImageRepository, world: Mapping[str, str]
+) -> None:
+    places = list(world.items())
+    oldest, _ = places.pop(0)
+    for gone, name in reversed(places):
+        before = await ids(repository, is_admin=True, visibility="all", marker=gone)
+        await repository.delete(gone, new_lease(gone))
+        after = await ids(repository, is_admin=True, visibility="all", marker=gone)
+        assert before == after and after[-1] == oldest, name
+        if name in UNSEEN:
+            with pytest.raises(Invalid):
+                await repository.list(query(marker=gone))
+        else:
+            assert (await ids(repository, visibility="all", marker=gone))[-1] == oldest, name
+        if "public" not in name and "community" not in name and not name.startswith("None"):
+            with pytest.raises(Invalid):
+                await repository.list(query(project="strangers", marker=gone))
+
+
+@pytest.mark.parametrize("key", ["status", "updated_at"])
+@pytest_twisted.ensureDeferred
+async def test_a_deleted_image_has_no_place_where_deleting_moves_it(
+    repository: ImageRepository, key: str
+) -> None:
+    gone = await added(repository)
+    sort: Any = ((key, "asc"), ("created_at", "asc"), ("id", "asc"))
+    await repository.list(query(marker=gone.id, sort=sort))
+    await repository.delete(gone.id, new_lease(gone.id))
+    for is_admin in (False, True):
+        with pytest.raises(Invalid, match=f"The marker {gone.id} is not an image"):
+            await repository.list(query(is_admin=is_admin, marker=gone.id, sort=sort))
 
 
 names = st.sampled_from([None, "", "a", "b", "\U0001f427"])
@@ -810,11 +844,12 @@ rows = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     present=st.lists(rows, max_size=12),
     coming=st.lists(rows, max_size=6),
+    going=st.lists(st.sampled_from([0, -1, 1, 4]), max_size=6),
     sort=st.lists(st.tuples(keys, directions), max_size=3, unique_by=lambda key: key[0]),
     last=directions,
     limit=st.integers(1, 4),
@@ -825,12 +860,15 @@ async def test_paging_neither_loses_nor_repeats(
     database: Database,
     present: list[dict[str, Any]],
     coming: list[dict[str, Any]],
+    going: list[int],
     sort: list[tuple[str, Direction]],
     last: Direction,
     limit: int,
 ) -> None:
+    """Between the pages an image comes, and one goes: counted from the marker, which is 0."""
     owner = str(uuid.uuid4())
     order = (*sort, ("id", last))
+    moves = bool({"status", "updated_at"} & {key for key, _ in sort})
 
     async def add(values: dict[str, Any]) -> str:
         return (await added(repository, owner=owner, visibility=PRIVATE, **values)).id
@@ -840,19 +878,33 @@ async def test_paging_neither_loses_nor_repeats(
         await write(
             database, sa.update(images).where(images.c.id == old[0]).values(updated_at=None)
         )
+    whole = await ids(repository, project=owner, sort=order)
     seen: list[str] = []
+    gone: set[str] = set()
     marker = None
     for _ in range(len(present) + len(coming) + 1):
-        page = await ids(repository, project=owner, sort=order, limit=limit, marker=marker)
+        try:
+            page = await ids(repository, project=owner, sort=order, limit=limit, marker=marker)
+        except Invalid:
+            assert marker in gone and moves
+            return
+        assert not gone & set(page)
         seen += page
         if len(page) < limit:
             break
         marker = page[-1]
         if coming:
             await add(coming.pop())
+            whole = await ids(repository, project=owner, sort=order)
+        near = whole.index(marker) + going.pop() if going and marker in whole else -1
+        if 0 <= near < len(whole) and whole[near] not in gone:
+            gone.add(whole[near])
+            await repository.delete(whole[near], new_lease(whole[near]))
     else:
         pytest.fail("paging does not end")
     assert len(seen) == len(set(seen))
-    assert set(old) <= set(seen)
+    assert set(old) - gone <= set(seen)
     whole = await ids(repository, project=owner, sort=order)
-    assert [image_id for image_id in whole if image_id in seen] == seen
+    assert [image_id for image_id in whole if image_id in seen] == [
+        image_id for image_id in seen if image_id not in gone
+    ]

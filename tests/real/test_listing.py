@@ -142,10 +142,31 @@ def test_bad_queries(forest: Forest, query: str) -> None:
     assert reply.json()["message"].strip("<br />\n")
 
 
-def test_marker_must_still_be_there(forest: Forest) -> None:
+@pytest.mark.parametrize("order", ["", "&sort=name:asc", "&sort=size:desc,id:asc"])
+def test_the_list_goes_on_when_its_last_image_is_deleted(forest: Forest, order: str) -> None:
+    made = {forest.client.create(tags=["walk"], name=f"{n}") for n in range(6)}
+    seen: list[str] = []
+    path = f"/v2/images?tag=walk&limit=2{order}"
+    while path:
+        document = forest.client.get(path).json()
+        seen += [one["id"] for one in document["images"]]
+        if document["images"]:
+            assert forest.client.delete(f"/v2/images/{seen[-1]}").status == 204
+        path = document.get("next")
+    assert len(seen) == 6 and set(seen) == made
+    for rest in made - {seen[1], seen[3], seen[5]}:
+        forest.client.delete(f"/v2/images/{rest}")
+
+
+@pytest.mark.parametrize("key", ["status", "updated_at"])
+def test_a_deleted_marker_is_refused_where_deleting_moves_it(forest: Forest, key: str) -> None:
     gone = forest.client.create()
-    forest.client.delete(f"/v2/images/{gone}")
-    assert forest.client.get(f"/v2/images?marker={gone}").status == 400
+    path = f"/v2/images?sort={key}:asc&marker={gone}"
+    assert forest.client.get(path).status == 200
+    assert forest.client.delete(f"/v2/images/{gone}").status == 204
+    reply = forest.client.get(path, Accept="application/json")
+    assert reply.status == 400
+    assert f"The marker {gone} is not an image that can be listed" in reply.json()["message"]
 
 
 # -- order ----------------------------------------------------------------------------------------
