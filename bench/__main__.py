@@ -9,9 +9,14 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
+import attrs
+
 from bench.address import address_of
+from bench.clouds import login
+from bench.errors import Wrong
 from bench.items import ITEMS
 from bench.options import Options, quick
+from bench.plans import print_plans
 from bench.report import Report
 from bench.run import Run
 from bench.units import GIB
@@ -32,6 +37,9 @@ def main() -> int:
         parser.error(f"{options.work} has less than {NEEDED * options.scale / GIB:.1f} GiB free")
     _allow_many_files()
     _end_in_order()
+    if arguments.plans:
+        print_plans(options)
+        return 0
     report = Report()
     try:
         _measure(options, report)
@@ -62,6 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", metavar="URL", help="a server to compare with")
     parser.add_argument("--base-pid", type=int, metavar="PID", help="the root of its processes")
     parser.add_argument("--base-token", metavar="TOKEN", help="sent to it as X-Auth-Token")
+    parser.add_argument(
+        "--base-clouds", type=Path, metavar="FILE", help="a clouds.yaml, for tokens instead of one"
+    )
+    parser.add_argument(
+        "--base-users",
+        default="admin,demo",
+        metavar="ADMIN,MEMBER",
+        help="the clouds of an administrator and a member in it",
+    )
+    parser.add_argument(
+        "--base-database", metavar="URL", help="its PostgreSQL, filled and emptied for list"
+    )
+    parser.add_argument("--full", action="store_true", help="list a million images too")
+    parser.add_argument(
+        "--plans", action="store_true", help="print how SQLite goes about the lists, nothing else"
+    )
     return parser
 
 
@@ -75,6 +99,9 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
             address_of(arguments.base, None)
         except ValueError as error:
             parser.error(str(error))
+    users = tuple(arguments.base_users.split(","))
+    if len(users) != 2:
+        parser.error("--base-users names two clouds: ADMIN,MEMBER")
     options = Options(
         items=items,
         work=arguments.work.absolute(),
@@ -82,9 +109,25 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         scale=arguments.scale,
         base_url=arguments.base,
         base_pid=arguments.base_pid,
-        base_token=arguments.base_token,
+        base_token=arguments.base_token or _token(parser, arguments.base_clouds, users[0]),
+        base_clouds=arguments.base_clouds,
+        base_users=users,
+        base_database=arguments.base_database,
     )
-    return quick(options) if arguments.quick else options
+    if arguments.quick:
+        return quick(options)
+    if arguments.full:
+        return attrs.evolve(options, list_sizes=(*options.list_sizes, 1_000_000))
+    return options
+
+
+def _token(parser: argparse.ArgumentParser, clouds: Path | None, name: str) -> str | None:
+    if clouds is None:
+        return None
+    try:
+        return login(clouds, name).token
+    except (Wrong, OSError) as error:
+        parser.error(str(error))
 
 
 def _allow_many_files() -> None:

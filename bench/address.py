@@ -25,17 +25,23 @@ class Address:
     prefix: str = ""
     token: str | None = None
     certificate: Path | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with every request."""
 
     def url(self, path: str) -> str:
         """Return the URL of `path`."""
         scheme = "https" if self.certificate else "http"
         return f"{scheme}://{self.host}:{self.port}{self.prefix}{path}"
 
+    @property
+    def identity(self) -> tuple[tuple[str, str], ...]:
+        """The headers that say who asks."""
+        return (*((("X-Auth-Token", self.token),) if self.token else ()), *self.headers)
+
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
         """Return a whole request; `headers` are spelled with underscores."""
         lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"Host: {self.host}:{self.port}"]
-        if self.token:
-            lines.append(f"X-Auth-Token: {self.token}")
+        lines += [f"{name}: {value}" for name, value in self.identity]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

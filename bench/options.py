@@ -22,7 +22,13 @@ class Options:
     idle_connections: int = 2000
     base_url: str | None = None
     base_pid: int | None = None
-    base_token: str | None = None
+    base_token: str | None = attrs.field(default=None, repr=False)
+    base_database: str | None = attrs.field(default=None, repr=False)
+    base_clouds: Path | None = None
+    base_users: tuple[str, str] = ("admin", "demo")
+    """The clouds of an administrator and of a member."""
+    list_sizes: tuple[int, ...] = (1_000, 100_000)
+    list_seconds: float = 0.2
 
     def size(self, mebibytes: int) -> int:
         """Return a size in bytes, scaled: whole MiB, at least one."""
@@ -45,4 +51,6 @@ def quick(options: Options) -> Options:
         writing_connections=(16,),
         watch_seconds=3.0,
         idle_connections=500,
+        list_sizes=(1_000, 10_000),
+        list_seconds=0.05,
     )

@@ -63,13 +63,13 @@ class Report:
             print(f"PROBLEM: {text}")
 
     def write(self, file: Path, options: Options) -> None:
-        """Write everything as JSON, every round by itself. The token is not written."""
-        shown = attrs.asdict(attrs.evolve(options, base_token=None))
+        """Write everything as JSON, every round by itself. What is secret is not written."""
+        shown = attrs.asdict(attrs.evolve(options, base_token=None, base_database=None))
         content = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
             "python": platform.python_version(),
-            "options": {**shown, "work": str(options.work)},
+            "options": {name: _jsonable(value) for name, value in shown.items()},
             "seconds": round(self.seconds),
             "load_before": self._load_before,
             "load_after": os.getloadavg()[0],
@@ -78,3 +78,7 @@ class Report:
             "remarks": self.remarks,
         }
         file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _jsonable(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value

@@ -79,9 +79,10 @@ class Run:
         With a certificate, over TLS, there is nothing to compare with.
         """
         with ours(self.new_folder(), certificate) as service:
-            yield [service] if certificate else [service, *self._base()]
+            yield [service] if certificate else [service, *self.base()]
 
-    def _base(self) -> list[Images]:
+    def base(self) -> list[Images]:
+        """Return the server that ours is compared with, if any."""
         options = self.options
         if not options.base_url:
             return []

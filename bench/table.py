@@ -7,7 +7,7 @@ import attrs
 
 # Columns that ours is divided by, in this order.
 COMPARED = ("limit", "base")
-ORDER = ("ours", "base", "limit")
+ORDER = ("ours", "indexed", "base", "limit")
 # The growth of a server that hardly grows is a poor divisor.
 NOT_COMPARED = ("memory growth",)
 

@@ -34,8 +34,8 @@ def wrk(address: Address, path: str, connections: int, seconds: int) -> Load:
         raise LeftOut("wrk is not installed (Debian's package: wrk)")
     threads = min(2, connections)
     argv = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s"]
-    if address.token:
-        argv += ["-H", f"X-Auth-Token: {address.token}"]
+    for name, value in address.identity:
+        argv += ["-H", f"{name}: {value}"]
     argv += ["-s", str(REPORT), address.url(path)]
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     return _load(ended.stdout, ended.stderr)

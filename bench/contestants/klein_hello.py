@@ -1,7 +1,7 @@
 """The framework without a service: a Klein app that answers every request at once.
 
 Run as `python klein_hello.py PORT [MODULE...]`; it imports the modules first. A GET is answered
-with what was PUT last, a POST with something that looks like a new image.
+with what was PUT last, a POST or PATCH with something that looks like an image.
 """
 
 import importlib
@@ -35,7 +35,7 @@ class Hello:
         request.setHeader(b"content-type", b"application/json")
         if method == b"PUT":
             self._document = request.content.read()
-        body = {b"GET": self._document, b"POST": IMAGE}.get(method, b"")
+        body = {b"GET": self._document, b"POST": IMAGE, b"PATCH": IMAGE}.get(method, b"")
         # Else Twisted would send it in chunks.
         request.setHeader(b"content-length", b"%d" % len(body))
         return body

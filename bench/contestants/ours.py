@@ -15,6 +15,8 @@ from bench.errors import Wrong
 from bench.processes import Process, started
 
 NAME = "imgservice"
+DATABASE = "imgservice.db"
+"""In the folder of the installation."""
 
 
 @attrs.frozen
@@ -32,7 +34,9 @@ class Installation:
         return [str(twistd), *options]
 
 
-def installed(folder: Path, certificate: Certificate | None = None) -> Installation:
+def installed(
+    folder: Path, certificate: Certificate | None = None, auth: str = "none"
+) -> Installation:
     """Write the configuration: one process, SQLite and a file store, a line for each request."""
     folder.mkdir(parents=True)
     port = free_port()
@@ -41,7 +45,8 @@ def installed(folder: Path, certificate: Certificate | None = None) -> Installat
         server["tls"] = {"certificate": str(certificate.file), "key": str(certificate.key)}
     configuration = {
         "server": server,
-        "database": {"url": f"sqlite:///{folder / 'imgservice.db'}"},
+        "auth": {"mode": auth},
+        "database": {"url": f"sqlite:///{folder / DATABASE}"},
         "stores": {"local": {"type": "file", "path": str(folder / "images")}},
         "default_store": "local",
         "logging": {"access": True},

@@ -2,14 +2,16 @@
 
 from bench.items.download import DOWNLOAD
 from bench.items.idle import IDLE
+from bench.items.list import LIST
 from bench.items.mixed import MIXED
 from bench.items.show import SHOW
 from bench.items.slow import SLOW
 from bench.items.startup import STARTUP
 from bench.items.tls import TLS
 from bench.items.upload import UPLOAD
-from bench.items.write import WRITE
+from bench.items.write import PATCH, WRITE
 
 ITEMS = {
-    item.name: item for item in (STARTUP, SHOW, WRITE, UPLOAD, DOWNLOAD, TLS, SLOW, IDLE, MIXED)
+    item.name: item
+    for item in (STARTUP, SHOW, WRITE, PATCH, LIST, UPLOAD, DOWNLOAD, TLS, SLOW, IDLE, MIXED)
 }

@@ -1,12 +1,14 @@
-"""How many images a second are created, and deleted again."""
+"""How many images a second are created, changed, and deleted again."""
 
+import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import attrs
 
-from bench.contestants.contestant import Contestant, creation, id_in
+from bench.address import Address, ask
+from bench.contestants.contestant import Contestant, creation, id_in, kept
 from bench.contestants.limits import hello
 from bench.errors import Wrong
 from bench.hammer import Outcome, hammer, percentile, until
@@ -16,6 +18,9 @@ from bench.table import Table
 from bench.usage import watched
 
 NEW: dict[str, object] = {"tags": ["one"], "property_1": "1", "property_2": "2", "property_3": "3"}
+
+CHANGED_IMAGES = 64
+PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 
 
 def measure(run: Run, table: Table) -> None:
@@ -30,6 +35,37 @@ def measure(run: Run, table: Table) -> None:
                 writing.delete(writing.create())
 
             run.rounds(table, [*services, limit], one)
+
+
+def measure_patches(run: Run, table: Table) -> None:
+    """Change some images again and again, on one connection and on many."""
+    with ExitStack() as stack:
+        services = stack.enter_context(run.services())
+        limit = stack.enter_context(hello(run.new_folder()))
+        contestants: list[Contestant] = [*services, limit]
+        ids = {each.column: stack.enter_context(_changeable(each)) for each in contestants}
+        for connections in run.options.writing_connections:
+
+            def one(contestant: Contestant, connections: int = connections) -> None:
+                writing = _Writing(run, table, contestant, connections)
+                writing.patch(ids[contestant.column])
+
+            run.rounds(table, contestants, one)
+
+
+@contextmanager
+def _changeable(contestant: Contestant) -> Iterator[list[str]]:
+    """Yield the ids of images, more than there are connections; remove them in the end."""
+    address = contestant.address
+    with ExitStack() as stack:
+        ids = []
+        for _ in range(CHANGED_IMAGES):
+            status, body = ask(address, creation(address, NEW))
+            if status != 201:
+                raise Wrong(f"POST /v2/images was answered {status} {body[:200]!r}")
+            ids.append(id_in(body))
+            stack.enter_context(kept(contestant, f"/v2/images/{ids[-1]}"))
+        yield ids
 
 
 @attrs.frozen
@@ -50,6 +86,12 @@ class _Writing:
         address = self.contestant.address
         requests = [address.request("DELETE", f"/v2/images/{image_id}") for image_id in ids]
         self._measured("delete", iter(requests), 204)
+
+    def patch(self, ids: list[str]) -> None:
+        """Change the name and a property of one image after the other."""
+        address = self.contestant.address
+        deadline = time.monotonic() + self.run.options.seconds
+        self._measured("patch", _patches(address, ids, deadline), 200)
 
     def _measured(self, verb: str, requests: Iterator[bytes], expected: int) -> Outcome:
         with watched(self.contestant.pid) as usage:
@@ -72,8 +114,25 @@ class _Writing:
         add(column, work, "p99", "ms", percentile(outcome.latencies, 0.99) * 1e3)
 
 
+def _patches(address: Address, ids: list[str], deadline: float) -> Iterator[bytes]:
+    number = 0
+    while time.monotonic() < deadline:
+        changes = [
+            {"op": "replace", "path": "/name", "value": f"bench {number}"},
+            {"op": "add", "path": "/property_1", "value": str(number)},
+        ]
+        path = f"/v2/images/{ids[number % len(ids)]}"
+        yield address.request("PATCH", path, json.dumps(changes).encode(), Content_Type=PATCH_TYPE)
+        number += 1
+
+
 WRITE = Item(
     "write",
     "limit: a Klein app that reads the request and answers at once",
     measure,
+)
+PATCH = Item(
+    "patch",
+    "limit: a Klein app that reads the request and answers with an image of the same size",
+    measure_patches,
 )
