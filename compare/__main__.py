@@ -8,23 +8,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import attrs
 import click
 
 from compare import recording
 from compare.differences import compare, judge, load_wanted
-from compare.replay import Play, Played
+from compare.origin import origin as serving
+from compare.replay import Played, play
 from compare.report import report
 from compare.sequences import RequestSequence, load
 from compare.servers import (
     INVENTED,
     Identity,
     Peer,
-    Server,
     accounts_at,
     accounts_of,
     log_in,
     started,
 )
+from compare.variants import peer_options as variant_options
+from compare.variants import variants, write_files
 
 _only = click.option("--only", default="*", help="Pattern for the names of sequences.")
 
@@ -32,14 +35,31 @@ _only = click.option("--only", default="*", help="Pattern for the names of seque
 def peer_options(command: Any) -> Any:
     for option in (
         click.argument("url"),
-        click.option("--clouds", type=Path, help="clouds.yaml with admin, demo, alt and reader."),
+        click.option("--clouds", type=Path, help="clouds.yaml with all of the accounts."),
         click.option("--peer-auth", help="Keystone's URL, when there is no such file."),
-        click.option("--password", help="... and the password of all four accounts."),
+        click.option("--password", help="... and the password of all accounts."),
         click.option("--peer-db", help="SQLAlchemy URL of the peer's database."),
+        click.option("--variant", multiple=True, help="NAME=URL of a Glance set up otherwise."),
+        click.option("--variant-db", multiple=True, help="NAME=URL of the database of that one."),
+        click.option("--origin", default="127.0.0.1:0", help="HOST:PORT to serve data on."),
         _only,
     ):
         command = option(command)
     return command
+
+
+@attrs.frozen
+class Glances:
+    """Those that run, by the variants that they are: None is the common one."""
+
+    peers: Mapping[str | None, Peer]
+
+    @property
+    def identities(self) -> Mapping[str, Identity]:
+        return self.peers[None].identities
+
+    def play(self, sequences: Sequence[RequestSequence]) -> dict[str, Played]:
+        return {one.name: play(self.peers[one.variant], one) for one in sequences}
 
 
 @click.group()
@@ -49,24 +69,26 @@ def main() -> None:
 
 @main.command()
 @peer_options
-def peer(only: str, peer_db: str | None, **told: Any) -> None:
+def peer(only: str, origin: str, **told: Any) -> None:
     """Ask the Glance at URL and a fresh imgservice the same, and print what differs."""
-    glance = _peer(peer_db, **told)
-    sequences = _chosen(only)
-    with TemporaryDirectory() as directory, ThreadPoolExecutor(2) as both:
-        with started(Path(directory), glance.identities) as ours:
-            theirs = both.submit(_play, glance, sequences)
-            answered = _play(ours, sequences)
-        sys.exit(_judge(sequences, theirs.result(), answered, complete=only == "*"))
+    with serving(*_address(origin)) as data, ThreadPoolExecutor(2) as both:
+        glances = _glances(origin=data, **told)
+        sequences = _answerable(_chosen(only), glances)
+        theirs = both.submit(glances.play, sequences)
+        answered = play_ours(sequences, glances.identities, data)
+        complete = len(sequences) == len(load())
+        sys.exit(_judge(sequences, theirs.result(), answered, complete=complete))
 
 
 @main.command()
 @peer_options
-def record(only: str, peer_db: str | None, **told: Any) -> None:
+def record(only: str, origin: str, **told: Any) -> None:
     """Ask the Glance at URL and keep its answers for `check`, beside those to other sequences."""
     known = {one.name for one in load()}
     kept = {name: one for name, one in recording.read().items() if name in known}
-    recording.write({**kept, **_play(_peer(peer_db, **told), _chosen(only))})
+    with serving(*_address(origin)) as data:
+        glances = _glances(origin=data, **told)
+        recording.write({**kept, **glances.play(_answerable(_chosen(only), glances))})
 
 
 @main.command()
@@ -78,38 +100,91 @@ def check(only: str) -> None:
     missing = [one.name for one in sequences if one.name not in recorded]
     if missing:
         raise click.ClickException(f"not recorded yet: {', '.join(missing)}")
-    answered = play_ours(sequences, INVENTED)
+    with serving() as data:
+        answered = play_ours(sequences, INVENTED, data)
     sys.exit(_judge(sequences, recorded, answered, complete=only == "*"))
 
 
+@main.command("variant")
+@click.argument("name", type=click.Choice(list(variants())))
+@click.option("--origin", default="127.0.0.1:9095", help="HOST:PORT that the data will be on.")
+@click.option("--files", type=Path, default=Path(), help="Where to write files that it needs.")
+def variant_command(name: str, origin: str, files: Path) -> None:
+    """Print what a Glance needs in glance-api.conf to be the variant NAME."""
+    click.echo(variant_options(name, *_address(origin)), nl=False)
+    for path in write_files(name, files):
+        click.echo(f"# and beside it, as written now: {path}")
+
+
 def play_ours(
-    sequences: Sequence[RequestSequence], identities: Mapping[str, Identity]
+    sequences: Sequence[RequestSequence], identities: Mapping[str, Identity], origin: str
 ) -> dict[str, Played]:
-    """Start an imgservice, ask it everything, and stop it."""
-    with TemporaryDirectory() as directory, started(Path(directory), identities) as ours:
-        return _play(ours, sequences)
+    """Start an imgservice for every variant, ask it everything, and stop it."""
+    answered: dict[str, Played] = {}
+    for variant in dict.fromkeys(one.variant for one in sequences):
+        asked = [one for one in sequences if one.variant == variant]
+        with (
+            TemporaryDirectory() as directory,
+            started(Path(directory), identities, origin, variant) as ours,
+        ):
+            answered |= {one.name: play(ours, one) for one in asked}
+    return answered
 
 
-def _peer(
-    database: str | None,
+def _glances(
+    *,
     url: str,
-    clouds: Path | None,
-    peer_auth: str | None,
-    password: str | None,
-) -> Peer:
+    origin: str,
+    peer_db: str | None,
+    variant: Sequence[str],
+    variant_db: Sequence[str],
+    **told: Any,
+) -> Glances:
+    common = log_in(url, _accounts(**told), peer_db, origin)
+    databases = _named(variant_db)
+    others: dict[str | None, Peer] = {
+        name: attrs.evolve(common, url=at.rstrip("/"), database=databases.get(name))
+        for name, at in _named(variant).items()
+    }
+    return Glances({None: common, **others})
+
+
+def _named(options: Sequence[str]) -> dict[str, str]:
+    """Read `NAME=URL` of every option."""
+    found = dict(option.partition("=")[::2] for option in options)
+    for name, value in found.items():
+        if name not in variants() or not value:
+            raise click.UsageError(f"not NAME=URL with one of {', '.join(variants())}: {name}")
+    return found
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.UsageError(f"not HOST:PORT: {text}")
+    return host, int(port)
+
+
+def _accounts(
+    clouds: Path | None, peer_auth: str | None, password: str | None
+) -> Mapping[str, Mapping[str, str]]:
     if clouds is not None:
-        return log_in(url, accounts_of(clouds), database)
+        return accounts_of(clouds)
     if peer_auth is None or password is None:
         raise click.UsageError("who asks? Give --clouds, or --peer-auth and --password.")
-    return log_in(url, accounts_at(peer_auth, password), database)
+    return accounts_at(peer_auth, password)
 
 
 def _chosen(only: str) -> list[RequestSequence]:
     return [one for one in load() if fnmatchcase(one.name, only)]
 
 
-def _play(server: Server, sequences: Sequence[RequestSequence]) -> dict[str, Played]:
-    return {one.name: Play(server, one).run() for one in sequences}
+def _answerable(sequences: Sequence[RequestSequence], glances: Glances) -> list[RequestSequence]:
+    """Leave out, and say so, what needs a Glance that is not there."""
+    missing = sorted({str(one.variant) for one in sequences if one.variant not in glances.peers})
+    if missing:
+        click.echo(f"Not asked, for want of --variant NAME=URL: {', '.join(missing)}")
+    return [one for one in sequences if one.variant in glances.peers]
 
 
 def _judge(
@@ -121,11 +196,13 @@ def _judge(
 ) -> int:
     compared = [compare(one, theirs[one.name], ours[one.name]) for one in sequences]
     verdict = judge([found for one in compared for found in one.differences], load_wanted())
-    steps = sum(len(one.steps) for one in sequences)
+    if not complete:
+        verdict = attrs.evolve(verdict, stale=[])
+    steps = sum(one.requests for one in sequences)
     values = sum(one.compared for one in compared)
     for line in report(verdict, len(sequences), steps, values):
         click.echo(line)
-    return int(bool(verdict.unexplained or (complete and verdict.stale)))
+    return int(bool(verdict.unexplained or verdict.stale))
 
 
 if __name__ == "__main__":

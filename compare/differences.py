@@ -11,7 +11,7 @@ import yaml
 
 from compare.normal import Answer
 from compare.replay import Played
-from compare.sequences import RequestSequence
+from compare.sequences import Race, RequestSequence
 
 WANTED = Path(__file__).with_name("wanted.yaml")
 ABSENT = "(absent)"
@@ -23,7 +23,7 @@ class Difference:
     step: str
     aspect: str
     """`status`, `header:NAME`, `body/POINTER`, or `rows/NUMBER/TABLE/POINTER`; and
-    `body/images:order`, the ids in a list."""
+    `body/images:order`, the ids in a list; and `outcome` of a race."""
     peer: str
     ours: str
 
@@ -38,6 +38,8 @@ class Wanted:
     aspect: str = "*"
     peer: str = "*"
     ours: str = "*"
+    sometimes: bool = False
+    """Whether chance decides if there is such a difference: then the entry is never stale."""
 
     def fits(self, difference: Difference) -> bool:
         return all(
@@ -64,7 +66,22 @@ def compare(sequence: RequestSequence, peer: Played, ours: Played) -> Comparison
         compared += 1
         if left != right:
             found.append(Difference(sequence.name, step, aspect, _show(left), _show(right)))
+    if sequence.race is not None:
+        found += _impossible(sequence.name, sequence.race, peer.outcomes, ours.outcomes)
+        compared += len(peer.outcomes) + len(ours.outcomes)
     return Comparison(found, compared)
+
+
+def _impossible(
+    name: str, race: Race, peer: Sequence[str], ours: Sequence[str]
+) -> Iterator[Difference]:
+    """Neither server has to be as lucky as the other, but both have to be right."""
+    for outcome in peer:
+        if not race.is_possible(outcome):
+            yield Difference(name, "together", "outcome", outcome, ABSENT)
+    for outcome in ours:
+        if not race.is_possible(outcome):
+            yield Difference(name, "together", "outcome", ABSENT, outcome)
 
 
 Pair = tuple[str, str, Any, Any]
@@ -138,4 +155,5 @@ def judge(differences: Sequence[Difference], wanted: Sequence[Wanted]) -> Verdic
             explained[entry] += 1
         if not fitting:
             unexplained.append(difference)
-    return Verdict(unexplained, explained, [entry for entry, n in explained.items() if n == 0])
+    stale = [entry for entry, n in explained.items() if n == 0 and not entry.sometimes]
+    return Verdict(unexplained, explained, stale)

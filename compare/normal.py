@@ -32,6 +32,9 @@ HEADERS = (
 SHORT = 256
 """Bodies that are no JSON and longer than this are compared by their hash."""
 
+_SETS = ("tags", "members", "locations")
+"""Lists whose order is left to chance by Glance, as is that of `stores`."""
+
 _PATTERNS = (
     (re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<request>"),
     (re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), "<uuid>"),
@@ -116,16 +119,26 @@ def normal(value: Any, names: Names, key: str = "") -> Any:
     """Return a JSON value in which only what can be told in advance is left."""
     if key == "data_dir":
         return "<path>"
+    if key == "stores" and isinstance(value, str):
+        return ",".join(sorted(value.split(",")))
     if isinstance(value, str):
         return _query(value, names) if key in ("next", "first") else names.text(value)
     if isinstance(value, list):
         if key == "images":
             value = [one for one in value if _is_known(one, names)]
         items = [normal(one, names) for one in value]
-        return sorted(items, key=json.dumps) if key in ("tags", "members") else items
+        return sorted(items, key=_text) if key in _SETS or _are_locations(value) else items
     if isinstance(value, dict):
         return {names.text(name): normal(one, names, name) for name, one in value.items()}
     return value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _are_locations(value: Any) -> bool:
+    return all(isinstance(one, dict) and one.keys() == {"url", "metadata"} for one in value)
 
 
 def _is_known(image: Any, names: Names) -> bool:

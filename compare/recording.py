@@ -31,6 +31,7 @@ def _write_group(path: Path, played: Mapping[str, Played]) -> None:
         name: {
             "answers": [_keep_answer(values, answer) for answer in one.answers],
             "rows": None if one.rows is None else [_keep(values, row) for row in one.rows],
+            **({"outcomes": one.outcomes} if one.outcomes else {}),
         }
         for name, one in played.items()
     }
@@ -83,7 +84,9 @@ def read(directory: Path = DIRECTORY) -> dict[str, Played]:
         values = document["values"]
         for name, one in document["sequences"].items():
             found[name] = Played(
-                [_answer(values, values[key]) for key in one["answers"]], _rows(values, one["rows"])
+                [_answer(values, values[key]) for key in one["answers"]],
+                _rows(values, one["rows"]),
+                one.get("outcomes", []),
             )
     return found
 

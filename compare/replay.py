@@ -4,15 +4,17 @@ import base64
 import json
 import re
 import secrets
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import attrs
 
 from compare.normal import Answer, Names, normal_answer
-from compare.rows import rows_of
-from compare.sequences import Body, RequestSequence, Step
+from compare.rows import broken_rows, rows_of
+from compare.sequences import Body, Race, RequestSequence, Step
 from compare.servers import Reply, Server, ask
 
 PATCH = "application/openstack-images-v2.1-json-patch"
@@ -23,6 +25,10 @@ TYPES = {
     "patch20": OLD_PATCH,
     "upload": "application/octet-stream",
 }
+SETTLE_TIME = 20.0
+SETTLE_PAUSE = 0.15
+AT_WORK = (b'"os_glance_import_task"', b'"status": "importing"', b'"status":"saving"')
+"""What a server shows of an image while it is busy with it."""
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -33,6 +39,17 @@ class Played:
 
     answers: list[Answer]
     rows: list[Any] | None
+    outcomes: list[str] = attrs.field(factory=list)
+    """What came of a race: every different outcome once, in their order."""
+
+
+def play(server: Server, sequence: RequestSequence) -> Played:
+    """Ask the server everything in the sequence; of a race only the outcomes are kept."""
+    if sequence.race is None:
+        return Play(server, sequence).run()
+    rounds = range(sequence.race.rounds)
+    outcomes = {Play(server, sequence).run_race(sequence.race) for _ in rounds}
+    return Played([], None, sorted(outcomes))
 
 
 class Play:
@@ -45,6 +62,7 @@ class Play:
             "run": f"run{secrets.token_hex(6)}",
             **{f"id{number}": f"{number}{str(uuid4())[1:]}" for number in range(1, 10)},
             **server.projects,
+            "origin": server.origin,
         }
         self._created: list[str] = []
 
@@ -55,15 +73,53 @@ class Play:
         finally:
             self._clean()
 
+    def run_race(self, race: Race) -> str:
+        """Run it once, and tell its outcome: the statuses, what was saved, and what is broken."""
+        try:
+            for step in self._sequence.steps:
+                self._step(step)
+            with ThreadPoolExecutor(len(race.steps)) as together:
+                replies = list(together.map(self._ask, race.steps))
+            for step, reply in zip(race.steps, replies, strict=True):
+                self._learn(step, reply)
+            for step in race.after:
+                self._step(step)
+            statuses = " ".join(str(reply.status) for reply in replies)
+            return "; ".join((statuses, *self._saved(race.outcome), *self._broken()))
+        finally:
+            self._clean()
+
+    def _saved(self, outcome: str) -> list[str]:
+        return [self._names().text(self._filled(outcome))] if outcome else []
+
+    def _broken(self) -> list[str]:
+        database = self._server.database
+        return [] if database is None else broken_rows(database, self._created)
+
     def _step(self, step: Step) -> Answer:
-        reply = self._ask(step)
+        reply = self._settled(step) if step.settle else self._ask(step)
+        self._learn(step, reply)
+        if step.brief:
+            return Answer(reply.status, {}, None)
+        return normal_answer(reply, self._names())
+
+    def _settled(self, step: Step) -> Reply:
+        """Ask until the answer stays the same and the image is not being worked on."""
+        deadline = time.monotonic() + SETTLE_TIME
+        last = self._ask(step)
+        while time.monotonic() < deadline:
+            time.sleep(SETTLE_PAUSE)
+            reply = self._ask(step)
+            if reply.body == last.body and not any(sign in reply.body for sign in AT_WORK):
+                return reply
+            last = reply
+        return last
+
+    def _learn(self, step: Step, reply: Reply) -> None:
         if step.method == "POST" and step.path == "/v2/images" and reply.status == 201:
             self._created.append(json.loads(reply.body)["id"])
         for name, pointer in step.save.items():
             self._values[name] = _find(reply, pointer)
-        if step.brief:
-            return Answer(reply.status, {}, None)
-        return normal_answer(reply, self._names())
 
     def _ask(self, step: Step) -> Reply:
         headers: dict[str, str | None] = {
@@ -122,7 +178,9 @@ class Play:
 
 
 def _find(reply: Reply, pointer: str) -> str:
-    """Return what a pointer points to, or a value that fits nowhere."""
+    """Return what a pointer points to, or a value that fits nowhere; the empty one: the body."""
+    if not pointer:
+        return reply.body.decode("latin-1")
     try:
         found: Any = json.loads(reply.body)
         for part in _parts(pointer):

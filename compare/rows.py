@@ -1,7 +1,7 @@
 """The rows that a server has about some images, in Glance's own schema."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,46 @@ def rows_of(database: str, images: Sequence[str], names: Names) -> list[Any]:
         return [_about(connection, image, names) for image in images]
 
 
+_KEYS = {
+    "image_properties": "name",
+    "image_locations": "value",
+    "image_members": "member",
+    "image_tags": "value",
+}
+"""What no two rows of an image have in common that hold at the same time."""
+
+
+def broken_rows(database: str, images: Sequence[str]) -> list[str]:
+    """Tell what cannot be true of these images."""
+    with _engine(database).connect() as connection:
+        return [problem for image in images for problem in _broken(connection, image)]
+
+
+def _broken(connection: sa.Connection, image: str) -> Iterator[str]:
+    [row] = _select(connection, "images", "id", image)
+    live = {
+        table: [one for one in _select(connection, table, "image_id", image) if not one["deleted"]]
+        for table in CHILDREN
+    }
+    for table, key in _KEYS.items():
+        values = [one[key] for one in live[table]]
+        if len(set(values)) < len(values):
+            yield f"{table} twice"
+        if row["deleted"] and values:
+            yield f"{table} of a deleted image"
+    if not row["deleted"]:
+        yield from _broken_data(row, len(live["image_locations"]))
+
+
+def _broken_data(row: Mapping[str, Any], locations: int) -> Iterator[str]:
+    if row["status"] not in ("queued", "active", "deactivated"):
+        yield f"left {row['status']}"
+    elif row["status"] == "queued" and locations:
+        yield "queued with data"
+    elif row["status"] != "queued" and locations != 1:
+        yield f"{row['status']} with {locations} locations"
+
+
 def _about(connection: sa.Connection, image: str, names: Names) -> dict[str, Any]:
     return {
         "images": _read(connection, "images", "id", image, names),
@@ -31,12 +71,17 @@ def _about(connection: sa.Connection, image: str, names: Names) -> dict[str, Any
     }
 
 
-def _read(connection: sa.Connection, table: str, key: str, image: str, names: Names) -> list[Any]:
+def _select(
+    connection: sa.Connection, table: str, key: str, image: str
+) -> Sequence[Mapping[Any, Any]]:
     query = sa.select(sa.text("*")).select_from(sa.text(table)).where(sa.text(f"{key} = :image"))
-    found = connection.execute(query, {"image": image}).mappings()
+    return connection.execute(query, {"image": image}).mappings().all()
+
+
+def _read(connection: sa.Connection, table: str, key: str, image: str, names: Names) -> list[Any]:
     rows = [
         {name: _value(name, value, names) for name, value in row.items() if name not in _OMITTED}
-        for row in found
+        for row in _select(connection, table, key, image)
     ]
     return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
 

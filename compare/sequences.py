@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ import attrs
 import yaml
 
 DIRECTORY = Path(__file__).with_name("sequences")
-ROLES = ("admin", "demo", "alt", "reader", "nobody", "invalid")
-"""Who may ask: four accounts, one without a token, and one whose token is not valid."""
+ROLES = ("admin", "demo", "alt", "reader", "service", "delegate", "nobody", "invalid")
+"""Who may ask: five accounts, the service on behalf of `demo`, one without a token, and one whose
+token is not valid."""
+
+ROUNDS = 10
+"""How often a race is run, unless it says otherwise."""
 
 _PARAMETER = re.compile(r"\$\{(\w+)\}")
 _BODIES = ("json", "patch", "patch20", "upload", "text", "base64")
@@ -38,6 +43,24 @@ class Step:
     chunked: bool
     brief: bool
     """Whether only the status is compared: the step prepares others."""
+    settle: bool = False
+    """Whether it is asked again until the server has done what it promised with a 202."""
+
+
+@attrs.frozen
+class Race:
+    """Steps at the same time, several times over; there is more than one right outcome."""
+
+    steps: Sequence[Step]
+    after: Sequence[Step]
+    rounds: int
+    outcome: str
+    """What is saved by the steps afterwards, to be told with the statuses."""
+    possible: Sequence[str]
+    """Patterns, as in a shell, for the outcomes that are right."""
+
+    def is_possible(self, outcome: str) -> bool:
+        return any(fnmatchcase(outcome, pattern) for pattern in self.possible)
 
 
 @attrs.frozen
@@ -46,6 +69,17 @@ class RequestSequence:
 
     name: str
     steps: Sequence[Step]
+    variant: str | None = None
+    """The configuration that both servers need."""
+    race: Race | None = None
+    """What comes after the steps, if anything; then the steps only prepare it."""
+
+    @property
+    def requests(self) -> int:
+        if self.race is None:
+            return len(self.steps)
+        once = len(self.steps) + len(self.race.steps) + len(self.race.after)
+        return once * self.race.rounds
 
     def label(self, number: int) -> str:
         step = self.steps[number]
@@ -59,7 +93,11 @@ def load(directory: Path = DIRECTORY) -> list[RequestSequence]:
     for path in sorted(directory.glob("*.yaml")):
         document = _read(path)
         for entry in document.get("sequences", []):
-            found += _sequences(path.stem, entry, {**common, **document.get("common", {})})
+            found += _sequences(
+                path.stem,
+                {"variant": document.get("variant"), **entry},
+                {**common, **document.get("common", {})},
+            )
     names = [sequence.name for sequence in found]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
@@ -74,10 +112,28 @@ def _read(path: Path) -> Any:
 def _sequences(
     group: str, entry: Mapping[str, Any], common: Mapping[str, Any]
 ) -> Iterator[RequestSequence]:
-    """Make one sequence for every combination of the values in the matrix."""
-    for labels, values in _combinations(entry.get("matrix", {})):
-        name = "/".join((group, entry["name"], *labels))
-        yield RequestSequence(name, list(_steps(entry["steps"], values, common)))
+    """Make one sequence for every variant and every combination of the values in the matrix."""
+    several = isinstance(entry["variant"], list)
+    for variant in entry["variant"] if several else [entry["variant"]]:
+        prefix = (group, variant) if several else (group,)
+        for labels, values in _combinations(entry.get("matrix", {})):
+            name = "/".join((*prefix, entry["name"], *labels))
+            steps = list(_steps(entry["steps"], values, common))
+            yield RequestSequence(name, steps, variant, _race(entry, values, common))
+
+
+def _race(
+    entry: Mapping[str, Any], values: Mapping[str, Any], common: Mapping[str, Any]
+) -> Race | None:
+    if "together" not in entry:
+        return None
+    return Race(
+        steps=list(_steps(entry["together"], values, common)),
+        after=list(_steps(entry.get("after", ()), values, common)),
+        rounds=entry.get("rounds", ROUNDS),
+        outcome=entry.get("outcome", ""),
+        possible=fill(entry["possible"], values),
+    )
 
 
 def _combinations(matrix: Mapping[str, Any]) -> Iterator[tuple[list[str], dict[str, Any]]]:
@@ -123,7 +179,7 @@ def fill(value: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _step(entry: Mapping[str, Any]) -> Step:
-    known = {"as", "do", "headers", "save", "chunked", "brief", *_BODIES}
+    known = {"as", "do", "headers", "save", "chunked", "brief", "settle", *_BODIES}
     if entry.keys() - known or entry["as"] not in ROLES:
         raise ValueError(f"a step that nobody understands: {entry}")
     method, path = entry["do"].split(" ", 1)
@@ -137,4 +193,5 @@ def _step(entry: Mapping[str, Any]) -> Step:
         save=entry.get("save", {}),
         chunked=entry.get("chunked", False),
         brief=entry.get("brief", False),
+        settle=entry.get("settle", False),
     )

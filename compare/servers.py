@@ -18,9 +18,17 @@ from urllib.request import Request, urlopen
 import attrs
 import yaml
 
+from compare.variants import merged, our_options
+
 TIMEOUT = 60.0
 START_TIME = 60.0
-ACCOUNTS = {"admin": "admin", "demo": "demo", "alt": "alt", "reader": "demo"}
+ACCOUNTS = {
+    "admin": "admin",
+    "demo": "demo",
+    "alt": "alt",
+    "reader": "demo",
+    "service": "service",
+}
 """Users, and the project of each."""
 
 
@@ -55,6 +63,10 @@ class Server(Protocol):
     def database(self) -> str | None:
         """The SQLAlchemy URL of its database, if we may look there."""
 
+    @property
+    def origin(self) -> str:
+        """The URL of a web server from which it can take data."""
+
     def credentials(self, role: str) -> Mapping[str, str]: ...
 
 
@@ -66,6 +78,7 @@ class Peer:
     database: str | None
     identities: Mapping[str, Identity]
     tokens: Mapping[str, str] = attrs.field(repr=False)
+    origin: str
 
     @property
     def projects(self) -> Mapping[str, str]:
@@ -74,6 +87,8 @@ class Peer:
     def credentials(self, role: str) -> Mapping[str, str]:
         if role == "nobody":
             return {}
+        if role == "delegate":
+            return {"X-Auth-Token": self.tokens["demo"], "X-Service-Token": self.tokens["service"]}
         return {"X-Auth-Token": self.tokens.get(role, "not-a-token")}
 
 
@@ -84,6 +99,7 @@ class Ours:
     url: str
     database: str | None
     identities: Mapping[str, Identity]
+    origin: str
 
     @property
     def projects(self) -> Mapping[str, str]:
@@ -92,6 +108,8 @@ class Ours:
     def credentials(self, role: str) -> Mapping[str, str]:
         if role == "nobody":
             return {}
+        if role == "delegate":
+            return {**self.credentials("demo"), **self._delegated("service")}
         if role not in self.identities:
             return {"X-Identity-Status": "Invalid"}
         identity = self.identities[role]
@@ -102,6 +120,10 @@ class Ours:
             "X-Roles": ",".join(identity.roles),
         }
 
+    def _delegated(self, role: str) -> Mapping[str, str]:
+        roles = ",".join(self.identities[role].roles)
+        return {"X-Service-Identity-Status": "Confirmed", "X-Service-Roles": roles}
+
 
 INVENTED = {
     role: Identity(f"{number}{role}user", f"{ACCOUNTS[role]}0123456789abcdef", roles)
@@ -111,6 +133,7 @@ INVENTED = {
             "demo": ("member", "reader"),
             "alt": ("member", "reader"),
             "reader": ("reader",),
+            "service": ("service",),
         }.items()
     )
 }
@@ -120,7 +143,9 @@ INVENTED = {
 # -- accounts at the peer -------------------------------------------------------------------------
 
 
-def log_in(url: str, accounts: Mapping[str, Mapping[str, str]], database: str | None) -> Peer:
+def log_in(
+    url: str, accounts: Mapping[str, Mapping[str, str]], database: str | None, origin: str
+) -> Peer:
     """Get a token for every account."""
     answers = {role: _token(account) for role, account in accounts.items()}
     return Peer(
@@ -128,6 +153,7 @@ def log_in(url: str, accounts: Mapping[str, Mapping[str, str]], database: str | 
         database=database,
         identities={role: identity for role, (identity, _) in answers.items()},
         tokens={role: token for role, (_, token) in answers.items()},
+        origin=origin,
     )
 
 
@@ -179,11 +205,14 @@ def _token(account: Mapping[str, str]) -> tuple[Identity, str]:
 
 
 @contextmanager
-def started(directory: Path, identities: Mapping[str, Identity]) -> Iterator[Ours]:
+def started(
+    directory: Path, identities: Mapping[str, Identity], origin: str, variant: str | None = None
+) -> Iterator[Ours]:
     """Run an imgservice with an empty database and two stores while the block runs."""
     port = _free_port()
     config = directory / "imgservice.yaml"
-    config.write_text(yaml.safe_dump(_config(directory, port)), encoding="utf-8")
+    options = merged(_config(directory, port), our_options(variant, directory, origin))
+    config.write_text(yaml.safe_dump(options), encoding="utf-8")
     twistd = str(Path(sys.executable).with_name("twistd"))
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -196,7 +225,7 @@ def started(directory: Path, identities: Mapping[str, Identity]) -> Iterator[Our
     try:
         _wait_for(port, process, directory / "log")
         database = f"sqlite:///{directory}/imgservice.db"
-        yield Ours(f"http://127.0.0.1:{port}", database, identities)
+        yield Ours(f"http://127.0.0.1:{port}", database, identities, origin)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(TIMEOUT)

@@ -16,3 +16,5 @@ class Context:
     is_admin: bool = False
     read_only: bool = False
     """True for an anonymous asker, who may look but never change anything."""
+    service_roles: Set[str] = frozenset()
+    """Those of a service that asks on behalf of the user; lower-cased."""

@@ -18,6 +18,8 @@ from imgservice.domain.targets import LONGEST_URL
 
 _ALGORITHMS = ("sha512", "sha256", "sha1", "md5")
 _HEX = re.compile(r"[0-9a-fA-F]*")
+_DEEPEST = 32
+"""Levels of lists and objects in the metadata of a location."""
 _FIELDS = ("checksum", "os_hash_algo", "os_hash_value")
 
 
@@ -69,11 +71,23 @@ def read_location(document: Any) -> NewLocation:
         raise Invalid("The metadata and the validation_data of a location are JSON objects.")
     if len(url) > LONGEST_URL:
         raise Invalid(f"The url of a location has at most {LONGEST_URL} characters.")
+    if not _is_storable(metadata, _DEEPEST):
+        raise Invalid("The metadata of a location holds texts, lists and objects, not too deep.")
     if re.search("[\0\U00010000-\U0010ffff]", url + orjson.dumps(metadata).decode()):
         raise Invalid("A location can't contain null or 4 byte unicode characters.")
     if not all(isinstance(value, str) for value in checksums.values()):
         raise Invalid("Values of the validation_data are strings.")
     return NewLocation(url, metadata, checksums)
+
+
+def _is_storable(value: object, depth: int) -> bool:
+    """Tell whether Glance, which may share the database, takes it as metadata as well."""
+    if isinstance(value, str):
+        return True
+    if depth == 0 or not isinstance(value, dict | list):
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return all(_is_storable(part, depth - 1) for part in parts)
 
 
 def read_checksums(

@@ -220,25 +220,32 @@ class DataService:
 
     # -- out --------------------------------------------------------------------------------------
 
-    async def download(self, context: Context, image_id: str) -> Download:
-        """Find the data of an image that the asker may have."""
+    async def download(
+        self, context: Context, image_id: str, prefer: Sequence[str] = ()
+    ) -> Download:
+        """Find the data of an image that the asker may have.
+
+        `prefer` names stores that are to be tried before all others, in their order.
+        """
         image = await self._images.get(image_id, context.project)
         access.require(context, "download_image", image)
         if image.status is Status.DEACTIVATED and not context.is_admin:
             raise Forbidden(
                 "The requested image has been deactivated. Image data download is forbidden."
             )
+        for store_id in prefer:
+            self._stores.chosen(store_id)  # or it is not known here
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
             return Download(image)
-        copies = self._copies(image)
+        copies = self._copies(image, prefer)
         if image.locations and not copies:
             raise Unavailable("The stores that hold the image cannot be reached.")
         return Download(image, image.size or 0, copies)
 
-    def _copies(self, image: Image) -> list[Copy]:
+    def _copies(self, image: Image, prefer: Sequence[str]) -> list[Copy]:
         """Return the copies in the stores that are configured here."""
         copies = []
-        for location in self._stores.order(image.locations):
+        for location in self._stores.order(image.locations, prefer):
             with suppress(Unavailable):
                 copies.append(Copy(self._stores.holding(location), location.url))
         return copies

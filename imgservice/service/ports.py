@@ -22,7 +22,10 @@ class ImageRepository(Protocol):
         """
 
     async def list(self, query: ImageQuery) -> Sequence[Image]:
-        """Return the page; `Invalid` when its marker is not an image that the asker may list."""
+        """Return the page; `Invalid` when its marker is not an image that the asker may list.
+
+        A deleted image is still a marker, unless the order is by what deleting changes.
+        """
 
     async def update(
         self,
@@ -172,8 +175,13 @@ class StoreChoice(Protocol):
     def taking(self, url: str) -> tuple[str, DataStore] | None:
         """Return the store that serves what others put at this URL; None when there is none."""
 
-    def order(self, locations: Sequence[Location]) -> Sequence[Location]:
-        """Return the locations, those to be read first in front."""
+    def order(
+        self, locations: Sequence[Location], preferred: Sequence[str] = ()
+    ) -> Sequence[Location]:
+        """Return the locations, those to be read first in front.
+
+        These are the ones in the preferred stores, if any.
+        """
 
 
 class StreamDigests(Protocol):

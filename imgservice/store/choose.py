@@ -1,6 +1,6 @@
 """Which configured store takes a new image, and which one holds a location."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from imgservice.domain.errors import Invalid
@@ -65,13 +65,18 @@ class Stores:
                 return store_id, store
         return None
 
-    def order(self, locations: Iterable[Location]) -> list[Location]:
-        """Return the locations, those in stores of more weight first, else as they came."""
-        return sorted(
-            locations,
-            key=lambda place: self._weights.get(self._id_of(place) or "", 0),
-            reverse=True,
-        )
+    def order(self, locations: Iterable[Location], preferred: Sequence[str] = ()) -> list[Location]:
+        """Return the locations, those in preferred stores first, then by weight, else as they came.
+
+        Between preferred stores their order decides.
+        """
+        ranks = {store_id: rank for rank, store_id in reversed([*enumerate(preferred)])}
+
+        def precedence(place: Location) -> tuple[int, int]:
+            store_id = self._id_of(place) or ""
+            return ranks.get(store_id, len(preferred)), -self._weights.get(store_id, 0)
+
+        return sorted(locations, key=precedence)
 
     def _id_of(self, location: Location) -> str | None:
         return location.store or next(

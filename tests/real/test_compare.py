@@ -3,6 +3,7 @@
 from compare import recording
 from compare.__main__ import play_ours
 from compare.differences import compare, judge, load_wanted
+from compare.origin import origin
 from compare.report import report
 from compare.sequences import load
 from compare.servers import INVENTED
@@ -12,7 +13,8 @@ def test_every_answer_is_glances_or_wanted() -> None:
     sequences = load()
     recorded = recording.read()
     assert [one.name for one in sequences if one.name not in recorded] == []
-    ours = play_ours(sequences, INVENTED)
+    with origin() as data:
+        ours = play_ours(sequences, INVENTED, data)
     compared = [compare(one, recorded[one.name], ours[one.name]) for one in sequences]
     found = [difference for one in compared for difference in one.differences]
     verdict = judge(found, load_wanted())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.client import Reply
 from tests.real.service import Service, running
 
 
@@ -41,6 +42,45 @@ def test_the_copy_of_most_weight_is_sent(service: Service) -> None:
     (service.directory / "near" / image_id).write_bytes(b"near")
     assert service.client.download(image_id).body == b"near"
     assert service.client.show(image_id)["stores"] == "local,near"
+
+
+def preferring(service: Service, image_id: str, stores: str, **headers: str) -> Reply:
+    return service.client.get(f"/v2/images/{image_id}/file?prefer={stores}", **headers)
+
+
+def test_a_store_can_be_preferred(service: Service) -> None:
+    image_id = copied(service, b"data")
+    (service.directory / "near" / image_id).write_bytes(b"near")
+    for stores, data in {
+        "local": b"data",
+        "near": b"near",
+        "local,near": b"data",
+        "near,local": b"near",
+        "%20local%20,": b"data",
+        "": b"near",
+        ",": b"near",
+        "near&prefer=local": b"data",
+    }.items():
+        assert preferring(service, image_id, stores).body == data, stores
+    part = preferring(service, image_id, "local", Range="bytes=0-1")
+    assert (part.status, part.body) == (206, b"da")
+
+
+def test_a_preferred_store_without_the_image_leaves_the_others(service: Service) -> None:
+    image_id = service.client.active(b"data")
+    assert preferring(service, image_id, "near").body == b"data"
+    both = copied(service, b"data")
+    (service.store / both).unlink()
+    assert preferring(service, both, "local").body == b"data"
+    assert service.client.delete(f"/v2/images/{both}").status == 204
+
+
+def test_a_preferred_store_must_be_known(service: Service) -> None:
+    for image_id in (service.client.active(b"data"), service.client.create()):
+        for stores in ("third", "local,third", "local&prefer=third"):
+            reply = preferring(service, image_id, stores)
+            assert (reply.status, b"third" in reply.body) == (400, True)
+    assert preferring(service, "no-such-image", "third").status == 404
 
 
 def test_a_copy_that_is_missing_leaves_the_other(service: Service) -> None:

@@ -210,6 +210,24 @@ def test_who_may_name_a_location(roles: Roles, web: Origin) -> None:
     assert b"active" in reply.body
 
 
+def test_a_service_may_name_a_location_on_behalf_of_a_member(roles: Roles) -> None:
+    """Here no store takes it; who is no service is not told."""
+    image_id = roles.member.create()
+    confirmed = {"X-Service-Identity-Status": "Confirmed", "X-Service-Roles": "reader,Service"}
+    for told, status in (
+        (confirmed, 400),
+        ({**confirmed, "X-Service-Identity-Status": "Invalid"}, 403),
+        ({"X-Service-Roles": "service"}, 403),
+        ({**confirmed, "X-Service-Roles": "member"}, 403),
+    ):
+        delegate = attrs.evolve(roles.member, headers={**roles.member.headers, **told})
+        assert add(delegate, image_id, "rbd://a/b/c/d").status == status, told
+    delegate = attrs.evolve(roles.stranger, headers={**roles.stranger.headers, **confirmed})
+    assert add(delegate, image_id, "rbd://a/b/c/d").status == 404
+    delegate = attrs.evolve(roles.reader, headers={**roles.reader.headers, **confirmed})
+    assert add(delegate, image_id, "rbd://a/b/c/d").status == 403
+
+
 def test_validation_data_that_is_right(roles: Roles, web: Origin) -> None:
     image_id = roles.member.create()
     reply = add(
@@ -428,11 +446,11 @@ def test_replace_fills_what_is_empty_and_else_changes_metadata(roles: Roles, web
         {"a": "b", "store": "web"}, {"store": "web"},
     ]  # fmt: skip
     asked = len(web.asked)
-    both[0]["metadata"] = {"c": [1, {"d": None}]}
+    both[0]["metadata"] = {"c": ["1", {"d": ""}]}
     reply = change(roles.member, image_id, replacing(*both))
     assert reply.status == 200, reply
     shown = roles.member.show(image_id)["locations"]
-    assert shown[0] == {"url": url, "metadata": {"c": [1, {"d": None}], "store": "web"}}
+    assert shown[0] == {"url": url, "metadata": {"c": ["1", {"d": ""}], "store": "web"}}
     assert len(web.asked) == asked
     for wrong, status in (
         ([], 403),
@@ -550,6 +568,13 @@ def test_whose_image_it_is_not(roles: Roles, web: Origin) -> None:
     assert len(web.asked) == asked
 
 
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     "value",
     ["x", None, {"url": "x"}, {"metadata": {}}, {"url": 5, "metadata": {}},
@@ -557,6 +582,10 @@ def test_whose_image_it_is_not(roles: Roles, web: Origin) -> None:
      {"url": "http://127.0.0.1/", "metadata": {"\U0001f600": "x"}},
      {"url": "http://127.0.0.1/", "metadata": {"store": "local"}},
      {"url": "http://127.0.0.1/", "metadata": {"store": 5}},
+     {"url": "http://127.0.0.1/", "metadata": {"a": {"b": ["c", None]}}},
+     {"url": "http://127.0.0.1/", "metadata": {"a": True}},
+     {"url": "http://127.0.0.1/", "metadata": {"a": nested(33)}},
+     {"url": "http://127.0.0.1/", "metadata": {"a": nested(900)}},
      {"url": "file:///etc/passwd", "metadata": {}},
      {"url": "filesystem:///etc/passwd", "metadata": {"store": "local"}},
      {"url": "swift+config://x/y/z", "metadata": {}}, {"url": "", "metadata": {}}],

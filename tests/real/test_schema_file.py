@@ -100,6 +100,23 @@ def test_required_ones(client: Client) -> None:
     assert patch(client, image_id, change("replace", "name", "new")).status == 200
     assert patch(client, image_id, change("remove", "os_distro")).status == 400
     assert client.show(image_id)["os_distro"] == "debian"
+    added = change("add", "os_distro", "fedora")
+    assert patch(client, image_id, added, change("remove", "os_distro")).status == 400
+    assert patch(client, image_id, change("remove", "os_distro"), added).status == 200
+    assert client.show(image_id)["os_distro"] == "fedora"
+
+
+def test_whole_numbers(client: Client) -> None:
+    for given, shown in ((1.0, 1), (1 << 53, 1 << 53), ((1 << 63) + 1, (1 << 63) + 1)):
+        image_id = client.create(**{**GOOD, "cores": given})
+        assert (client.show(image_id)["cores"], type(client.show(image_id)["cores"])) == (
+            shown, int,
+        )  # fmt: skip
+    for given in (10**20 - 1, -(10**20)):
+        for name in ("cores", "share"):
+            reply = client.post("/v2/images", {**GOOD, name: given})
+            assert reply.status == 400, (name, given)
+    assert client.show(client.create(**{**GOOD, "share": 1e-9}))["share"] == 1e-9
 
 
 def test_patches_with_types(client: Client) -> None:

@@ -88,3 +88,5 @@ def test_locations_are_ordered_by_weight(stores: Stores, tmp_path: Path) -> None
     fast = Location("5", {"store": "fast"})
     rows = [slow, memory, elsewhere, legacy, fast]
     assert stores.order(rows) == [legacy, fast, memory, elsewhere, slow]
+    assert stores.order(rows, ["slow", "fast"]) == [slow, legacy, fast, memory, elsewhere]
+    assert stores.order(rows, ["slow", "memory", "slow"])[:3] == [slow, memory, legacy]

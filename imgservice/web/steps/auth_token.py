@@ -36,13 +36,23 @@ class TrustedHeaders:
     def _believe(self, request: StreamingRequest) -> None:
         if (_only(request, "x-identity-status") or "").lower() != "confirmed":
             return
-        roles = (_only(request, "x-roles") or "").split(",")
         request.context = Context(
             user=_only(request, "x-user-id"),
             project=_only(request, "x-project-id") or _only(request, "x-tenant-id"),
-            roles=frozenset(role.strip().lower() for role in roles if role.strip()),
+            roles=_roles(_only(request, "x-roles")),
+            service_roles=_service_roles(request),
         )
         request.identified = True
+
+
+def _service_roles(request: StreamingRequest) -> frozenset[str]:
+    if (_only(request, "x-service-identity-status") or "").lower() != "confirmed":
+        return frozenset()
+    return _roles(_only(request, "x-service-roles"))
+
+
+def _roles(text: str | None) -> frozenset[str]:
+    return frozenset(role.strip().lower() for role in (text or "").split(",") if role.strip())
 
 
 def _only(request: StreamingRequest, name: str) -> str | None:

@@ -23,6 +23,7 @@ from imgservice.web.ranges import ByteRange, wanted_range
 from imgservice.web.respond import Answer, no_content
 from imgservice.web.send import Turns, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.v2.listing import parse_query
 
 BLOCK = 1 << 20
 Send = Callable[[], Awaitable[None]]
@@ -45,6 +46,7 @@ DOWNLOAD = About(
         "Range", "If-Range", "If-Match", "If-None-Match",
         "If-Modified-Since", "If-Unmodified-Since",
     ),
+    query={"prefer": {"type": "string"}},
 )  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def routes(app: ApiApp, data: DataService, threads: Threads, turns: Turns) -> No
 
     @app.route("/images/<image_id>/file", methods=["GET"], about=DOWNLOAD)
     async def download_image(request: StreamingRequest, image_id: str) -> Answer | None:
-        download = await data.download(request.context, image_id)
+        download = await data.download(request.context, image_id, _preferred(request))
         if not download.copies:
             return no_content()
         current = _validators(download.image)
@@ -99,6 +101,12 @@ def _announced_size(request: StreamingRequest) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise Invalid("Invalid or missing image size in request headers.")
     return int(text)
+
+
+def _preferred(request: StreamingRequest) -> list[str]:
+    """Return the ids of stores in `?prefer=a,b`; the last one counts, as everywhere."""
+    given = dict(parse_query(request.uri.partition(b"?")[2])).get("prefer", "")
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _validators(image: Image) -> Validators:

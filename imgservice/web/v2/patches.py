@@ -38,14 +38,16 @@ def operations_of(reader: Reader, document: Any, schemas: ImageSchemas) -> Seque
 
     `Invalid` and `Forbidden` tell what no image at all would allow.
     """
-    return [_checked(operation, schemas) for operation in reader(document)]
+    operations = [_checked(operation, schemas) for operation in reader(document)]
+    last = {operation.name: operation.verb for operation in operations}
+    schemas.check_removed(name for name, verb in last.items() if verb == "remove")
+    return operations
 
 
 def _checked(operation: Operation, schemas: ImageSchemas) -> Operation:
     check_name(operation)
     name, value = operation.name, operation.value
     if operation.verb == "remove":
-        schemas.check_removable(name)
         return operation
     schemas.check_part({name: value if len(operation.path) == 1 else [value]})
     if name == LOCATIONS:

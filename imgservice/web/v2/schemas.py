@@ -1,7 +1,7 @@
 """The JSON schemas that clients fetch, and the checks compiled from them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -288,10 +288,11 @@ class ImageSchemas:
         """Like `check`, for some of the fields of an image."""
         _checked(self._check_part, document)
 
-    def check_removable(self, name: str) -> None:
-        """Raise `Invalid` for a property that every image must have."""
-        if name in self.custom.required:
-            raise Invalid(f"Provided object does not match schema 'image': {name} is required")
+    def check_removed(self, names: Iterable[str]) -> None:
+        """Raise `Invalid` when among them is a property that every image must have."""
+        for name in names:
+            if name in self.custom.required:
+                raise Invalid(f"Provided object does not match schema 'image': {name} is required")
 
     def to_json(self, name: str, text: str | None) -> Any:
         """Return the stored value of a custom property as its schema has it.
@@ -305,10 +306,15 @@ class ImageSchemas:
         return _typed(field.get("type", "string"), text)
 
 
+WHOLE_NUMBERS = 1 << 63
+
+
 def to_text(value: str | int | float | bool | None) -> str | None:
     """Return the value of a custom property as it is stored."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) >= WHOLE_NUMBERS:
+        raise Invalid("Whole numbers have at most 64 bits.")  # JSON readers lose digits of others
     return value if value is None else str(value)
 
 
@@ -327,6 +333,17 @@ def _checked(check: Callable[[Any], Any], document: Any) -> None:
         raise Invalid(f"Provided object does not match schema 'image': {reason}") from None
 
 
+def _integer(text: str) -> int:
+    """Read a whole number, which JSON may have written as 1.0."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer():
+            raise
+        return int(value)
+
+
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "boolean": {
         "true": True,
@@ -336,7 +353,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
         "1": True,
         "0": False,
     }.__getitem__,
-    "integer": int,
+    "integer": _integer,
     "number": float,
 }
 
