@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from imgservice.config import Config, OptionError
+from imgservice.config import OptionError
 from imgservice.db.database import Database
 from imgservice.db.images import Images
 from imgservice.db.members import Members
@@ -18,6 +18,7 @@ from imgservice.domain.limits import ImageLimits
 from imgservice.domain.locations import LocationRules
 from imgservice.domain.targets import Refused, TargetRules, read_host
 from imgservice.fetch import Fetcher
+from imgservice.options import Config
 from imgservice.process.holder import ProcessHolder
 from imgservice.service.data import DataRules, DataService
 from imgservice.service.images import ImageService

@@ -10,7 +10,7 @@ import click
 import yaml
 
 from imgservice import __version__
-from imgservice.config import Config, ConfigError, OptionError, StoreEntry, load, located
+from imgservice.config import ConfigError, OptionError, load, located
 from imgservice.db.indexes import (
     EXTRA_INDEXES,
     ExtraIndex,
@@ -21,6 +21,7 @@ from imgservice.db.indexes import (
 from imgservice.db.upgrade import SchemaError
 from imgservice.db.url import UrlError
 from imgservice.domain.units import Secret
+from imgservice.options import Config, StoreEntry
 from imgservice.preflight import check_database, check_stores, check_values, endpoints
 
 _CONFIG = click.option(

@@ -11,9 +11,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from imgservice.build import make_fetcher, make_schemas, make_stores, make_target_rules
-from imgservice.config import Config, OptionError, Tls
+from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
 from imgservice.db.url import UrlError
+from imgservice.options import Config, Tls
 from imgservice.process.sockets import ListenError, endpoint, is_loopback, tls_options
 from imgservice.store.interface import StoreError
 from imgservice.threads import Threads

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import yaml
 
-from imgservice.config import Config, StoreEntry
 from imgservice.domain.units import Secret, Size
+from imgservice.options import Config, StoreEntry
 
 HEAD = """\
 # Every key of the configuration with its default. All keys are optional: a file that has only

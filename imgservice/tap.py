@@ -10,8 +10,9 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
 from imgservice.build import build
-from imgservice.config import Config, ConfigError, OptionError, load, located
+from imgservice.config import ConfigError, OptionError, load, located
 from imgservice.logs import AccessLog, Observer, Output, say
+from imgservice.options import Config
 from imgservice.preflight import endpoints, preflight
 from imgservice.process.server import Server
 from imgservice.process.sockets import ListenError

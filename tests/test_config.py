@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.cli import effective
-from imgservice.config import Config, ConfigError, load, parse, parse_size
+from imgservice.config import ConfigError, load, parse, parse_size
+from imgservice.options import Config
 from imgservice.preflight import check_values
 from imgservice.sample import sample
 
