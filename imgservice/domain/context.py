@@ -16,5 +16,11 @@ class Context:
     is_admin: bool = False
     read_only: bool = False
     """True for an anonymous asker, who may look but never change anything."""
+    user_domain: str | None = None
+    project_domain: str | None = None
+    system_scope: str | None = None
+    """`all` when he asks for the whole cloud and not for a project."""
+    service_user: str | None = None
+    """The service that asks in the user's name, if one does and has proven who it is."""
     service_roles: Set[str] = frozenset()
-    """Those of a service that asks on behalf of the user; lower-cased."""
+    """Its roles, lower-cased."""

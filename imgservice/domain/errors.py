@@ -14,7 +14,11 @@ class Invalid(ImageServiceError):
 
 
 class NotAuthenticated(ImageServiceError):
-    """Nobody, or nobody we trust, is asking."""
+    """Nobody, or nobody we trust, is asking; `challenge` tells how to say who one is."""
+
+    def __init__(self, message: str, challenge: str | None = None) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(ImageServiceError):
@@ -93,6 +97,14 @@ class RangeNotSatisfiable(ImageServiceError):
 
 class HeaderTooLong(ImageServiceError):
     """A header field is longer than its limit."""
+
+
+class TooManyRequests(ImageServiceError):
+    """Somebody asks too often; after `wait` seconds he may ask again."""
+
+    def __init__(self, message: str, wait: float) -> None:
+        super().__init__(message)
+        self.wait = wait
 
 
 class Unavailable(ImageServiceError):

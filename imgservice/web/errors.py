@@ -1,5 +1,6 @@
 """The one table from domain errors to status codes, and the bodies that clients parse."""
 
+import math
 from html import escape
 
 import orjson
@@ -25,6 +26,7 @@ STATUS: dict[type[errors.ImageServiceError], int] = {
     errors.TooLarge: 413,
     errors.UnsupportedContent: 415,
     errors.RangeNotSatisfiable: 416,
+    errors.TooManyRequests: 429,
     errors.HeaderTooLong: 431,
     errors.Unavailable: 503,
 }
@@ -70,6 +72,10 @@ def _known(request: StreamingRequest, error: errors.ImageServiceError) -> Answer
         message, detail = "The Range requested is not available.", message
     elif isinstance(error, errors.Unavailable):
         headers["retry-after"] = RETRY_AFTER
+    elif isinstance(error, errors.TooManyRequests):
+        headers["retry-after"] = str(max(1, math.ceil(error.wait)))
+    elif isinstance(error, errors.NotAuthenticated) and error.challenge:
+        headers["www-authenticate"] = error.challenge
     return error_body(request, status, message, detail, headers)
 
 

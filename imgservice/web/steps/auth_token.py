@@ -1,7 +1,12 @@
-"""Establishes who is asking; whether that suffices is for the `context` step to say."""
+"""Establishes who is asking, where no token is asked for.
+
+Whether that suffices is for the `context` step to say.
+"""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
+
+import attrs
 
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
@@ -39,20 +44,23 @@ class TrustedHeaders:
         request.context = Context(
             user=_only(request, "x-user-id"),
             project=_only(request, "x-project-id") or _only(request, "x-tenant-id"),
-            roles=_roles(_only(request, "x-roles")),
-            service_roles=_service_roles(request),
+            roles=_roles(request, "x-roles"),
+            user_domain=_only(request, "x-user-domain-id"),
+            project_domain=_only(request, "x-project-domain-id"),
+            system_scope=_only(request, "openstack-system-scope"),
         )
         request.identified = True
+        if (_only(request, "x-service-identity-status") or "").lower() == "confirmed":
+            request.context = attrs.evolve(
+                request.context,
+                service_user=_only(request, "x-service-user-id"),
+                service_roles=_roles(request, "x-service-roles"),
+            )
 
 
-def _service_roles(request: StreamingRequest) -> frozenset[str]:
-    if (_only(request, "x-service-identity-status") or "").lower() != "confirmed":
-        return frozenset()
-    return _roles(_only(request, "x-service-roles"))
-
-
-def _roles(text: str | None) -> frozenset[str]:
-    return frozenset(role.strip().lower() for role in (text or "").split(",") if role.strip())
+def _roles(request: StreamingRequest, name: str) -> frozenset[str]:
+    roles = (_only(request, name) or "").split(",")
+    return frozenset(role.strip().lower() for role in roles if role.strip())
 
 
 def _only(request: StreamingRequest, name: str) -> str | None:

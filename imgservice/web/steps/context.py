@@ -12,8 +12,9 @@ ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
 
 
 class RequireContext:
-    def __init__(self, anonymous_read: bool) -> None:
+    def __init__(self, anonymous_read: bool, challenge: str | None = None) -> None:
         self._anonymous_read = anonymous_read
+        self._challenge = challenge
 
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         if request.identified:
@@ -22,5 +23,7 @@ class RequireContext:
         elif self._anonymous_read:
             request.context = ANONYMOUS
         else:
-            raise NotAuthenticated("The request you have made requires authentication.")
+            raise NotAuthenticated(
+                "The request you have made requires authentication.", self._challenge
+            )
         return None
