@@ -10,7 +10,8 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.build import make_fetcher, make_schemas, make_stores, make_target_rules
+from imgservice.build.api import make_schemas
+from imgservice.build.stores import make_fetcher, make_stores, make_target_rules
 from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
 from imgservice.db.url import UrlError

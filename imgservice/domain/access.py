@@ -1,6 +1,7 @@
 """Who may do what: the default rules of the Images API, as functions of the asker and the image."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, ImageNotFound
@@ -95,30 +96,81 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def require_operator(context: Context, action: str) -> None:
-    """Raise `Forbidden` unless an administrator or another service asks."""
-    if not (context.is_admin or "service" in context.roles):
-        raise Forbidden(f"You are not authorized to complete {action} action.")
+GENERAL: Mapping[str, Callable[[Context], bool]] = {
+    "context_is_admin": lambda context: "admin" in context.roles,
+    "get_images": lambda context: context.is_admin or "reader" in context.roles,
+    "stores_info_detail": lambda context: context.is_admin or "service" in context.roles,
+}
+"""Rules that are about no image."""
 
 
-def may(context: Context, action: str, image: Image) -> bool:
-    return RULES[action](context, image)
+class Rules(Protocol):
+    """Answers yes or no."""
+
+    def allow(
+        self, context: Context, action: str, image: Image | None, member: str | None = None
+    ) -> bool:
+        """Tell whether the asker may do this; `member` is the project whose membership it is about.
+
+        There is no image where the action is about none.
+        """
+
+    def is_default(self, action: str) -> bool:
+        """Tell whether the rule is that of this module, which lists can decide in SQL."""
 
 
-def require_visible(context: Context, image: Image) -> None:
-    """Raise `ImageNotFound` when the asker may not know that the image exists."""
-    if not may(context, "get_image", image):
-        raise ImageNotFound(image.id)
+class DefaultRules:
+    """The rules of this module."""
+
+    def allow(
+        self, context: Context, action: str, image: Image | None, member: str | None = None
+    ) -> bool:
+        if image is None:
+            return GENERAL[action](context)
+        return RULES[action](context, image)
+
+    def is_default(self, action: str) -> bool:
+        return True
 
 
-def require(context: Context, action: str, image: Image) -> None:
-    """Raise when the asker may not do this: `Forbidden` if he may at least see the image."""
-    if not may(context, action, image):
-        require_visible(context, image)
-        require_new(context, action, image)
+class Access:
+    """Asks the rules, and raises what a refusal looks like to the asker."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def may(self, context: Context, action: str, image: Image, member: str | None = None) -> bool:
+        return self._rules.allow(context, action, image, member)
+
+    def require_visible(self, context: Context, image: Image) -> None:
+        """Raise `ImageNotFound` when the asker may not know that the image exists."""
+        if not self.may(context, "get_image", image):
+            raise ImageNotFound(image.id)
+
+    def require(
+        self, context: Context, action: str, image: Image, member: str | None = None
+    ) -> None:
+        """Raise when the asker may not do this: `Forbidden` if he may at least see the image."""
+        if not self.may(context, action, image, member):
+            self.require_visible(context, image)
+            raise _refused(action)
+
+    def require_new(self, context: Context, action: str, image: Image) -> None:
+        """Raise `Forbidden` when the asker may not do this to an image that he describes."""
+        if not self.may(context, action, image):
+            raise _refused(action)
+
+    def require_general(self, context: Context, action: str) -> None:
+        """Raise `Forbidden` when the asker may not do this, which is about no image."""
+        if not self._rules.allow(context, action, None):
+            raise _refused(action)
+
+    def visible(self, context: Context, images: Sequence[Image]) -> Sequence[Image]:
+        """Return those of a list that the asker may see: all, where the list has decided it."""
+        if self._rules.is_default("get_image"):
+            return images
+        return [image for image in images if self.may(context, "get_image", image)]
 
 
-def require_new(context: Context, action: str, image: Image) -> None:
-    """Raise `Forbidden` when the asker may not do this to an image that he himself describes."""
-    if not may(context, action, image):
-        raise Forbidden(f"You are not authorized to complete {action} action.")
+def _refused(action: str) -> Forbidden:
+    return Forbidden(f"You are not authorized to complete {action} action.")

@@ -8,8 +8,6 @@ from typing import Any
 import attrs
 import orjson
 
-from imgservice.domain import access
-from imgservice.domain.context import Context
 from imgservice.domain.errors import Conflict, Forbidden, ImageServiceError, Invalid
 from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.limits import ImageLimits
@@ -153,7 +151,6 @@ def _documents(operation: Operation) -> Sequence[Any]:
 
 
 def change(
-    context: Context,
     image: Image,
     operation: Operation,
     reached: Mapping[str, Reached],
@@ -163,10 +160,8 @@ def change(
 
     A queued image that gets locations is active.
     """
-    access.require(context, "modify_image", image)
     if operation.verb == "remove":
-        return _remove(context, image, operation)
-    access.require(context, "set_image_location", image)
+        return _remove(image, operation)
     if image.status not in (Status.ACTIVE, Status.QUEUED):
         raise Conflict(
             f"It's not allowed to {operation.verb} locations if image status is {image.status}."
@@ -176,8 +171,7 @@ def change(
     return _add(image, operation, reached, rules)
 
 
-def _remove(context: Context, image: Image, operation: Operation) -> Image:
-    access.require(context, "delete_image_location", image)
+def _remove(image: Image, operation: Operation) -> Image:
     if image.status is not Status.ACTIVE:
         raise Conflict(f"It's not allowed to remove locations if image status is {image.status}.")
     if len(image.locations) == 1:

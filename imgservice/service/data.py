@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import attrs
 
-from imgservice.domain import access
+from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import (
     Conflict,
@@ -99,12 +99,14 @@ class DataService:
         holder: Holder,
         rules: DataRules,
         digests: Callable[[int], StreamDigests],
+        access: Access,
     ) -> None:
         self._images = images
         self._stores = stores
         self._holder = holder
         self._rules = rules
         self._digests = digests
+        self._access = access
         self._running: dict[str, _Running] = {}
 
     # -- in ---------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class DataService:
     async def upload(self, context: Context, image_id: str, upload: Upload) -> None:
         """Store the data and make the image active; on any failure it is queued as before."""
         image = await self._images.get(image_id, context.project)
-        access.require(context, "upload_image", image)
+        self._access.require(context, "upload_image", image)
         store_id, store = self._stores.chosen(upload.store)
         self._check_ready(image, upload)
         lease = self._lease("upload", image.id, store_id)
@@ -228,7 +230,7 @@ class DataService:
         `prefer` names stores that are to be tried before all others, in their order.
         """
         image = await self._images.get(image_id, context.project)
-        access.require(context, "download_image", image)
+        self._access.require(context, "download_image", image)
         if image.status is Status.DEACTIVATED and not context.is_admin:
             raise Forbidden(
                 "The requested image has been deactivated. Image data download is forbidden."

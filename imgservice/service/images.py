@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import attrs
 
-from imgservice.domain import access, patch
+from imgservice.domain import patch
+from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotFound
 from imgservice.domain.image import Image, Precondition, Status, Visibility
@@ -46,18 +47,20 @@ class ImageService:
         data: DataService,
         limits: ImageLimits,
         locations: LocationService,
+        access: Access,
     ) -> None:
         self._images = images
         self._data = data
         self._limits = limits
         self._locations = locations
+        self._access = access
 
     async def create(self, context: Context, wanted: NewImage) -> Image:
         """Record a new, empty image."""
         image = self._new(context, wanted)
         self._check_owner(context, wanted)
-        access.require_new(context, "add_image", image)
-        _check_visibility(context, image, image.visibility)
+        self._access.require_new(context, "add_image", image)
+        self._check_visibility(context, image, image.visibility)
         self._limits.check_properties(image.properties)
         self._limits.check_tags(image.tags)
         await self._images.add(image)
@@ -65,12 +68,11 @@ class ImageService:
 
     async def show(self, context: Context, image_id: str) -> Image:
         image = await self._images.get(image_id, context.project)
-        access.require_visible(context, image)
+        self._access.require_visible(context, image)
         return image
 
     async def list(self, context: Context, query: ImageQuery) -> Sequence[Image]:
-        if not context.is_admin and "reader" not in context.roles:
-            raise Forbidden("You are not authorized to complete get_images action.")
+        self._access.require_general(context, "get_images")
         return await self._images.list(query)
 
     async def update(
@@ -89,7 +91,7 @@ class ImageService:
         change_locations = await self._locations.prepare(context, image_id, operations)
 
         def change(image: Image) -> Image:
-            access.require_visible(context, image)
+            self._access.require_visible(context, image)
             if unless is not None:
                 unless(image)
             changed = image
@@ -109,7 +111,7 @@ class ImageService:
         """Give the image a tag; nothing changes when it has it already."""
 
         def change(image: Image) -> Image:
-            access.require(context, "modify_image", image)
+            self._access.require(context, "modify_image", image)
             if tag in image.tags:
                 return image
             tagged = attrs.evolve(image, tags=(*image.tags, tag))
@@ -122,7 +124,7 @@ class ImageService:
         """Take a tag from the image; `NotFound` when it has none such."""
 
         def change(image: Image) -> Image:
-            access.require(context, "modify_image", image)
+            self._access.require(context, "modify_image", image)
             if tag not in image.tags:
                 raise NotFound("The resource could not be found.")
             return attrs.evolve(image, tags=tuple(each for each in image.tags if each != tag))
@@ -141,7 +143,7 @@ class ImageService:
         self, context: Context, image_id: str, action: str, before: Status, after: Status
     ) -> None:
         def change(image: Image) -> Image:
-            access.require(context, action, image)
+            self._access.require(context, action, image)
             if image.status is after:
                 return image
             if image.status is not before:
@@ -158,7 +160,7 @@ class ImageService:
         `unless` as in `update`.
         """
         image = await self.show(context, image_id)
-        access.require(context, "delete_image", image)
+        self._access.require(context, "delete_image", image)
         await self._data.delete(image, unless)
 
     def _new(self, context: Context, wanted: NewImage) -> Image:
@@ -198,22 +200,21 @@ class ImageService:
         if operation.name == "owner" and not context.is_admin:
             raise Forbidden("Owner can't be updated by non admin.")
         if operation.name == "visibility" and operation.verb != "remove":
-            _check_visibility(context, image, Visibility(operation.value))
-        access.require(context, "modify_image", image)
+            self._check_visibility(context, image, Visibility(operation.value))
+        self._access.require(context, "modify_image", image)
         changed = patch.apply(image, operation)
         if operation.name == "tags":
             self._limits.check_tags(changed.tags)
         return changed
+
+    def _check_visibility(self, context: Context, image: Image, wanted: Visibility) -> None:
+        if wanted is Visibility.PUBLIC:
+            self._access.require_new(context, "publicize_image", image)
+        elif wanted is Visibility.COMMUNITY:
+            self._access.require_new(context, "communitize_image", image)
 
 
 def _owner(context: Context, wanted: NewImage) -> str | None:
     if wanted.ownerless:
         return None
     return context.project if wanted.owner is None else wanted.owner
-
-
-def _check_visibility(context: Context, image: Image, wanted: Visibility) -> None:
-    if wanted is Visibility.PUBLIC:
-        access.require_new(context, "publicize_image", image)
-    elif wanted is Visibility.COMMUNITY:
-        access.require_new(context, "communitize_image", image)

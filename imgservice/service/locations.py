@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from imgservice.domain import access, locations
+from imgservice.domain import locations
+from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from imgservice.domain.image import Content, Image, Location, Status
@@ -36,17 +37,19 @@ class LocationService:
         stores: StoreChoice,
         rules: LocationRules,
         options: LocationOptions,
+        access: Access,
     ) -> None:
         self._images = images
         self._data = data
         self._stores = stores
         self._rules = rules
         self._options = options
+        self._access = access
 
     async def show(self, context: Context, image_id: str) -> Sequence[Location]:
         """Return where the data lies, which only other services and administrators may know."""
         image = await self._images.get(image_id, context.project)
-        access.require(context, "fetch_image_location", image)
+        self._access.require(context, "fetch_image_location", image)
         return image.locations
 
     async def add(self, context: Context, image_id: str, wanted: NewLocation) -> None:
@@ -56,7 +59,7 @@ class LocationService:
         image is queued as before, and has no location.
         """
         image = await self._images.get(image_id, context.project)
-        access.require(context, "add_image_location", image)
+        self._access.require(context, "add_image_location", image)
         if image.status is not Status.QUEUED:
             raise Conflict(f"It's not allowed to add locations if image status is {image.status}.")
         self._check_asker(context, wanted)
@@ -83,15 +86,31 @@ class LocationService:
         """Look at the locations that the operations name, and return what applies them."""
         wanted = [operation for operation in operations if operation.name == LOCATIONS]
         if not wanted or not self._options.show:
-            return refuse
+            return self._refuse
         image = await self._images.get(image_id, context.project)
-        access.require(context, "set_image_location", image)
+        self._access.require(context, "set_image_location", image)
         reached = await self._reach_all(image, locations.new_locations(image, wanted))
 
         def apply(context: Context, image: Image, operation: Operation) -> Image:
-            return locations.change(context, image, operation, reached, self._rules)
+            self._check_change(context, image, operation)
+            return locations.change(image, operation, reached, self._rules)
 
         return apply
+
+    def _check_change(self, context: Context, image: Image, operation: Operation) -> None:
+        self._access.require(context, "modify_image", image)
+        removes = operation.verb == "remove"
+        action = "delete_image_location" if removes else "set_image_location"
+        self._access.require(context, action, image)
+
+    def _refuse(self, context: Context, image: Image, operation: Operation) -> Image:
+        """Answer operations on the locations where these are not shown."""
+        self._access.require(context, "modify_image", image)
+        if operation.verb == "replace" and not operation.value:
+            raise Forbidden("Cannot set locations to empty list.")
+        raise Forbidden(
+            f"It's not allowed to {operation.verb} locations if locations are invisible."
+        )
 
     async def _reach_all(
         self, image: Image, wanted: Sequence[NewLocation]
@@ -118,14 +137,6 @@ class LocationService:
         if size > self._options.image_size:
             raise TooLarge(f"Image exceeds the size limit of {self._options.image_size} bytes.")
         return Reached(store_id, size), store
-
-
-def refuse(context: Context, image: Image, operation: Operation) -> Image:
-    """Answer operations on the locations where these are not shown."""
-    access.require(context, "modify_image", image)
-    if operation.verb == "replace" and not operation.value:
-        raise Forbidden("Cannot set locations to empty list.")
-    raise Forbidden(f"It's not allowed to {operation.verb} locations if locations are invisible.")
 
 
 def _unread(location: Location, size: int, given: Checksums) -> Content:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from imgservice.domain import access
+from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, Invalid, MemberNotFound, NotFound
 from imgservice.domain.image import Image, Visibility
@@ -18,22 +18,27 @@ class MemberService:
     """
 
     def __init__(
-        self, images: ImageRepository, members: MemberRepository, limits: ImageLimits
+        self,
+        images: ImageRepository,
+        members: MemberRepository,
+        limits: ImageLimits,
+        access: Access,
     ) -> None:
         self._images = images
         self._members = members
         self._limits = limits
+        self._access = access
 
     async def list(self, context: Context, image_id: str) -> Sequence[Member]:
         image = await self._shared(context, image_id, "list")
-        access.require(context, "get_members", image)
+        self._access.require(context, "get_members", image)
         members = await self._members.list(image.id)
         return [member for member in members if _sees(context, image, member.project)]
 
     async def add(self, context: Context, image_id: str, project: str) -> Member:
         """Offer the image to a project."""
         image = await self._shared(context, image_id, "create")
-        access.require(context, "add_member", image)
+        self._access.require(context, "add_member", image)
         return await self._members.add(image.id, project, self._limits.members)
 
     async def show(self, context: Context, image_id: str, project: str) -> Member:
@@ -48,19 +53,19 @@ class MemberService:
         """Record what the project thinks of the offer; its own members decide that, or an admin."""
         image = await self._shared(context, image_id, "update")
         await self._find(context, image, project)
-        access.require(context, "modify_member", image)
+        self._access.require(context, "modify_member", image, project)
         return await self._members.set_status(image.id, project, _status(status))
 
     async def remove(self, context: Context, image_id: str, project: str) -> None:
         """Take the offer back."""
         image = await self._shared(context, image_id, "delete")
         await self._find(context, image, project)
-        access.require(context, "delete_member", image)
+        self._access.require(context, "delete_member", image)
         await self._members.remove(image.id, project)
 
     async def _shared(self, context: Context, image_id: str, verb: str) -> Image:
         image = await self._images.get(image_id, context.project)
-        access.require_visible(context, image)
+        self._access.require_visible(context, image)
         if image.visibility is not Visibility.SHARED:
             raise Forbidden(
                 f"Not allowed to {verb} members for image {image.id}:"
@@ -69,7 +74,7 @@ class MemberService:
         return image
 
     async def _find(self, context: Context, image: Image, project: str) -> Member:
-        access.require(context, "get_member", image)
+        self._access.require(context, "get_member", image, project)
         if not _sees(context, image, project):
             raise MemberNotFound(image.id, project)
         return await self._members.get(image.id, project)

@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.domain import locations
-from imgservice.domain.context import Context
 from imgservice.domain.errors import ImageServiceError
 from imgservice.domain.image import Image, Location, Status
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.locations import LocationRules, Reached
 from imgservice.domain.patch import Operation
 
-ADMIN = Context(project="one", roles=frozenset({"admin"}), is_admin=True)
 RULES = LocationRules("sha512", ImageLimits(locations=3))
 REACHED = {f"http://{name}/": Reached("web", 5) for name in "abcd"} | {
     "http://other/": Reached("web", 6)
@@ -57,7 +55,7 @@ def test_any_sequence_of_changes_keeps_the_image_valid(sequence: list[Operation]
     image = QUEUED
     for operation in sequence:
         try:
-            changed = locations.change(ADMIN, image, operation, REACHED, RULES)
+            changed = locations.change(image, operation, REACHED, RULES)
         except ImageServiceError:
             continue
         found = [location.url for location in changed.locations]

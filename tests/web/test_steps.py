@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgservice.domain.access import DefaultRules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import HeaderTooLong, ImageServiceError, Invalid, NotAuthenticated
 from imgservice.web.addresses import networks
@@ -352,12 +353,12 @@ def test_header_that_is_there_twice(name: str) -> None:
 
 def test_nobody_is_turned_away() -> None:
     with pytest.raises(NotAuthenticated):
-        passed(RequireContext(anonymous_read=False), asked("/"))
+        passed(RequireContext(DefaultRules(), anonymous_read=False), asked("/"))
 
 
 def test_anonymous_may_read() -> None:
     request = asked("/")
-    assert passed(RequireContext(anonymous_read=True), request) is None
+    assert passed(RequireContext(DefaultRules(), anonymous_read=True), request) is None
     assert request.context == ANONYMOUS and request.context.read_only
     assert not request.context.is_admin
 
@@ -368,7 +369,7 @@ def test_anonymous_may_read() -> None:
 def test_admin_is_who_has_the_role(roles: str, is_admin: bool) -> None:
     request = asked("/", *CONFIRMED[:3], ("X-Roles", roles))
     passed(TRUSTED, request)
-    passed(RequireContext(anonymous_read=True), request)
+    passed(RequireContext(DefaultRules(), anonymous_read=True), request)
     assert request.context.is_admin is is_admin and not request.context.read_only
 
 

@@ -2,6 +2,7 @@
 
 import attrs
 
+from imgservice.domain.access import Rules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
 from imgservice.web.respond import Answer
@@ -12,13 +13,14 @@ ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
 
 
 class RequireContext:
-    def __init__(self, anonymous_read: bool, challenge: str | None = None) -> None:
+    def __init__(self, rules: Rules, anonymous_read: bool, challenge: str | None = None) -> None:
+        self._rules = rules
         self._anonymous_read = anonymous_read
         self._challenge = challenge
 
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         if request.identified:
-            if "admin" in request.context.roles and not request.context.is_admin:
+            if self._rules.allow(request.context, "context_is_admin", None):
                 request.context = attrs.evolve(request.context, is_admin=True)
         elif self._anonymous_read:
             request.context = ANONYMOUS

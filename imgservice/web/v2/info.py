@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from imgservice.domain import access
+from imgservice.domain.access import Access
 from imgservice.web.about import shows
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer
@@ -26,7 +26,7 @@ class StoreInfo:
     """For administrators and other services only; without secrets."""
 
 
-def routes(app: ApiApp, stores: Sequence[StoreInfo]) -> None:
+def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access) -> None:
     @app.route(
         "/info/import",
         methods=["GET"],
@@ -46,7 +46,7 @@ def routes(app: ApiApp, stores: Sequence[StoreInfo]) -> None:
         about=shows("List the stores in detail."),
     )
     async def list_stores_in_detail(request: StreamingRequest) -> Answer:
-        access.require_operator(request.context, "stores_info_detail")
+        access.require_general(request.context, "stores_info_detail")
         return json_answer(200, {"stores": [_store_in_detail(one) for one in stores]})
 
     @app.route(

@@ -1,0 +1,89 @@
+"""From the configuration to a site: the one place that knows every class."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from imgservice.build.api import make_v2
+from imgservice.build.services import make_services
+from imgservice.build.steps import make_steps
+from imgservice.build.stores import make_fetcher, make_stores
+from imgservice.db.database import Database
+from imgservice.db.open import open_database
+from imgservice.domain.access import Access, DefaultRules
+from imgservice.options import Config
+from imgservice.service.data import DataService
+from imgservice.store.choose import Stores
+from imgservice.threads import Threads
+from imgservice.web.app import Tasks
+from imgservice.web.pipeline import Pipeline
+from imgservice.web.send import Turns
+from imgservice.web.streaming import StreamingRequest, StreamingSite
+from imgservice.web.tree import Healthcheck, Root, Versions
+
+
+@attrs.frozen
+class Built:
+    """A site, and what must be started, stopped or asked beside it."""
+
+    site: StreamingSite
+    data: DataService
+    database: Database
+    threads: Threads
+    tasks: Tasks
+
+
+class LoggingSite(StreamingSite):
+    """A site that hands every finished request to the access log."""
+
+    def __init__(self, access: Callable[[StreamingRequest], None] | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._access = access
+
+    def log(self, request: Any) -> None:
+        if self._access is not None:
+            self._access(request)
+
+
+def build(
+    config: Config,
+    reactor: Any,
+    access_log: Callable[[StreamingRequest], None] | None = None,
+) -> Built:
+    """Make everything, start nothing."""
+    threads = Threads(reactor, config.transfer.threads, "data")
+    database = open_database(config.database.url.reveal(), config.database.threads, reactor)
+    stores = Stores(
+        make_stores(config, threads, make_fetcher(config, reactor)),
+        config.default_store,
+        {id_: one.options.weight for id_, one in config.stores.items()},
+    )
+    rules = DefaultRules()
+    access = Access(rules)
+    services = make_services(config, database, stores, threads, access)
+    tasks = Tasks()
+    v2 = make_v2(config, services, access, stores, threads, tasks, Turns(reactor))
+    pipeline = Pipeline(make_steps(config, rules), Versions({"v2": v2.resource()}))
+    root = Root(pipeline, Healthcheck(config.healthcheck.disable_by_file))
+    site = _site(config, reactor, root, access_log)
+    return Built(site, services.data, database, threads, tasks)
+
+
+def _site(
+    config: Config,
+    reactor: Any,
+    root: Root,
+    access: Callable[[StreamingRequest], None] | None,
+) -> StreamingSite:
+    server = config.server
+    return LoggingSite(
+        access,
+        resource=root,
+        reactor=reactor,
+        idle_timeout=server.idle_timeout,
+        header_timeout=server.header_timeout,
+        max_header_line=server.max_header_line,
+        max_headers_size=server.max_headers_size,
+        max_headers=server.max_headers,
+    )

@@ -1,0 +1,85 @@
+"""From the services to the routes of each version of the API."""
+
+from collections.abc import Sequence
+
+from imgservice.build.services import Services
+from imgservice.config import OptionError
+from imgservice.domain.access import Access
+from imgservice.options import Config
+from imgservice.store import registry
+from imgservice.store.choose import Stores
+from imgservice.threads import Threads
+from imgservice.web import openapi
+from imgservice.web.app import ApiApp, Tasks
+from imgservice.web.send import Turns
+from imgservice.web.v2 import actions as action_routes
+from imgservice.web.v2 import data as data_routes
+from imgservice.web.v2 import images as image_routes
+from imgservice.web.v2 import info as info_routes
+from imgservice.web.v2 import locations as location_routes
+from imgservice.web.v2 import members as member_routes
+from imgservice.web.v2 import schemas as schema_routes
+from imgservice.web.v2 import tags as tag_routes
+from imgservice.web.v2.documents import ImageDocuments
+from imgservice.web.v2.info import StoreInfo
+from imgservice.web.v2.listing import Paging
+from imgservice.web.v2.schema_file import SchemaFileError, read_custom_properties
+from imgservice.web.v2.schemas import ImageSchemas
+
+
+def make_v2(
+    config: Config,
+    services: Services,
+    access: Access,
+    stores: Stores,
+    threads: Threads,
+    tasks: Tasks,
+    turns: Turns,
+) -> ApiApp:
+    documents = ImageDocuments(
+        make_schemas(config), stores.order, config.locations.show, config.locations.direct_url
+    )
+    schemas, largest_body = documents.schemas, config.api.max_body
+    app = ApiApp(tasks)
+    image_routes.routes(
+        app,
+        services.images,
+        documents,
+        Paging(config.api.page_default, config.api.page_max),
+        largest_body,
+        ",".join(config.stores),
+        config.server.public_url,
+    )
+    data_routes.routes(app, services.data, threads, turns)
+    location_routes.routes(app, services.locations, largest_body)
+    tag_routes.routes(app, services.images, schemas)
+    action_routes.routes(app, services.images)
+    member_routes.routes(app, services.members, largest_body)
+    schema_routes.routes(app, schemas)
+    info_routes.routes(app, _store_infos(config), access)
+    openapi.routes(app, schemas.referred())
+    return app
+
+
+def make_schemas(config: Config) -> ImageSchemas:
+    """Make the schemas of images; `OptionError` when the operator's own part cannot be used."""
+    try:
+        custom = read_custom_properties(config.api.schema_file)
+    except SchemaFileError as error:
+        raise OptionError(("api", "schema_file"), str(error)) from None
+    return ImageSchemas(config.formats.disk, config.formats.container, custom)
+
+
+def _store_infos(config: Config) -> Sequence[StoreInfo]:
+    return [
+        StoreInfo(
+            store_id,
+            entry.type,
+            store_id == config.default_store,
+            entry.options.weight,
+            registry.driver(entry.type).read_only,
+            entry.options.description,
+            entry.options.details(),
+        )
+        for store_id, entry in config.stores.items()
+    ]

@@ -1,0 +1,81 @@
+"""From the configuration to the services."""
+
+import attrs
+
+from imgservice.db.database import Database
+from imgservice.db.images import Images
+from imgservice.db.members import Members
+from imgservice.digests import Digests
+from imgservice.domain.access import Access
+from imgservice.domain.formats import FormatRules
+from imgservice.domain.limits import ImageLimits
+from imgservice.domain.locations import LocationRules
+from imgservice.options import Config
+from imgservice.process.holder import ProcessHolder
+from imgservice.service.data import DataRules, DataService
+from imgservice.service.images import ImageService
+from imgservice.service.locations import LocationOptions, LocationService
+from imgservice.service.members import MemberService
+from imgservice.store.choose import Stores
+from imgservice.threads import Threads
+
+
+@attrs.frozen
+class Services:
+    """What the routes call."""
+
+    images: ImageService
+    members: MemberService
+    data: DataService
+    locations: LocationService
+
+
+def make_services(
+    config: Config,
+    database: Database,
+    stores: Stores,
+    threads: Threads,
+    access: Access,
+) -> Services:
+    images, limits = Images(database), _limits(config)
+    data = DataService(
+        images,
+        stores,
+        ProcessHolder(),
+        _data_rules(config),
+        lambda window: Digests(threads, config.hash.algorithm, window),
+        access,
+    )
+    locations = LocationService(
+        images,
+        data,
+        stores,
+        LocationRules(config.hash.algorithm, limits),
+        LocationOptions(
+            config.locations.show, config.locations.secure_hash, config.limits.image_size
+        ),
+        access,
+    )
+    return Services(
+        images=ImageService(images, data, limits, locations, access),
+        members=MemberService(images, Members(database), limits, access),
+        data=data,
+        locations=locations,
+    )
+
+
+def _limits(config: Config) -> ImageLimits:
+    limits = config.limits
+    return ImageLimits(limits.properties, limits.tags, limits.members, limits.locations)
+
+
+def _data_rules(config: Config) -> DataRules:
+    formats = config.formats
+    return DataRules(
+        image_size=config.limits.image_size,
+        formats=FormatRules(
+            formats.require_match, formats.vmdk_types, formats.gpt_safety_checks_nonfatal
+        ),
+        window=config.transfer.window,
+        memory=config.transfer.memory,
+    )

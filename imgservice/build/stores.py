@@ -1,0 +1,57 @@
+"""From the configuration to stores, and to what fetches from other servers."""
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from typing import Any, TypeVar
+
+from imgservice.config import OptionError
+from imgservice.domain.targets import Refused, TargetRules, read_host
+from imgservice.fetch import Fetcher
+from imgservice.options import Config
+from imgservice.store import registry
+from imgservice.store.interface import Store
+from imgservice.threads import Threads
+
+T = TypeVar("T")
+
+
+def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str, Store]:
+    stores = {}
+    for store_id, entry in config.stores.items():
+        driver = registry.driver(entry.type)
+        more = {"fetcher": fetcher} if driver.fetches else {}
+        stores[store_id] = driver.create(store_id, entry.options, threads, **more)
+    return stores
+
+
+def make_fetcher(config: Config, reactor: Any) -> Fetcher:
+    return Fetcher(reactor, make_target_rules(config))
+
+
+def make_target_rules(config: Config) -> TargetRules:
+    """Make the rules for what may be fetched; `OptionError` for a host or network that is none."""
+    options = config.import_.filter
+    for name in ("allowed_hosts", "disallowed_hosts"):
+        for position, host in enumerate(getattr(options, name)):
+            _checked(("import", "filter", name, position), host, read_host)
+    return TargetRules(
+        allowed_schemes=options.allowed_schemes,
+        disallowed_schemes=options.disallowed_schemes,
+        allowed_hosts=options.allowed_hosts,
+        disallowed_hosts=options.disallowed_hosts,
+        allowed_ports=options.allowed_ports,
+        disallowed_ports=options.disallowed_ports,
+        private=options.private,
+        exempt=[
+            _checked(("import", "filter", "cidrs", position), text, ip_network)
+            for position, text in enumerate(options.cidrs)
+        ],
+    )
+
+
+def _checked(path: Sequence[str | int], text: str, read: Callable[[str], T]) -> T:
+    try:
+        return read(text)
+    except (ValueError, Refused):
+        what = "a network, such as 127.0.0.1/32" if read is ip_network else "a host"
+        raise OptionError(path, f"expected {what}, got {text!r}") from None
