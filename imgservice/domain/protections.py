@@ -1,0 +1,154 @@
+"""Who may create, read, change and remove which custom properties of images."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import lru_cache
+from typing import Literal, Protocol, get_args
+
+import attrs
+
+from imgservice.domain import patch
+from imgservice.domain.context import Context
+from imgservice.domain.errors import Forbidden
+from imgservice.domain.image import Image
+from imgservice.domain.names import RESERVED_PREFIX
+from imgservice.domain.patch import FIELDS, Operation
+
+Deed = Literal["create", "read", "update", "delete"]
+DEEDS: Sequence[Deed] = get_args(Deed)
+Permission = Callable[[Context], bool]
+_KNOWN_NAMES = 4096
+"""Names of properties whose section is remembered."""
+
+
+def everybody(context: Context) -> bool:
+    return True
+
+
+def nobody(context: Context) -> bool:
+    return False
+
+
+def having_one_of(roles: Iterable[str]) -> Permission:
+    """Return the permission for whoever has a role; so does a service that asks for somebody."""
+    wanted = frozenset(role.lower() for role in roles)
+    return lambda context: not wanted.isdisjoint(_roles(context))
+
+
+def as_ruled(allow: Callable[[Context], bool]) -> Permission:
+    """Return the permission that a rule of the policy gives, to the same roles as above."""
+
+    def permission(context: Context) -> bool:
+        roles = _roles(context)
+        return allow(context if roles is context.roles else attrs.evolve(context, roles=roles))
+
+    return permission
+
+
+def _roles(context: Context) -> Set[str]:
+    """An anonymous asker has none here, though he may look at images as if he had."""
+    if context.read_only:
+        return frozenset()
+    return context.roles | context.service_roles if context.service_roles else context.roles
+
+
+@attrs.frozen
+class Section:
+    """The permissions for all properties in whose name the pattern is found."""
+
+    pattern: re.Pattern[str]
+    permissions: Mapping[Deed, Permission]
+
+
+OWN_NOTES = Section(re.compile(f"^{re.escape(RESERVED_PREFIX)}"), dict.fromkeys(DEEDS, everybody))
+"""What the service notes for itself is no affair of the operator's sections."""
+
+
+class PropertyRules(Protocol):
+    def may(self, context: Context, deed: Deed, name: str) -> bool:
+        """Tell whether the asker may do this with custom properties of that name."""
+
+    def readable(
+        self, context: Context, properties: Mapping[str, str | None]
+    ) -> Mapping[str, str | None]:
+        """Return those of the properties that the asker may read."""
+
+    def check_new(self, context: Context, properties: Mapping[str, str | None]) -> None:
+        """Raise `Forbidden` when one of them is not for the asker to create."""
+
+    def apply(self, context: Context, image: Image, operation: Operation) -> Image:
+        """Do as `patch.apply`, but only what the asker may; what he may not read stays as it is."""
+
+
+class Unprotected:
+    """Everybody may do everything."""
+
+    def may(self, context: Context, deed: Deed, name: str) -> bool:
+        return True
+
+    def readable(
+        self, context: Context, properties: Mapping[str, str | None]
+    ) -> Mapping[str, str | None]:
+        return properties
+
+    def check_new(self, context: Context, properties: Mapping[str, str | None]) -> None:
+        pass
+
+    def apply(self, context: Context, image: Image, operation: Operation) -> Image:
+        return patch.apply(image, operation)
+
+
+UNPROTECTED = Unprotected()
+
+
+class Protected:
+    """The first section that knows a name decides; what none knows is denied."""
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        ordered = (OWN_NOTES, *sections)
+
+        @lru_cache(_KNOWN_NAMES)
+        def permissions(name: str) -> Mapping[Deed, Permission]:
+            return next((one.permissions for one in ordered if one.pattern.search(name)), {})
+
+        self._permissions = permissions
+
+    def may(self, context: Context, deed: Deed, name: str) -> bool:
+        return self._permissions(name).get(deed, nobody)(context)
+
+    def readable(
+        self, context: Context, properties: Mapping[str, str | None]
+    ) -> Mapping[str, str | None]:
+        return {
+            name: value for name, value in properties.items() if self.may(context, "read", name)
+        }
+
+    def check_new(self, context: Context, properties: Mapping[str, str | None]) -> None:
+        for name in properties:
+            self._require(context, ("create",), name)
+
+    def apply(self, context: Context, image: Image, operation: Operation) -> Image:
+        if operation.name in FIELDS:
+            return patch.apply(image, operation)
+        seen = self.readable(context, image.properties)
+        # To him who cannot read it a property is not there: this tells him so.
+        changed = patch.apply(attrs.evolve(image, properties=seen), operation)
+        self._require(context, _needed(image, seen, operation), operation.name)
+        unseen = {name: image.properties[name] for name in image.properties.keys() - seen.keys()}
+        return attrs.evolve(image, properties={**unseen, **changed.properties})
+
+    def _require(self, context: Context, deeds: Sequence[Deed], name: str) -> None:
+        if not all(self.may(context, deed, name) for deed in deeds):
+            raise Forbidden(f"Attribute '{name}' is reserved.")
+
+
+def _needed(image: Image, seen: Mapping[str, str | None], operation: Operation) -> Sequence[Deed]:
+    """Return what one must be allowed to do for an operation on a custom property.
+
+    Whoever adds what is there, though he cannot read it, takes it for new, and yet replaces it.
+    """
+    if operation.verb == "remove":
+        return ("delete",)
+    if operation.name in seen:
+        return ("update",)
+    return ("create", "update") if operation.name in image.properties else ("create",)

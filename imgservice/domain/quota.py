@@ -1,0 +1,89 @@
+"""How much a project may have, in the terms of the Images API's limits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+
+import attrs
+
+from imgservice.domain.errors import TooLarge
+
+MEBI = 1 << 20
+SMALLEST_STEP = MEBI
+"""Bytes that a growing upload is given in advance, however few are left."""
+PART_OF_REST = 16
+"""It is given no more than this part of what is left, beyond that."""
+
+
+class Resource(StrEnum):
+    """What is limited; sizes are bytes here, and whole mebibytes where others see them."""
+
+    SIZE_TOTAL = "image_size_total"
+    """Every copy of every image's data."""
+    STAGE_TOTAL = "image_stage_total"
+    """Data that waits to be imported, or is being copied."""
+    COUNT_TOTAL = "image_count_total"
+    COUNT_UPLOADING = "image_count_uploading"
+    """Images whose data is on its way."""
+
+
+SIZES = frozenset({Resource.SIZE_TOTAL, Resource.STAGE_TOTAL})
+Usage = Mapping[Resource, int]
+
+
+@attrs.frozen
+class Quota:
+    """The limits of one project; what is not among `most` is not limited."""
+
+    project: str
+    most: Mapping[Resource, int]
+    storage_only: bool = False
+    """Whether this is the one limit on storage that all projects have, with words of its own."""
+
+    def limited(self, resources: Iterable[Resource]) -> Sequence[Resource]:
+        """Return those of the resources that are limited at all."""
+        return [resource for resource in resources if resource in self.most]
+
+    def check(self, used: Usage, more: Usage) -> None:
+        """Raise `TooLarge` when there would be more of anything than there may be."""
+        over = {
+            resource: more[resource]
+            for resource in self.limited(more)
+            if used[resource] + more[resource] > self.most[resource]
+        }
+        if over:
+            raise TooLarge(self._refusal(used, over))
+
+    def grant(self, used: int, needed: int, step: int) -> int:
+        """Return how many bytes an upload may take while others use or reserve `used`.
+
+        These are the `needed` ones, and up to `step` in advance: fewer when few are left, because
+        what one upload has in advance another may be refused.
+        """
+        self.check({Resource.SIZE_TOTAL: used}, {Resource.SIZE_TOTAL: needed})
+        left = self.most[Resource.SIZE_TOTAL] - used - needed
+        return needed + min(step, left, max(SMALLEST_STEP, left // PART_OF_REST))
+
+    def _refusal(self, used: Usage, over: Usage) -> str:
+        if self.storage_only:
+            left = max(0, self.most[Resource.SIZE_TOTAL] - used[Resource.SIZE_TOTAL])
+            return (
+                "Image exceeds the storage quota: The size of the data"
+                f" {over[Resource.SIZE_TOTAL]} will exceed the limit. {left} bytes remaining."
+            )
+        # Rounded up, or 9.5 MiB and 0.9 MiB would be told as 9 and 0 of 10.
+        told = ", ".join(
+            f"Resource {resource} is over limit of {shown(resource, self.most[resource])} due to"
+            f" current usage {_filled(resource, used[resource])} and delta"
+            f" {_filled(resource, amount)}"
+            for resource, amount in over.items()
+        )
+        return f"Project {self.project} is over a limit for [{told}]"
+
+
+def shown(resource: Resource, amount: int) -> int:
+    """Return the amount in the unit that clients see."""
+    return amount // MEBI if resource in SIZES else amount
+
+
+def _filled(resource: Resource, amount: int) -> int:
+    return -shown(resource, -amount)
