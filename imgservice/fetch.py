@@ -91,7 +91,7 @@ class Fetcher:
 
         `ValueError` when the file holds no certificate.
         """
-        tls = BrowserLikePolicyForHTTPS(authorities(ca_file)) if verify else _TrustsAnybody()
+        tls = BrowserLikePolicyForHTTPS(authorities(ca_file)) if verify else TrustsAnybody()
         return Fetcher(self._reactor, self._rules, self._limits, self._resolve, tls)
 
     async def check(self, url: str) -> None:
@@ -382,7 +382,7 @@ def authorities(ca_file: str | None) -> Any:
 
 
 @implementer(IPolicyForHTTPS)
-class _TrustsAnybody:
+class TrustsAnybody:
     """TLS without any knowledge of who is at the other end."""
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> "_Unverified":

@@ -20,6 +20,8 @@ class Context:
     project_domain: str | None = None
     system_scope: str | None = None
     """`all` when he asks for the whole cloud and not for a project."""
+    domain: str | None = None
+    """The domain that he asks for, when it is that and not a project."""
     service_user: str | None = None
     """The service that asks in the user's name, if one does and has proven who it is."""
     service_roles: Set[str] = frozenset()

@@ -1,0 +1,180 @@
+"""Passwords that are kept as bcrypt hashes in an htpasswd file, and how they are checked.
+
+bcrypt is slow on purpose, so it runs in threads of its own, few at a time, and what was right is
+remembered for a while.
+"""
+
+import hmac
+import os
+import re
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+import bcrypt
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from imgservice.domain.errors import TooManyRequests, Unavailable
+from imgservice.threads import Threads
+from imgservice.watched import Unreadable, read_text
+
+REMEMBERED_FOR = 60.0
+"""Seconds for which a right password is not hashed again."""
+MOST_WAITING = 128
+"""Passwords that may wait for a thread; more are turned away."""
+MOST_WAITING_OF_ONE = 32
+"""... from one address, so that nobody who guesses keeps the others out."""
+LONGEST_USER = 255
+LONGEST_PASSWORD = 72
+"""Bytes; bcrypt, and so htpasswd, ignores what comes after them."""
+
+_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+_COSTS = range(4, 16)
+_OTHERS = {
+    "$apr1$": "an MD5 hash",
+    "$1$": "an MD5 hash",
+    "{SHA}": "a SHA-1 hash",
+    "$5$": "a SHA-256 crypt hash",
+    "$6$": "a SHA-512 crypt hash",
+    "$2": "a bcrypt hash that is damaged or of an old kind",
+}
+
+
+@attrs.frozen
+class Htpasswd:
+    """What stands in an htpasswd file."""
+
+    hashes: Mapping[str, bytes]
+    """By user."""
+    nobody: bytes
+    """A hash of no password, which costs as much as the dearest that anybody has."""
+
+
+def read_htpasswd(path: Path) -> Htpasswd:
+    """Read the file; `Unreadable` tells the line of what is not a user with a bcrypt hash."""
+    hashes: dict[str, bytes] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            try:
+                _add(hashes, *text.partition(":"))
+            except ValueError as error:
+                raise Unreadable(f"{path}:{number}: {error}") from None
+    dearest = max((hashed[4:6] for hashed in hashes.values()), default=b"10")
+    return Htpasswd(hashes, b"$2b$%s$%s" % (dearest, b"." * 53))
+
+
+def _add(hashes: dict[str, bytes], user: str, colon: str, hashed: str) -> None:
+    if not colon or not user or not user.isprintable() or len(user) > LONGEST_USER:
+        raise ValueError("expected USER:HASH")
+    _check_hash(user, hashed)
+    if user in hashes:
+        raise ValueError(f"{user!r} is there twice")
+    hashes[user] = hashed.encode("ascii")
+
+
+def _check_hash(user: str, hashed: str) -> None:
+    matched = _BCRYPT.fullmatch(hashed)
+    if matched is None:
+        kind = next((what for start, what in _OTHERS.items() if hashed.startswith(start)), None)
+        raise ValueError(
+            f"what stands there for {user!r} is {kind or 'no bcrypt hash'};"
+            " make one with: htpasswd -B FILE USER"
+        )
+    if int(matched[1]) not in _COSTS:
+        raise ValueError(f"the bcrypt cost of {user!r} is not from {_COSTS[0]} to {_COSTS[-1]}")
+
+
+class Passwords:
+    """Tells whether a password is right.
+
+    For an unknown user as much is computed as for a known one. The same password asked for many
+    times at once is hashed once.
+    """
+
+    def __init__(
+        self,
+        htpasswd: Callable[[], Htpasswd],
+        threads: Threads,
+        clock: Callable[[], float] = time.monotonic,
+        most_remembered: int = 10_000,
+    ) -> None:
+        self._htpasswd = htpasswd
+        self._threads = threads
+        self._clock = clock
+        self._most_remembered = most_remembered
+        self._key = os.urandom(32)
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._checks: dict[bytes, _Check] = {}
+        self._waiting: Counter[str] = Counter()
+
+    async def are_right(self, user: str, password: bytes, address: str) -> bool:
+        """Check a password; `Unavailable` or `TooManyRequests` when too many wait already."""
+        htpasswd = self._htpasswd()
+        hashed = htpasswd.hashes.get(user, htpasswd.nobody)
+        # The hash is a part of the key: what a changed file says holds at once.
+        proof = self._proof(user, password, hashed)
+        if self._right.get(proof, 0.0) > self._clock():
+            return True
+        right = await self._checked(proof, password, hashed, address)
+        if not right or user not in htpasswd.hashes:
+            return False
+        self._remember(proof)
+        return True
+
+    def _proof(self, user: str, password: bytes, hashed: bytes) -> bytes:
+        text = b"\0".join((user.encode("utf-8", "surrogatepass"), hashed, password))
+        return hmac.digest(self._key, text, "sha256")
+
+    def _remember(self, proof: bytes) -> None:
+        self._right[proof] = self._clock() + REMEMBERED_FOR
+        self._right.move_to_end(proof)
+        if len(self._right) > self._most_remembered:
+            self._right.popitem(last=False)
+
+    async def _checked(self, proof: bytes, password: bytes, hashed: bytes, address: str) -> bool:
+        """Hash in a thread, or join one who waits for the same."""
+        check = self._checks.get(proof)
+        if check is None:
+            self._make_room(address)
+            running = self._threads.run(_is_right, password, hashed)
+            check = self._checks[proof] = _Check()
+            self._waiting[address] += 1
+            running.addBoth(self._done, proof, check, address)
+        return await check.join()
+
+    def _make_room(self, address: str) -> None:
+        if self._waiting[address] >= MOST_WAITING_OF_ONE:
+            raise TooManyRequests("Too many passwords from one address wait to be checked.", 1)
+        if len(self._checks) >= MOST_WAITING:
+            raise Unavailable("Too many passwords wait to be checked.")
+
+    def _done(self, result: bool | Failure, proof: bytes, check: "_Check", address: str) -> None:
+        del self._checks[proof]
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
+        check.done(result)
+
+
+@attrs.define
+class _Check:
+    """One computation, and all who wait for it."""
+
+    _waiting: list[Deferred[bool]] = attrs.field(factory=list)
+
+    async def join(self) -> bool:
+        result: Deferred[bool] = Deferred()
+        self._waiting.append(result)
+        return await result
+
+    def done(self, result: bool | Failure) -> None:
+        for waiting in self._waiting:
+            waiting.callback(result)  # a Failure makes it fail
+
+
+def _is_right(password: bytes, hashed: bytes) -> bool:
+    return bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed)

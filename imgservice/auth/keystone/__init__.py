@@ -1,0 +1,1 @@
+"""Asks Keystone whose a token is."""

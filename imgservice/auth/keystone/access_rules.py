@@ -1,0 +1,93 @@
+"""Access rules of application credentials: which requests such a token is good for."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from urllib.parse import unquote
+
+import attrs
+
+SERVICE = "image"
+LONGEST_PATH = 2048
+_PARTS = re.compile(r"(?:\*\*)+|\*|\{[^}]*\}|.", re.DOTALL)
+
+
+@attrs.frozen
+class AccessRule:
+    """`method` on the paths of `pattern`: `*` and `{name}` stand for one segment or a part of it
+    that is not empty, `**` for anything."""
+
+    service: str
+    method: str
+    pattern: str
+
+
+def permits(rules: Sequence[AccessRule] | None, method: str, path: str) -> bool:
+    """Tell whether a request to us is allowed; None allows everything, no rules nothing."""
+    if rules is None:
+        return True
+    path = unquote(path)
+    if len(path) > LONGEST_PATH:
+        return False
+    return any(
+        rule.service == SERVICE and rule.method == method and matches(rule.pattern, path)
+        for rule in rules
+    )
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Match without ever going back: users write the patterns, and could make an expression that
+    keeps us busy for hours."""
+    compiled = _compile(pattern)
+    reached = compiled.skip(1)
+    for character in path:
+        reached = compiled.skip(compiled.advance(reached, character))
+        if not reached:
+            return False
+    return bool(reached >> compiled.length & 1)
+
+
+@attrs.frozen
+class _Pattern:
+    """Sets of places in the pattern, each set a number with a bit for each place.
+
+    A place is before a character, or before one that is no slash, or at a wildcard.
+    """
+
+    length: int
+    characters: Mapping[str, int]
+    no_slash: int
+    anything: int
+    """Wildcards for any number of any characters."""
+    segment: int
+    """Wildcards for any number of characters that are no slashes."""
+
+    def advance(self, reached: int, character: str) -> int:
+        """Return where one gets with this character."""
+        stay, go = self.anything, self.characters.get(character, 0)
+        if character != "/":
+            stay, go = stay | self.segment, go | self.no_slash
+        return reached & stay | (reached & go) << 1
+
+    def skip(self, reached: int) -> int:
+        """Add where one gets without a character: past wildcards, which may stand for nothing."""
+        wildcards = self.anything | self.segment
+        while (further := reached | (reached & wildcards) << 1) != reached:
+            reached = further
+        return reached
+
+
+@lru_cache(1024)
+def _compile(pattern: str) -> _Pattern:
+    characters: dict[str, int] = {}
+    no_slash = anything = segment = place = 0
+    for part in _PARTS.findall(pattern):
+        bit = 1 << place
+        if part.startswith("**"):
+            anything |= bit
+        elif part == "*" or len(part) > 1:
+            no_slash, segment, place = no_slash | bit, segment | bit << 1, place + 1
+        else:
+            characters[part] = characters.get(part, 0) | bit
+        place += 1
+    return _Pattern(place, characters, no_slash, anything, segment)

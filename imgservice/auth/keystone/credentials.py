@@ -1,0 +1,145 @@
+"""Our own credentials, and the token that Keystone gives us for them."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imgservice.auth.keystone.client import KeystoneClient
+from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
+from imgservice.auth.keystone.identity import read_expiry
+from imgservice.auth.keystone.shared import Once
+from imgservice.domain.units import Secret
+from imgservice.watched import Watched
+
+RENEW_BEFORE = 120.0
+"""Seconds before its end in which a token is renewed while it is still in use."""
+LAST_MOMENT = 2.0
+"""Seconds before its end in which a token is not used any more."""
+PAUSE = 10.0
+"""Seconds after which refused credentials are tried again: more often may lock the account."""
+
+_log = Logger()
+
+
+class OwnToken(Protocol):
+    """The token with which we may ask Keystone about those of others."""
+
+    async def get(self, patience: float) -> str:
+        """Return one that is good, as far as we know; `KeystoneError` if there is none."""
+
+    def reject(self, token: str) -> None:
+        """Tell that Keystone has not taken this one."""
+
+
+@attrs.frozen
+class Credentials:
+    """What a token is asked for with: the parts of the document."""
+
+    identity: Mapping[str, Any] = attrs.field(repr=False)
+    scope: Mapping[str, Any] | None
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        return {"identity": self.identity, **({"scope": self.scope} if self.scope else {})}
+
+
+def password(
+    user: str, secret: Secret, domain: Mapping[str, str], scope: Mapping[str, Any]
+) -> Credentials:
+    account = {"name": user, "domain": domain, "password": secret.reveal()}
+    return Credentials({"methods": ["password"], "password": {"user": account}}, scope)
+
+
+def application_credential(id_: str, secret: Secret) -> Credentials:
+    credential = {"id": id_, "secret": secret.reveal()}
+    return Credentials(
+        {"methods": ["application_credential"], "application_credential": credential}, None
+    )
+
+
+class TokenFile:
+    """Somebody else looks after our token, in a file that is read again when it changes."""
+
+    def __init__(self, file: Watched[str]) -> None:
+        self._file = file
+        self._rejected: str | None = None
+
+    async def get(self, patience: float) -> str:
+        token = self._file()
+        if token == self._rejected:
+            raise CredentialsRefused("the token in the file is not good any more")
+        return token
+
+    def reject(self, token: str) -> None:
+        if self._rejected != token:
+            _log.error("Keystone does not take the token in auth.keystone.token_file")
+        self._rejected = token
+
+
+class IssuedToken:
+    """Asks Keystone for a token, and for the next one in good time."""
+
+    def __init__(
+        self,
+        client: KeystoneClient,
+        credentials: Credentials,
+        patience: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._credentials = credentials
+        self._patience = patience
+        self._clock = clock
+        self._token: str | None = None
+        self._expires = 0.0
+        self._renew = 0.0
+        self._not_before = 0.0
+        self._asking: Once[None, str] = Once()
+
+    async def get(self, patience: float) -> str:
+        now = self._clock()
+        if self._token is not None and now < self._expires - LAST_MOMENT:
+            if now >= self._renew and now >= self._not_before:
+                self._renew = now + PAUSE  # unless this succeeds
+                self._issue().addErrback(_renewal_failed)
+            return self._token
+        if now < self._not_before:
+            raise CredentialsRefused("our credentials were refused a moment ago")
+        return await self._issue()
+
+    def reject(self, token: str) -> None:
+        if token == self._token:
+            self._token = None
+
+    def _issue(self) -> Deferred[str]:
+        return self._asking.share(None, self._ask)
+
+    async def _ask(self) -> str:
+        document = {"auth": self._credentials.document}
+        reply = await self._client.ask(
+            "POST", "/auth/tokens?nocatalog", {}, self._patience, document
+        )
+        now = self._clock()
+        if reply.status != 201:
+            self._not_before = now + PAUSE
+            _log.error(
+                "Keystone refuses our credentials (auth.keystone) with the status {status}",
+                status=reply.status,
+            )
+            raise CredentialsRefused(f"our credentials are refused with status {reply.status}")
+        if not reply.token:
+            raise KeystoneError("Keystone gives us no token")
+        self._expires = read_expiry(reply.document)
+        self._renew = now + max((self._expires - now) / 2, self._expires - now - RENEW_BEFORE)
+        self._token = reply.token
+        return reply.token
+
+
+def _renewal_failed(failure: Failure) -> None:
+    """The token in use is still good, and the next request tries again."""
+    failure.trap(KeystoneError)
