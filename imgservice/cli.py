@@ -10,6 +10,9 @@ import click
 import yaml
 
 from imgservice import __version__
+from imgservice.build.policy import has_policies, read_policies
+from imgservice.commands.policy import policy, warn
+from imgservice.commands.token import token
 from imgservice.config import ConfigError, OptionError, load, located
 from imgservice.db.indexes import (
     EXTRA_INDEXES,
@@ -22,7 +25,13 @@ from imgservice.db.upgrade import SchemaError
 from imgservice.db.url import UrlError
 from imgservice.domain.units import Secret
 from imgservice.options import Config, StoreEntry
-from imgservice.preflight import check_database, check_stores, check_values, endpoints
+from imgservice.preflight import (
+    check_database,
+    check_keystone,
+    check_stores,
+    check_values,
+    endpoints,
+)
 
 _CONFIG = click.option(
     "--config", "-c", type=click.Path(path_type=Path), help="The configuration file."
@@ -39,7 +48,9 @@ def main() -> None:
 @main.command()
 @_CONFIG
 def check(config: Path | None) -> None:
-    """Check the configuration, the database and every store, and print the effective options.
+    """Check the configuration, the database, every store, and Keystone if it is used.
+
+    Prints the effective options.
 
     Changes nothing, except that missing directories of file stores are created.
     """
@@ -49,9 +60,12 @@ def check(config: Path | None) -> None:
         loaded = load(config)
         click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
         check_values(loaded)
+        for doubt in read_policies(loaded).doubts if has_policies(loaded) else ():
+            warn(doubt)
         endpoints(loaded, reactor)
         check_database(loaded)
         check_stores(loaded)
+        check_keystone(loaded, reactor)
     except ConfigError as error:
         _fail(config, error)
     click.echo("imgservice: the configuration, the database and all stores are usable", err=True)
@@ -63,6 +77,10 @@ def print_sample() -> None:
     from imgservice.sample import sample
 
     click.echo(sample(), nl=False)
+
+
+main.add_command(policy)
+main.add_command(token)
 
 
 @main.group()

@@ -14,8 +14,9 @@ import yaml
 from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
-from imgservice.domain.units import Duration, Secret, Size
-from imgservice.options import Config, StoreEntry
+from imgservice.domain.rates import ByteRate, Rate
+from imgservice.domain.units import Duration, Secret, Size, Urls
+from imgservice.options import Config, Limits, LocalLimits, StoreEntry
 from imgservice.store import registry
 
 T = TypeVar("T")
@@ -102,12 +103,36 @@ def _contradictions(config: Config) -> "list[tuple[list[str | int], str]]":
         )
     elif registry.driver(config.stores[config.default_store].type).read_only:
         found.append((["default_store"], f"the store {config.default_store!r} is read-only"))
+    found += _wrong_limits(config.limits)
     if config.api.page_default > config.api.page_max:
         found.append((["api", "page_default"], "is more than api.page_max"))
     found += [(path, f"must be at least {least}") for path, least in _too_small(config)]
+    for name in ("total", "project"):
+        places = getattr(config.limits.uploads, name)
+        if places is not None and places < 1:
+            found.append((["limits", "uploads", name], "must be at least 1, or null"))
     if not config.server.listen:
         found.append((["server", "listen"], "names no endpoint"))
     return found
+
+
+def _wrong_limits(limits: Limits) -> "Iterator[tuple[list[str | int], str]]":
+    """Find limits of projects that are below 0, and all but one of those that would be in force."""
+    kinds = {
+        "user_storage": limits.user_storage > 0,
+        "keystone": limits.keystone.enabled,
+        "projects": limits.projects != LocalLimits(),
+    }
+    first, *others = [name for name, is_there in kinds.items() if is_there] or [""]
+    for other in others:
+        yield ["limits", first], f"limits.{other} is there too: give one of them"
+    for where, one in (
+        (["default"], limits.projects.default),
+        *((["overrides", project], one) for project, one in limits.projects.overrides.items()),
+    ):
+        for name in ("image_count_total", "image_count_uploading"):
+            if (getattr(one, name) or 0) < 0:
+                yield ["limits", "projects", *where, name], "must be at least 0, or null"
 
 
 _LEAST: Mapping[str, Mapping[str, int]] = {
@@ -147,6 +172,30 @@ def _duration(value: object, _type: object) -> Duration:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
         raise ValueError(f"expected a number of seconds, got {value!r}")
     return Duration(value)
+
+
+def _rate(value: object, type_: type[Rate]) -> Rate:
+    """Read `{per_second: …, burst: …}`, of numbers or of sizes."""
+    if not isinstance(value, dict) or value.keys() != {"per_second", "burst"}:
+        raise ValueError(f"expected {{per_second: …, burst: …}} or null, got {value!r}")
+    read = parse_size if type_ is ByteRate else _number
+    rate = type_(read(value["per_second"]), read(value["burst"]))
+    if rate.per_second <= 0 or rate.burst < 1:
+        raise ValueError(f"expected per_second above 0 and burst of at least 1, got {value!r}")
+    return rate
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(f"expected a number, got {value!r}")
+    return value
+
+
+def _urls(value: object, _type: object) -> Urls:
+    urls = [value] if isinstance(value, str) else value
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+        raise ValueError(f"expected a URL or a list of URLs, got {value!r}")
+    return Urls(tuple(urls))
 
 
 def _string(value: object, _type: object) -> str:
@@ -301,6 +350,8 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_origin_is(Union, types.UnionType), _optional)
     converter.register_structure_hook_func(lambda t: t is Size, parse_size)
     converter.register_structure_hook_func(lambda t: t is Duration, _duration)
+    converter.register_structure_hook_func(lambda t: t is Urls, _urls)
+    converter.register_structure_hook_func(lambda t: t in (Rate, ByteRate), _rate)
     converter.register_structure_hook_func(lambda t: t == Mapping[str, StoreEntry], _stores)
     return converter
 

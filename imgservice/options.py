@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import attrs
 
-from imgservice.domain.units import Duration, Secret, Size
+from imgservice.domain.rates import ByteRate, Rate
+from imgservice.domain.units import Duration, Secret, Size, Urls
 from imgservice.store import registry
 from imgservice.store.file import FileConfig
 
@@ -26,6 +27,9 @@ def required(doc: str) -> Any:
 class Tls:
     certificate: str = required("PEM file: the certificate, then its intermediates.")
     key: str = required("PEM file with the private key.")
+    client_ca: str | None = option(
+        None, "PEM file of the authorities one of which must have signed a client's certificate."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +37,11 @@ class Server:
     listen: tuple[str, ...] = option(
         ("tcp:9292:interface=127.0.0.1",), "Twisted endpoint strings to listen on."
     )
-    tls: Tls | None = option(None, "{certificate: FILE, key: FILE} turns TLS on.")
+    tls: Tls | None = option(
+        None,
+        "{certificate: FILE, key: FILE} turns TLS on; with client_ca: FILE, only clients with a"
+        " certificate of one of its authorities get in.",
+    )
     public_url: str | None = option(
         None, "How clients reach us, for links in answers; null: as they asked."
     )
@@ -75,6 +83,11 @@ class NoAuth:
     anywhere: bool = option(
         False, "Allow this mode on addresses other than loopback: anybody may then do anything."
     )
+    hosts: tuple[str, ...] = option(
+        (),
+        'Host names, beside localhost and that of server.public_url, by which we may be asked; "*":'
+        " any, and then any web page that is open on this machine can do everything, too.",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -82,17 +95,146 @@ class TrustedHeaders:
     from_: tuple[str, ...] = option(
         ("127.0.0.1", "::1"), "Addresses or networks of the proxy that has authenticated the user."
     )
+    hosts: tuple[str, ...] = option(
+        (), "If not empty, the only host names, beside localhost, by which we may be asked."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class BasicAuth:
+    file: str | None = option(None, "htpasswd file with bcrypt hashes, as `htpasswd -B` makes it.")
+    users: str | None = option(
+        None,
+        "YAML file with the project and the roles of every user, as in"
+        " `alice: {project: apollo, roles: [member, reader]}`; null: each user has a project of"
+        " the user's own name.",
+    )
+    roles: tuple[str, ...] = option(
+        ("member", "reader"), "Roles of all users where there is no file of users."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class TokenAuth:
+    file: str | None = option(None, "File of hashed tokens; `imgservice token` looks after it.")
+
+
+@attrs.frozen(kw_only=True)
+class CertificateAuth:
+    file: str | None = option(
+        None,
+        "YAML file that says whom the subject of a certificate stands for, as in"
+        ' `"CN=alice,O=Example": {user: alice, project: apollo, roles: [member, reader]}`.',
+    )
+
+
+@attrs.frozen(kw_only=True)
+class KeystoneAuth:
+    url: Urls = option(
+        Urls(()),
+        "Where Keystone is, such as https://keystone:5000/v3; or a list: the next one is asked when"
+        " one fails.",
+    )
+    username: str | None = option(
+        None, "Who we are ourselves, with password and project: a user with the role service."
+    )
+    password: Secret | None = option(None, "That user's password.")
+    project: str | None = option(
+        "service", "The project in which that user has the role; null: the whole system."
+    )
+    user_domain: str = option("Default", "The name of that user's domain.")
+    user_domain_id: str | None = option(None, "... or its id.")
+    project_domain: str = option("Default", "The name of the project's domain.")
+    project_domain_id: str | None = option(None, "... or its id.")
+    application_credential_id: str | None = option(
+        None, "In place of user and password: the id of an application credential."
+    )
+    application_credential_secret: Secret | None = option(None, "Its secret.")
+    token_file: str | None = option(
+        None, "In place of both: a file with a token, read again when somebody renews it."
+    )
+    ca_file: str | None = option(
+        None, "PEM file of whom to trust; null: the authorities that the system trusts."
+    )
+    insecure: bool = option(
+        False, "Take anybody for Keystone who answers: whoever is on the way can let himself in."
+    )
+    timeout: Duration = option(
+        Duration(20), "Longest time that a request waits for Keystone; then it is told to retry."
+    )
+    connections: int = option(8, "Most questions to Keystone at the same time.")
+    cache_time: Duration = option(
+        Duration(300),
+        "How long an answer about a token is believed, and so the longest time for which a revoked"
+        " token still works; 0: ask every time.",
+    )
+    cache_size: int = option(10_000, "Tokens that are remembered.")
+    service_token_roles: tuple[str, ...] = option(
+        ("service",), "The token of a service that asks for a user needs one of these roles."
+    )
+    service_token_roles_required: bool = option(
+        True,
+        "False: any token is taken for a service's; without the role it still gives no rights.",
+    )
+    www_authenticate_uri: str | None = option(
+        None, "Where clients are told to get a token; null: at the first of the URLs."
+    )
 
 
 @attrs.frozen(kw_only=True)
 class Auth:
-    mode: Literal["none", "trusted_headers"] = option(
-        "none", "none: no questions asked; trusted_headers: a proxy in front says who it is."
+    mode: Literal[
+        "none", "basic", "tokens", "keystone", "client_certificate", "trusted_headers"
+    ] = option(
+        "none",
+        "none: no questions asked; basic: user and password; tokens: static tokens; keystone:"
+        " tokens of Keystone; client_certificate: TLS certificates; trusted_headers: a proxy in"
+        " front says who it is.",
     )
     none: NoAuth = option(NoAuth, "For the mode none.")
+    basic: BasicAuth = option(BasicAuth, "For the mode basic.")
+    tokens: TokenAuth = option(TokenAuth, "For the mode tokens.")
+    keystone: KeystoneAuth = option(KeystoneAuth, "For the mode keystone.")
+    client_certificate: CertificateAuth = option(
+        CertificateAuth, "For the mode client_certificate, which needs server.tls.client_ca."
+    )
     trusted_headers: TrustedHeaders = option(TrustedHeaders, "For the mode trusted_headers.")
     anonymous_read: bool = option(
         False, "Whether one without an identity may look at public images."
+    )
+    clear_text: bool = option(
+        False,
+        "Allow the modes basic and tokens without TLS on addresses other than loopback: whoever"
+        " is on the way can then read the passwords and tokens.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PropertyProtections:
+    file: str | None = option(
+        None, "Who may create, read, update and delete which custom properties; null: everybody."
+    )
+    format: Literal["roles", "policies"] = option(
+        "roles", "Whether that file names roles, or each time one rule of the policy."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    file: str | None = option(
+        None, "Rules that differ from the defaults: Glance's policy.yaml or policy.json as it is."
+    )
+    dirs: tuple[str, ...] = option(
+        (), "Directories with more such files, which override it in the order of their names."
+    )
+    enforce_new_defaults: bool = option(
+        True, "false: what the defaults of former releases allowed is allowed as well."
+    )
+    enforce_scope: bool = option(
+        True, "Whether whoever asks for a domain, or for the whole cloud, is turned away."
+    )
+    property_protections: PropertyProtections = option(
+        PropertyProtections, "Custom properties that are not for everybody; Glance's file works."
     )
 
 
@@ -166,12 +308,118 @@ class Import:
 
 
 @attrs.frozen(kw_only=True)
+class ProjectLimits:
+    """The limits of one project, named as Keystone's unified limits for images are."""
+
+    image_size_total: Size | None = option(
+        None,
+        "Most bytes of all its images, every copy counted, with what its running uploads may add;"
+        " null: no limit.",
+    )
+    image_stage_total: Size | None = option(
+        None, "Most bytes that wait to be imported, or are being copied."
+    )
+    image_count_total: int | None = option(None, "Most images.")
+    image_count_uploading: int | None = option(None, "Most images whose data is on its way.")
+
+
+@attrs.frozen(kw_only=True)
+class KeystoneLimits:
+    enabled: bool = option(
+        False, "Whether Keystone's unified limits hold; auth.keystone says how to ask for them."
+    )
+    endpoint_id: str | None = option(
+        None,
+        "The endpoint for whose service and region limits are registered; null: that of service"
+        " and region.",
+    )
+    service: str = option("image", "The type, or the name, of the service in Keystone's catalog.")
+    region: str | None = option(None, "Its region; null: the only one there is.")
+    cache_time: Duration = option(
+        Duration(60), "How long the limits of a project are remembered; 0: ask every time."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LocalLimits:
+    default: ProjectLimits = option(ProjectLimits, "For projects that are not listed.")
+    overrides: Mapping[str, ProjectLimits] = option(
+        dict, "By a project's id: limits that hold for it in place of the default ones."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class AddressRates:
+    requests: Rate | None = option(
+        Rate(2000, 10000), "Requests from one address, which in IPv6 is a /64 network."
+    )
+    failures: Rate | None = option(
+        Rate(10, 1000), "Requests from one address whose password or token was wrong."
+    )
+    exempt: tuple[str, ...] = option((), "Addresses or networks that these do not hold for.")
+
+
+@attrs.frozen(kw_only=True)
+class UserRates:
+    requests: Rate | None = option(Rate(500, 5000), "Requests of one user.")
+    bytes_in: ByteRate | None = option(
+        None, "Bytes that one user uploads, such as {per_second: 50MiB, burst: 1GiB}."
+    )
+    bytes_out: ByteRate | None = option(None, "Bytes that one user downloads.")
+
+
+@attrs.frozen(kw_only=True)
+class ProjectRates:
+    requests: Rate | None = option(Rate(1000, 10000), "Requests of one project.")
+    creates: Rate | None = option(
+        Rate(20, 1000),
+        "Requests of one project that may add rows to the database: those that create images,"
+        " members, tags and locations, and those that change images.",
+    )
+    bytes_in: ByteRate | None = option(None, "Bytes that one project uploads.")
+    bytes_out: ByteRate | None = option(None, "Bytes that one project downloads.")
+
+
+@attrs.frozen(kw_only=True)
+class Rates:
+    address: AddressRates = option(AddressRates, "Counted before it is known who asks.")
+    user: UserRates = option(UserRates, "Counted for every user by himself.")
+    project: ProjectRates = option(ProjectRates, "Counted for all users of a project together.")
+    exempt_roles: tuple[str, ...] = option(
+        ("admin", "service"), "Whoever has one of these roles is not limited."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Uploads:
+    total: int | None = option(1000, "Most uploads of everybody.")
+    project: int | None = option(
+        100, "Most uploads of one project, unless the role is one of rate.exempt_roles."
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     image_size: Size = option(Size(1 << 40), "Most bytes in an image.")
     properties: int = option(128, "Most custom properties of an image; -1: no limit.")
     tags: int = option(128, "Most tags of an image; -1: no limit.")
     members: int = option(128, "Most projects an image is shared with; -1: no limit.")
     locations: int = option(10, "Most locations of an image; -1: no limit.")
+    rate: Rates = option(
+        Rates,
+        "What this process takes {per_second: in the long run, burst: at once}; null: any number."
+        " Requests beyond it are answered with 429, bytes are slowed down.",
+    )
+    uploads: Uploads = option(
+        Uploads, "How many uploads may run at the same time in this process; null: any number."
+    )
+    user_storage: Size = option(
+        Size(0), "Most bytes of the images of any one project, every copy counted; 0: no limit."
+    )
+    keystone: KeystoneLimits = option(
+        KeystoneLimits, "How much each project may have, as Keystone says it; or:"
+    )
+    projects: LocalLimits = option(LocalLimits, "How much each project may have, as said here.")
 
 
 @attrs.frozen(kw_only=True)
@@ -236,11 +484,21 @@ class Config:
 
     server: Server = option(Server, "Where and how we listen.")
     pipeline: tuple[str, ...] = option(
-        ("proxy_headers", "cors", "request_id", "version", "auth_token", "context"),
+        (
+            "proxy_headers",
+            "cors",
+            "request_id",
+            "address_limit",
+            "version",
+            "auth_token",
+            "context",
+            "rate_limit",
+        ),
         "What a request passes through, in this order.",
     )
     cors: Cors = option(Cors, "Calls from web pages of other origins.")
     auth: Auth = option(Auth, "Who is asking.")
+    policy: Policy = option(Policy, "Who may do what.")
     database: Database = option(Database, "Where images are recorded.")
     stores: Mapping[str, StoreEntry] = option(
         lambda: {"local": StoreEntry("file", FileConfig(path="var/images"))},

@@ -10,7 +10,13 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.build.api import make_schemas
+from imgservice.build.authentication import make_authentication
+from imgservice.build.keystone import keystone_mistake, make_keystone_tokens
+from imgservice.build.limits import make_limits
+from imgservice.build.policy import make_rules
+from imgservice.build.protections import make_property_rules
 from imgservice.build.stores import make_fetcher, make_stores, make_target_rules
 from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
@@ -51,6 +57,7 @@ def check_values(config: Config) -> None:
     for path, addresses in (
         (("server", "trusted_proxies"), config.server.trusted_proxies),
         (("auth", "trusted_headers", "from"), config.auth.trusted_headers.from_),
+        (("limits", "rate", "address", "exempt"), config.limits.rate.address.exempt),
     ):
         try:
             networks(addresses)
@@ -60,6 +67,9 @@ def check_values(config: Config) -> None:
     _check_version(config.api.max_version)
     make_target_rules(config)
     make_schemas(config)
+    make_property_rules(config, make_rules(config, tell=lambda doubt: None))
+    _check_authentication(config)
+    make_limits(config, None)
 
 
 def _check_pipeline(config: Config) -> None:
@@ -70,16 +80,29 @@ def _check_pipeline(config: Config) -> None:
 
 
 def _check_exposure(config: Config) -> None:
-    if config.auth.mode != "none" or config.auth.none.anywhere:
-        return
+    auth, danger = config.auth, ""
+    if auth.mode == "none" and not auth.none.anywhere:
+        danger = (
+            "lets everybody do everything; listen on 127.0.0.1, choose another auth.mode, or set"
+            " auth.none.anywhere: true"
+        )
+    elif auth.mode in ("basic", "tokens") and not (config.server.tls or auth.clear_text):
+        danger = (
+            "needs TLS there, or passwords and tokens can be read on the way; set server.tls,"
+            " listen on 127.0.0.1 behind a proxy that does TLS, or set auth.clear_text: true"
+        )
     for index, description in enumerate(config.server.listen):
-        if not is_loopback(description):
+        if danger and not is_loopback(description):
             raise OptionError(
                 ("server", "listen", index),
-                f"{description!r} can be reached from other machines, and auth.mode none lets"
-                " everybody do everything; listen on 127.0.0.1, choose another auth.mode, or set"
-                " auth.none.anywhere: true",
+                f"{description!r} can be reached from other machines, and auth.mode {auth.mode}"
+                f" {danger}",
             )
+
+
+def _check_authentication(config: Config) -> None:
+    """Read the files of users, tokens and certificates, as the service will."""
+    make_authentication(config, None).stop()
 
 
 def _check_version(newest: str | None) -> None:
@@ -104,9 +127,30 @@ def endpoints(config: Config, reactor: Any) -> list[tuple[str, IStreamServerEndp
 
 def _tls(files: Tls | None) -> CertificateOptions | None:
     try:
-        return tls_options(files.certificate, files.key) if files else None
+        return tls_options(files.certificate, files.key, files.client_ca) if files else None
     except ListenError as error:
         raise OptionError(("server", "tls"), str(error)) from None
+
+
+def check_keystone(config: Config, reactor: Any) -> None:
+    """Ask Keystone whether it knows us; runs the reactor, which a process may do once."""
+    if config.auth.mode != "keystone":
+        return
+    tokens, failures = make_keystone_tokens(config, reactor), []
+
+    async def ask() -> None:
+        try:
+            await tokens.check()
+        except KeystoneError as error:
+            failures.append(error)
+        finally:
+            await tokens.close()
+            reactor.stop()
+
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(ask()))
+    reactor.run()
+    if failures:
+        raise keystone_mistake(failures[0], config.auth.keystone)
 
 
 def check_stores(config: Config) -> None:

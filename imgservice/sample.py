@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import yaml
 
+from imgservice.domain.rates import Rate
 from imgservice.domain.units import Secret, Size
 from imgservice.options import Config, StoreEntry
 
@@ -34,7 +35,7 @@ def _section(value: Any, depth: int) -> Iterator[str]:
 
 def _entry(name: str, value: Any, depth: int) -> Iterator[str]:
     indent = "  " * depth
-    if attrs.has(type(value)) and not isinstance(value, Secret | StoreEntry):
+    if attrs.has(type(value)) and not isinstance(value, Secret | StoreEntry | Rate):
         yield f"{indent}{name}:"
         yield from _section(value, depth + 1)
     elif name == "stores":
@@ -52,9 +53,13 @@ def _scalar(value: Any) -> str:
         value = value.reveal()
     if isinstance(value, tuple):
         value = list(value)
+    if isinstance(value, Rate):
+        value = attrs.asdict(value)
     if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
         return _size(Size(value))
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, width=1000, allow_unicode=True, sort_keys=False
+    )
     return text.removesuffix("...\n").strip()
 
 

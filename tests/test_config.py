@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from imgservice.cli import effective
 from imgservice.config import ConfigError, load, parse, parse_size
-from imgservice.options import Config
+from imgservice.domain.rates import ByteRate, Rate
+from imgservice.options import Config, Uploads
 from imgservice.preflight import check_values
 from imgservice.sample import sample
 
@@ -42,8 +43,45 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
         ("api: {page_max: '7'}", "x.yaml:1: api.page_max: expected a whole number, got '7'"),
         ("api: {page_default: 2000}", "x.yaml:1: api.page_default: is more than api.page_max"),
         ("api: 7", "x.yaml:1: api: expected keys and values, got 7"),
-        ("auth: {mode: no}", "x.yaml:1: auth.mode: expected one of none, trusted_headers"),
+        ("auth: {mode: no}", "x.yaml:1: auth.mode: expected one of none, "),
         ("auth: {anonymous_read: 1}", "anonymous_read: expected true or false, got 1"),
+        (
+            "limits: {user_storage: 1GB, projects: {default: {image_count_total: 1}}}",
+            "x.yaml:1: limits.user_storage: limits.projects is there too: give one of them",
+        ),
+        (
+            "limits:\n  projects: {overrides: {p: {}}}\n  keystone: {enabled: true}",
+            "x.yaml:3: limits.keystone: limits.projects is there too: give one of them",
+        ),
+        (
+            "limits: {keystone: {enabled: true}, user_storage: 5}",
+            "limits.user_storage: limits.keystone is there too: give one of them",
+        ),
+        ("limits: {keystone: {enabled: true}}", "auth.keystone.url: is needed by limits.keystone"),
+        (
+            "limits:\n  projects:\n    overrides:\n      p:\n        image_count_total: -1",
+            "x.yaml:5: limits.projects.overrides.p.image_count_total: must be at least 0, or null",
+        ),
+        (
+            "limits: {projects: {default: {image_count_uploading: -5}}}",
+            "limits.projects.default.image_count_uploading: must be at least 0, or null",
+        ),
+        (
+            "limits: {projects: {default: {image_size_total: -1}}}",
+            "limits.projects.default.image_size_total: expected a size such as 10GiB, got -1",
+        ),
+        (
+            "limits: {projects: {default: {image_size: 1}}}",
+            "limits.projects.default.image_size: unknown key; did you mean image_size_total?",
+        ),
+        (
+            "limits: {projects: {overrides: {p: {image_count_total: 1GB}}}}",
+            "image_count_total: expected a whole number, got '1GB'",
+        ),
+        (
+            "limits: {projects: {overrides: {7: {}}}}",
+            "limits.projects.overrides[7]: expected a string, got 7",
+        ),
         ("limits: {image_size: big}", "limits.image_size: expected a size such as 10GiB"),
         ("server: {idle_timeout: -1}", "server.idle_timeout: expected a number of seconds"),
         ("pipeline:\n- version\n- 7", "x.yaml:3: pipeline[1]: expected a string, got 7"),
@@ -69,6 +107,33 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
         ("pipeline: [versoin]", "pipeline[0]: unknown step 'versoin'"),
         ("server: {trusted_proxies: [example]}", "server.trusted_proxies: 'example'"),
         ("server: {listen: ['tcp:9292']}", "can be reached from other machines"),
+        (
+            "limits: {rate: {user: {requests: 5}}}",
+            "limits.rate.user.requests: expected {per_second",
+        ),
+        (
+            "limits:\n  rate:\n    user:\n      requests: {per_second: 5}",
+            "x.yaml:4: limits.rate.user.requests: expected {per_second: …, burst: …} or null",
+        ),
+        (
+            "limits: {rate: {project: {creates: {per_second: 0, burst: 1}}}}",
+            "limits.rate.project.creates: expected per_second above 0 and burst of at least 1",
+        ),
+        (
+            "limits: {rate: {address: {failures: {per_second: 1, burst: 0.5}}}}",
+            "limits.rate.address.failures: expected per_second above 0 and burst of at least 1",
+        ),
+        (
+            "limits: {rate: {user: {requests: {per_second: 1k, burst: 5}}}}",
+            "limits.rate.user.requests: expected a number, got '1k'",
+        ),
+        (
+            "limits: {rate: {user: {bytes_in: {per_second: fast, burst: 5}}}}",
+            "limits.rate.user.bytes_in: expected a size such as 10GiB, got 'fast'",
+        ),
+        ("limits: {rate: {adress: {}}}", "limits.rate.adress: unknown key; did you mean address?"),
+        ("limits: {rate: {address: {exempt: [here]}}}", "limits.rate.address.exempt: 'here'"),
+        ("limits: {uploads: {total: 0}}", "limits.uploads.total: must be at least 1, or null"),
         ("api: {max_version: '3'}", 'api.max_version: expected a version such as "2.9"'),
     ],
 )
@@ -106,6 +171,18 @@ def test_a_secret_comes_from_a_file_or_the_environment(
     for text in (f"{{file: {secret}}}", "{env: DATABASE}"):
         url = parse(f"database: {{url: {text}}}", "x.yaml").database.url
         assert url.reveal() == "postgresql://user:word@host/db"
+
+
+def test_rates_are_numbers_or_sizes_or_none() -> None:
+    rates = parse(
+        "limits: {rate: {user: {requests: null, bytes_in: {per_second: 10MiB, burst: 1GiB}},"
+        " project: {requests: {per_second: 0.5, burst: 3}}}, uploads: {total: null}}",
+        "x.yaml",
+    ).limits
+    assert rates.rate.user.requests is None
+    assert rates.rate.user.bytes_in == ByteRate(10 << 20, 1 << 30)
+    assert rates.rate.project.requests == Rate(0.5, 3)
+    assert rates.uploads == Uploads(total=None)
 
 
 def test_effective_options_show_everything_but_secrets() -> None:

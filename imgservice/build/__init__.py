@@ -6,12 +6,17 @@ from typing import Any
 import attrs
 
 from imgservice.build.api import make_v2
+from imgservice.build.authentication import Authentication, make_authentication
+from imgservice.build.limits import Limits, make_limits
+from imgservice.build.policy import make_rules
+from imgservice.build.protections import make_property_rules
+from imgservice.build.rates import make_transfers
 from imgservice.build.services import make_services
 from imgservice.build.steps import make_steps
 from imgservice.build.stores import make_fetcher, make_stores
 from imgservice.db.database import Database
 from imgservice.db.open import open_database
-from imgservice.domain.access import Access, DefaultRules
+from imgservice.domain.access import Access
 from imgservice.options import Config
 from imgservice.service.data import DataService
 from imgservice.store.choose import Stores
@@ -32,6 +37,8 @@ class Built:
     database: Database
     threads: Threads
     tasks: Tasks
+    authentication: Authentication
+    limits: Limits
 
 
 class LoggingSite(StreamingSite):
@@ -59,15 +66,22 @@ def build(
         config.default_store,
         {id_: one.options.weight for id_, one in config.stores.items()},
     )
-    rules = DefaultRules()
+    rules = make_rules(config)
     access = Access(rules)
-    services = make_services(config, database, stores, threads, access)
+    property_rules = make_property_rules(config, rules)
+    limits = make_limits(config, reactor)
+    services = make_services(
+        config, database, stores, threads, access, property_rules, limits.source
+    )
     tasks = Tasks()
-    v2 = make_v2(config, services, access, stores, threads, tasks, Turns(reactor))
-    pipeline = Pipeline(make_steps(config, rules), Versions({"v2": v2.resource()}))
+    turns, transfers = Turns(reactor), make_transfers(config, reactor)
+    v2 = make_v2(config, services, access, property_rules, stores, threads, tasks, turns, transfers)
+    authentication = make_authentication(config, reactor)
+    steps = make_steps(config, rules, authentication)
+    pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))
     root = Root(pipeline, Healthcheck(config.healthcheck.disable_by_file))
     site = _site(config, reactor, root, access_log)
-    return Built(site, services.data, database, threads, tasks)
+    return Built(site, services.data, database, threads, tasks, authentication, limits)
 
 
 def _site(

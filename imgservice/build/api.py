@@ -1,10 +1,11 @@
 """From the services to the routes of each version of the API."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from imgservice.build.services import Services
 from imgservice.config import OptionError
 from imgservice.domain.access import Access
+from imgservice.domain.protections import PropertyRules
 from imgservice.options import Config
 from imgservice.store import registry
 from imgservice.store.choose import Stores
@@ -12,6 +13,7 @@ from imgservice.threads import Threads
 from imgservice.web import openapi
 from imgservice.web.app import ApiApp, Tasks
 from imgservice.web.send import Turns
+from imgservice.web.transfers import Transfers
 from imgservice.web.v2 import actions as action_routes
 from imgservice.web.v2 import data as data_routes
 from imgservice.web.v2 import images as image_routes
@@ -31,13 +33,19 @@ def make_v2(
     config: Config,
     services: Services,
     access: Access,
+    property_rules: Callable[[], PropertyRules],
     stores: Stores,
     threads: Threads,
     tasks: Tasks,
     turns: Turns,
+    transfers: Transfers,
 ) -> ApiApp:
     documents = ImageDocuments(
-        make_schemas(config), stores.order, config.locations.show, config.locations.direct_url
+        make_schemas(config),
+        property_rules,
+        stores.order,
+        config.locations.show,
+        config.locations.direct_url,
     )
     schemas, largest_body = documents.schemas, config.api.max_body
     app = ApiApp(tasks)
@@ -50,13 +58,13 @@ def make_v2(
         ",".join(config.stores),
         config.server.public_url,
     )
-    data_routes.routes(app, services.data, threads, turns)
+    data_routes.routes(app, services.data, threads, turns, transfers)
     location_routes.routes(app, services.locations, largest_body)
     tag_routes.routes(app, services.images, schemas)
     action_routes.routes(app, services.images)
     member_routes.routes(app, services.members, largest_body)
     schema_routes.routes(app, schemas)
-    info_routes.routes(app, _store_infos(config), access)
+    info_routes.routes(app, _store_infos(config), access, services.quotas)
     openapi.routes(app, schemas.referred())
     return app
 

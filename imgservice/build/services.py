@@ -1,5 +1,7 @@
 """From the configuration to the services."""
 
+from collections.abc import Callable
+
 import attrs
 
 from imgservice.db.database import Database
@@ -10,12 +12,15 @@ from imgservice.domain.access import Access
 from imgservice.domain.formats import FormatRules
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.locations import LocationRules
+from imgservice.domain.protections import PropertyRules
 from imgservice.options import Config
 from imgservice.process.holder import ProcessHolder
 from imgservice.service.data import DataRules, DataService
 from imgservice.service.images import ImageService
 from imgservice.service.locations import LocationOptions, LocationService
 from imgservice.service.members import MemberService
+from imgservice.service.ports import LimitSource
+from imgservice.service.quota import QuotaService
 from imgservice.store.choose import Stores
 from imgservice.threads import Threads
 
@@ -28,6 +33,7 @@ class Services:
     members: MemberService
     data: DataService
     locations: LocationService
+    quotas: QuotaService
 
 
 def make_services(
@@ -36,8 +42,11 @@ def make_services(
     stores: Stores,
     threads: Threads,
     access: Access,
+    property_rules: Callable[[], PropertyRules],
+    limit_source: LimitSource | None,
 ) -> Services:
     images, limits = Images(database), _limits(config)
+    quotas = QuotaService(images, limit_source)
     data = DataService(
         images,
         stores,
@@ -45,6 +54,7 @@ def make_services(
         _data_rules(config),
         lambda window: Digests(threads, config.hash.algorithm, window),
         access,
+        quotas,
     )
     locations = LocationService(
         images,
@@ -55,12 +65,14 @@ def make_services(
             config.locations.show, config.locations.secure_hash, config.limits.image_size
         ),
         access,
+        quotas,
     )
     return Services(
-        images=ImageService(images, data, limits, locations, access),
+        images=ImageService(images, data, limits, locations, access, quotas, property_rules),
         members=MemberService(images, Members(database), limits, access),
         data=data,
         locations=locations,
+        quotas=quotas,
     )
 
 

@@ -1,15 +1,18 @@
 """The repository of images and of the leases on work with their data."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import attrs
 import sqlalchemy as sa
 
 from imgservice.db import changes, locations
 from imgservice.db import leases as lease_rows
+from imgservice.db import quota as quotas
 from imgservice.db.aggregate import unindexed
-from imgservice.db.database import Database, Rows, Transaction, UniqueViolation
+from imgservice.db.database import Database, Rows, Transaction, UniqueViolation, Work
 from imgservice.db.listing import (
     count_statement,
     driven,
@@ -53,6 +56,9 @@ from imgservice.domain.errors import (
 from imgservice.domain.image import TRANSITIONS, Content, Image, Location, Precondition, Status
 from imgservice.domain.lease import Lease
 from imgservice.domain.query import ImageQuery
+from imgservice.domain.quota import Quota, Resource, Usage
+
+T = TypeVar("T")
 
 _THIS = images.c.id == sa.bindparam("image")
 _NOW: sa.BindParameter[datetime] = sa.bindparam("now")
@@ -176,8 +182,9 @@ class Images:
         self._lease_seconds = lease_seconds
         self._now = now
 
-    async def add(self, image: Image) -> None:
+    async def add(self, image: Image, quota: Quota | None = None) -> None:
         async def work(transaction: Transaction) -> None:
+            await _check(transaction, quota, {Resource.COUNT_TOTAL: 1})
             try:
                 await transaction.execute(_ADD, image_row(image))
             except UniqueViolation:
@@ -186,7 +193,7 @@ class Images:
             await transaction.execute_many(_ADD_TAG, tag_rows(image))
             await transaction.execute_many(_ADD_LOCATION, location_rows(image))
 
-        await self._database.run(work)
+        await self._charged(quota, work)
 
     async def get(self, image_id: str, asking: str | None = None) -> Image:
         found = await self._database.lookup(_GET, {"image": image_id, "asking": asking}, _to_images)
@@ -219,22 +226,28 @@ class Images:
         change: Callable[[Image], Image],
         asking: str | None = None,
         lease: Lease | None = None,
+        quota: Quota | None = None,
     ) -> Image:
         async def work(transaction: Transaction) -> Image:
+            if quota is not None:  # in the order in which uploads lock, too
+                await quotas.lock(transaction, quota.project)
             before = await _locked(transaction, image_id, asking)
             after = change(before)
             if after is before:
                 return before
+            if (more := _stored(after) - _stored(before)) > 0:
+                await _check(transaction, quota, {Resource.SIZE_TOTAL: more})
             now = self._now()
             lost = await changes.record(transaction, before, after, now)
             if lost and lease is not None:
                 await self._record(transaction, lease)
             return attrs.evolve(after, updated_at=now)
 
-        return await self._database.run(work)
+        return await self._charged(quota, work)
 
-    async def activate(self, image_id: str, content: Content) -> None:
+    async def activate(self, image_id: str, content: Content, quota: Quota | None = None) -> None:
         async def work(transaction: Transaction) -> None:
+            await _check(transaction, quota, {Resource.SIZE_TOTAL: content.size})
             now = self._now()
             values = {"image": image_id, "now": now, **_content(content)}
             if not (await transaction.execute(_ACTIVATE, values)).count:
@@ -242,13 +255,17 @@ class Images:
                 raise StatusConflict(image_id, status, "queued")
             await transaction.execute(_ADD_LOCATION, location_row(image_id, content.location, now))
 
-        await self._database.run(work)
+        await self._charged(quota, work)
 
-    async def begin_upload(self, lease: Lease, seen: Image | None = None) -> None:
+    async def begin_upload(
+        self, lease: Lease, seen: Image | None = None, quota: Quota | None = None
+    ) -> None:
         statement = _BEGIN_UPLOAD if seen is None else _BEGIN_UPLOAD_AS_SEEN
         formats = {} if seen is None else _formats(seen)
+        more = {Resource.SIZE_TOTAL: lease.reserved or 0, Resource.COUNT_UPLOADING: 1}
 
         async def work(transaction: Transaction) -> None:
+            await _check(transaction, quota, more)
             values = {"image": lease.image_id, "now": self._now(), **formats}
             if not (await transaction.execute(statement, values)).count:
                 status, _ = await _state(transaction, lease.image_id)
@@ -257,7 +274,41 @@ class Images:
                 raise StatusConflict(lease.image_id, status, "queued")
             await self._record(transaction, lease)
 
-        await self._database.run(work)
+        await self._charged(quota, work)
+
+    async def reserve(self, lease: Lease, quota: Quota, needed: int, step: int) -> int:
+        size = Resource.SIZE_TOTAL
+
+        async def work(transaction: Transaction) -> int:
+            used = (await quotas.locked_usage(transaction, quota, (size,)))[size]
+            before = await quotas.reserved(transaction, lease.id)
+            if before is None:
+                raise ImageGone(lease.image_id)
+            granted = quota.grant(used - before, needed, step)
+            if not await quotas.reserve(transaction, lease, granted):
+                raise ImageGone(lease.image_id)
+            return granted
+
+        return await self._charged(quota, work)
+
+    async def usage(self, project: str, resources: Sequence[Resource]) -> Usage:
+        statement = quotas.usage_statement(tuple(resources))
+        return await self._database.fetch(
+            statement, {"project": project}, lambda found: quotas.to_usage(resources, found)
+        )
+
+    async def _charged(self, quota: Quota | None, work: Work[T]) -> T:
+        """Run the transaction; the project's first one has to make the row that is locked."""
+        try:
+            return await self._database.run(work)
+        except quotas.UnknownProject:
+            assert quota is not None  # noqa: S101
+            await self._meet(quota.project)
+            return await self._database.run(work)
+
+    async def _meet(self, project: str) -> None:
+        with suppress(UniqueViolation):  # somebody else was faster
+            await self._database.run(lambda t: t.execute(quotas.ADD_PROJECT, {"project": project}))
 
     async def finish_upload(self, lease: Lease, content: Content) -> None:
         async def work(transaction: Transaction) -> None:
@@ -385,7 +436,7 @@ async def _marker_keys(transaction: Transaction, query: ImageQuery) -> Sequence[
     """Return where the page begins; `Invalid` when the marker is no image of the list."""
     if query.marker is None:
         return ()
-    statement = marker_statement(query.is_admin, query.sort)
+    statement = marker_statement(query.is_admin, query.project is not None, query.sort)
     keys = (await transaction.execute(statement, parameters_of(query))).rows
     if not keys:
         raise Invalid(f"The marker {query.marker} is not an image that can be listed.")
@@ -399,6 +450,16 @@ async def _state(transaction: Transaction, image_id: str) -> tuple[str, bool]:
         raise ImageNotFound(image_id)
     status, protected = found[0]
     return status, protected
+
+
+async def _check(transaction: Transaction, quota: Quota | None, more: Usage) -> None:
+    """Raise `TooLarge` when the project would have too much of anything."""
+    if quota is not None and (limited := quota.limited(more)):
+        quota.check(await quotas.locked_usage(transaction, quota, limited), more)
+
+
+def _stored(image: Image) -> int:
+    return (image.size or 0) * len(image.locations)
 
 
 def _to_images(found: Rows) -> Sequence[Image]:

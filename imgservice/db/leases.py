@@ -34,6 +34,8 @@ ALL = Statement(
         leases.c.image_id,
         leases.c.holder,
         leases.c.store,
+        leases.c.project,
+        leases.c.reserved,
         leases.c.expires_at,
     ).order_by(leases.c.created_at, leases.c.id)
 )
@@ -48,6 +50,8 @@ async def record(transaction: Transaction, lease: Lease, now: datetime, until: d
             "image_id": lease.image_id,
             "holder": lease.holder,
             "store": lease.store,
+            "project": lease.project,
+            "reserved": lease.reserved,
             "created_at": now,
             "expires_at": until,
         },

@@ -45,6 +45,8 @@ class Shape:
     """All of a query but its values."""
 
     is_admin: bool
+    has_project: bool
+    """Without one, and as no administrator, he sees what is for everybody."""
     visibility: Visibility | Literal["all"] | None
     any_member_status: bool
     os_hidden: bool
@@ -68,6 +70,7 @@ class Shape:
 def shape_of(query: ImageQuery) -> Shape:
     return Shape(
         is_admin=query.is_admin,
+        has_project=query.project is not None,
         visibility=query.visibility,
         any_member_status=query.member_status == "all",
         os_hidden=query.os_hidden,
@@ -142,7 +145,9 @@ def driven(shape: Shape, counts: Sequence[int]) -> Shape:
 
 
 @lru_cache(maxsize=64)
-def marker_statement(is_admin: bool, sort: tuple[tuple[str, Direction], ...]) -> Statement:
+def marker_statement(
+    is_admin: bool, has_project: bool, sort: tuple[tuple[str, Direction], ...]
+) -> Statement:
     """Return the statement whose one row is the marker's keys; none when it may not be seen.
 
     A deleted image still marks the place that it had for those who could see it, or to delete the
@@ -156,7 +161,7 @@ def marker_statement(is_admin: bool, sort: tuple[tuple[str, Direction], ...]) ->
             sa.true() if stays else is_live(images),
             sa.true()
             if is_admin
-            else sa.or_(*_visible("all", sa.or_(_member(None), _was_member()))),
+            else sa.or_(*_visible("all", sa.or_(_member(None), _was_member()), has_project)),
         )
     )
 
@@ -210,7 +215,7 @@ def _ways(shape: Shape) -> Sequence[Condition]:
     """In which ways an image can be there for who asks: each is a part of the statement."""
     if not shape.is_admin:
         member = _member(None if shape.any_member_status else "member_status")
-        ways = _visible(shape.visibility, member)
+        ways = _visible(shape.visibility, member, shape.has_project)
         return [sa.or_(*ways)] if shape.is_long else ways
     if shape.visibility is None:
         return [sa.or_(unindexed(images.c.visibility) != "community", _own())]
@@ -259,27 +264,37 @@ def _own() -> Condition:
     return images.c.owner == sa.bindparam("project")
 
 
-def _visible(asked: Visibility | Literal["all"] | None, member: Condition) -> Sequence[Condition]:
-    """In which ways a project may see an image of the visibility asked for.
+def _visible(
+    asked: Visibility | Literal["all"] | None, member: Condition, has_project: bool
+) -> Sequence[Condition]:
+    """In which ways a project, or one who has none, may see an image of the visibility asked for.
 
     When it asks for none in particular, what others offer to the community stays out.
     """
-    visibility, unowned = images.c.visibility, images.c.owner.is_(None)
+    visibility = images.c.visibility
     if asked in (Visibility.PUBLIC, Visibility.COMMUNITY):
         return [visibility == str(asked)]
-    ways: list[Condition] = [_own()]
-    if asked is None:
-        ways.append(sa.and_(unowned, unindexed(visibility) != "community"))
-    else:
-        ways.append(unowned)
+    ways = list(_own_ways(asked, member)) if has_project else []
     if asked in (None, "all"):
         ways.append(visibility == "public")
     if asked == "all":
         ways.append(visibility == "community")
+    return ways or [sa.false()]
+
+
+def _own_ways(asked: Visibility | Literal["all"] | None, member: Condition) -> Iterator[Condition]:
+    """What a project sees beside that which everybody does."""
+    visibility, unowned = images.c.visibility, images.c.owner.is_(None)
+    yield _own()
+    yield sa.and_(unowned, unindexed(visibility) != "private", *_unasked(asked))
     if asked in (None, "all", Visibility.SHARED):
         # Few images are shared with one project: found by their ids, not by this column.
-        ways.append(sa.and_(unindexed(visibility) == "shared", member))
-    return ways
+        yield sa.and_(unindexed(visibility) == "shared", member)
+
+
+def _unasked(asked: Visibility | Literal["all"] | None) -> Iterator[Condition]:
+    if asked is None:
+        yield unindexed(images.c.visibility) != "community"
 
 
 def _member(status: str | None) -> Condition:

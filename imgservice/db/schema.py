@@ -11,7 +11,7 @@ GLANCE_EXPANDED = "2024_1_expand01"
 """Stands beside the previous contract revision while a Glance upgrade is half done."""
 GLANCE_VERSION_TABLE = "alembic_version"
 
-OWN_REVISION = "0001_leases"
+OWN_REVISION = "0002_quotas"
 OWN_PREFIX = "imgsvc_"
 OWN_VERSION_TABLE = "imgsvc_alembic_version"
 
@@ -278,8 +278,21 @@ leases = sa.Table(
     sa.Column("store", sa.String(255)),
     sa.Column("created_at", sa.DateTime, nullable=False),
     sa.Column("expires_at", sa.DateTime, nullable=False),
+    sa.Column("project", sa.String(255)),
+    sa.Column("reserved", sa.BigInteger),
     sa.Index("ix_imgsvc_leases_image_id", "image_id"),
     sa.Index("ix_imgsvc_leases_holder", "holder"),
+    sa.Index("ix_imgsvc_leases_project", "project"),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )
+"""`project` is charged for `reserved` bytes until the lease ends."""
+
+projects = sa.Table(
+    "imgsvc_projects",
+    own_metadata,
+    sa.Column("project", sa.String(255), primary_key=True),
+    mysql_engine="InnoDB",
+    mysql_charset="utf8mb4",
+)
+"""Whoever adds to what a project has locks its row first, so that limits hold."""

@@ -1,5 +1,6 @@
 """Is the data what it is declared to be, and safe to hand to a hypervisor?"""
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ class FormatCheck:
             found = self._found()
             self._match(found)
             self._check_safety(found)
+            self._measure(found)
         except format_inspector.ImageFormatError as error:
             if self._rules.require_match:
                 raise UnsupportedContent(str(error)) from None
@@ -76,14 +78,11 @@ class FormatCheck:
 
     def _match(self, found: Any) -> None:
         name = str(found)
-        if name == self._declared:
-            self._virtual_size = found.virtual_size
-        elif self._declared == "raw" or self._is_opaque(name):
+        if name == self._declared or self._declared == "raw" or self._is_opaque(name):
             return
-        else:
-            raise format_inspector.ImageFormatError(
-                f"Image disk_format {self._declared} does not match stream data {name}"
-            )
+        raise format_inspector.ImageFormatError(
+            f"Image disk_format {self._declared} does not match stream data {name}"
+        )
 
     def _is_opaque(self, found: str) -> bool:
         """Tell whether the declared format is one that nobody can recognise."""
@@ -100,6 +99,15 @@ class FormatCheck:
         allowed = [kind.lower() for kind in self._rules.vmdk_types]
         if str(found) == "vmdk" and found.vmdktype not in allowed:
             raise UnsupportedContent(UNSAFE)
+
+    def _measure(self, found: Any) -> None:
+        if str(found) != self._declared:
+            return
+        try:
+            self._virtual_size = found.virtual_size
+        except (LookupError, ValueError, struct.error):
+            # Such as the description of a VMDK whose data is in another file.
+            raise format_inspector.ImageFormatError(f"The {found} image is not complete") from None
 
     def _fatal(self, failures: Any) -> set[str]:
         tolerated = set(self._rules.gpt_safety_checks_nonfatal)

@@ -17,3 +17,7 @@ class Lease:
     image_id: str
     holder: str
     store: str | None = None
+    project: str | None = None
+    """Who is charged for the bytes that the work may add, where these are limited."""
+    reserved: int | None = None
+    """How many these are, at first."""

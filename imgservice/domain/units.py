@@ -11,6 +11,9 @@ Size = NewType("Size", int)
 Duration = NewType("Duration", float)
 """Seconds."""
 
+Urls = NewType("Urls", tuple[str, ...])
+"""Written as one URL, or as a list of them."""
+
 
 @attrs.frozen
 class Secret:

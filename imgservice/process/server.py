@@ -97,6 +97,8 @@ class Server(Service):
         await self._built.tasks.ended()
         await _settled(self._built.database.close())
         self._built.threads.stop()
+        await _settled(self._built.authentication.stop())
+        await _settled(self._built.limits.stop())
 
     async def _wait_for_connections(self) -> None:
         deadline = time.monotonic() + self._grace

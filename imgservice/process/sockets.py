@@ -1,14 +1,21 @@
 """Where we listen: Twisted endpoint strings, with TLS around them when it is configured."""
 
 import re
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import serverFromString, wrapServerTLS
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate, TLSVersion
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    TLSVersion,
+    trustRootFromCertificates,
+)
 
 
 class ListenError(Exception):
@@ -42,25 +49,47 @@ def is_loopback(description: str) -> bool:
         return False
 
 
-def tls_options(certificate: str, key: str) -> CertificateOptions:
-    """Read the PEM files; TLS 1.2 and newer, and HTTP/1.1 only."""
-    chain = _read(certificate, "the certificate")
+def tls_options(certificate: str, key: str, client_ca: str | None = None) -> CertificateOptions:
+    """Read the PEM files; TLS 1.2 and newer, and HTTP/1.1 only.
+
+    With `client_ca` the handshake fails for clients without a certificate of these authorities.
+    """
+    blocks = _blocks(certificate, "the certificate")
     secret = _read(key, "the key")
-    blocks = re.findall(
-        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", chain, re.DOTALL
-    )
-    if not blocks:
-        raise ListenError(f"{certificate}: there is no certificate in it")
     own = _private(blocks[0], secret, certificate, key)
     # pyOpenSSL takes the objects of `cryptography` and deprecates its own; Twisted passes both.
-    extra = [Certificate.loadPEM(block).original.to_cryptography() for block in blocks[1:]]
+    extra = [one.original.to_cryptography() for one in _certificates(blocks[1:], certificate)]
     return CertificateOptions(
         privateKey=own.privateKey.original.to_cryptography_key(),
         certificate=own.original.to_cryptography(),
         extraCertChain=extra,
         raiseMinimumTo=TLSVersion.TLSv1_2,
         acceptableProtocols=[b"http/1.1"],
+        **_only_clients_of(client_ca),
     )
+
+
+def _only_clients_of(client_ca: str | None) -> dict[str, Any]:
+    if client_ca is None:
+        return {}
+    blocks = _blocks(client_ca, "the authorities of clients")
+    return {"trustRoot": trustRootFromCertificates(_certificates(blocks, client_ca))}
+
+
+def _certificates(blocks: Sequence[bytes], path: str) -> list[Certificate]:
+    try:
+        return [Certificate.loadPEM(block) for block in blocks]
+    except crypto.Error:
+        raise ListenError(f"{path}: a certificate in it is damaged") from None
+
+
+def _blocks(path: str, what: str) -> list[bytes]:
+    found = re.findall(
+        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", _read(path, what), re.DOTALL
+    )
+    if not found:
+        raise ListenError(f"{path}: there is no certificate in it")
+    return found
 
 
 def _private(block: bytes, secret: bytes, certificate: str, key: str) -> PrivateCertificate:

@@ -22,6 +22,7 @@ from imgservice.domain.errors import (
 from imgservice.domain.formats import FormatCheck, FormatRules
 from imgservice.domain.image import Content, Image, Location, Precondition, Status
 from imgservice.domain.locations import Checksums
+from imgservice.domain.quota import Quota
 from imgservice.service.ports import (
     Added,
     DataStore,
@@ -31,6 +32,7 @@ from imgservice.service.ports import (
     StoreChoice,
     StreamDigests,
 )
+from imgservice.service.quota import Allowance, QuotaService, reservation
 
 SMALLEST_WINDOW = 512 << 10
 LEASE_TIME = 60.0
@@ -72,6 +74,7 @@ class _Running:
     """An upload under way in this process."""
 
     lease: Lease
+    allowance: Allowance
     deleted: bool = False
 
 
@@ -100,7 +103,9 @@ class DataService:
         rules: DataRules,
         digests: Callable[[int], StreamDigests],
         access: Access,
+        quotas: QuotaService,
     ) -> None:
+        self._quotas = quotas
         self._images = images
         self._stores = stores
         self._holder = holder
@@ -117,9 +122,10 @@ class DataService:
         self._access.require(context, "upload_image", image)
         store_id, store = self._stores.chosen(upload.store)
         self._check_ready(image, upload)
-        lease = self._lease("upload", image.id, store_id)
-        await self._images.begin_upload(lease, image)
-        running = self._running[lease.id] = _Running(lease)
+        quota = await self._quotas.of(image.owner)
+        lease = self._charged("upload", image.id, store_id, quota, upload.size)
+        await self._images.begin_upload(lease, image, quota)
+        running = self._running[lease.id] = self._run(lease, quota)
         try:
             await self._receive(image, upload, running, store)
         finally:
@@ -184,9 +190,10 @@ class DataService:
 
         On any failure the image is queued as before; the data is never touched.
         """
-        lease = self._lease("location", image.id, location.store)
-        await self._images.begin_upload(lease, image)
-        running = self._running[lease.id] = _Running(lease)
+        quota = await self._quotas.of(image.owner)
+        lease = self._charged("location", image.id, location.store, quota, size)
+        await self._images.begin_upload(lease, image, quota)
+        running = self._running[lease.id] = self._run(lease, quota)
         try:
             # One byte more shows that there is more, without reading however much that is.
             source = Upload(lambda _: store.read(location.url, 0, size + 1), size)
@@ -301,6 +308,19 @@ class DataService:
             with suppress(NotFound, Forbidden):  # what is only read here is not ours to remove
                 await self._stores.holding(location).delete(location.url)
 
+    def _charged(
+        self, kind: str, image_id: str, store: str | None, quota: Quota | None, size: int | None
+    ) -> Lease:
+        """Return a lease that reserves bytes of the quota."""
+        lease = self._lease(kind, image_id, store)
+        reserved = reservation(quota, size)
+        if quota is None or reserved is None:
+            return lease
+        return attrs.evolve(lease, project=quota.project, reserved=reserved)
+
+    def _run(self, lease: Lease, quota: Quota | None) -> _Running:
+        return _Running(lease, Allowance(self._images, lease, quota))
+
     def _lease(self, kind: str, image_id: str, store: str | None = None) -> Lease:
         return Lease(str(uuid.uuid4()), kind, image_id, self._holder.id, store)
 
@@ -385,6 +405,7 @@ class _Intake:
         async for block in self._upload.open(self._window):
             self._size += len(block)
             self._check()
+            await self._running.allowance.cover(self._size)
             self._format.feed(block)
             await self._digests.update(block)
             yield block

@@ -1,7 +1,7 @@
 """Use cases around an image's record: create, show, list, change, delete."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import attrs
@@ -13,10 +13,12 @@ from imgservice.domain.errors import Forbidden, NotFound
 from imgservice.domain.image import Image, Precondition, Status, Visibility
 from imgservice.domain.limits import ImageLimits, bounded
 from imgservice.domain.patch import Operation
+from imgservice.domain.protections import PropertyRules
 from imgservice.domain.query import ImageQuery
 from imgservice.service.data import DataService
 from imgservice.service.locations import LocationChange, LocationService
 from imgservice.service.ports import ImageRepository
+from imgservice.service.quota import QuotaService
 
 
 @attrs.frozen
@@ -40,6 +42,20 @@ class NewImage:
     properties: Mapping[str, str | None] = attrs.field(factory=dict)
 
 
+Requirement = Callable[[Context, str, Image], None]
+"""Raises when the asker may not do this to the image."""
+
+
+@attrs.frozen
+class Page:
+    """A part of a list."""
+
+    images: Sequence[Image] = ()
+    """Those that the asker may see."""
+    last: str | None = None
+    """The id after which the next page begins; None when there is none."""
+
+
 class ImageService:
     def __init__(
         self,
@@ -48,22 +64,26 @@ class ImageService:
         limits: ImageLimits,
         locations: LocationService,
         access: Access,
+        quotas: QuotaService,
+        property_rules: Callable[[], PropertyRules],
     ) -> None:
         self._images = images
+        self._quotas = quotas
         self._data = data
         self._limits = limits
         self._locations = locations
         self._access = access
+        self._property_rules = property_rules
 
     async def create(self, context: Context, wanted: NewImage) -> Image:
         """Record a new, empty image."""
         image = self._new(context, wanted)
-        self._check_owner(context, wanted)
-        self._access.require_new(context, "add_image", image)
-        self._check_visibility(context, image, image.visibility)
+        self._require_add(context, image)
+        self._check_visibility(context, image, image.visibility, self._access.require_new)
+        self._property_rules().check_new(context, image.properties)
         self._limits.check_properties(image.properties)
         self._limits.check_tags(image.tags)
-        await self._images.add(image)
+        await self._images.add(image, await self._quotas.of(image.owner))
         return image
 
     async def show(self, context: Context, image_id: str) -> Image:
@@ -71,9 +91,17 @@ class ImageService:
         self._access.require_visible(context, image)
         return image
 
-    async def list(self, context: Context, query: ImageQuery) -> Sequence[Image]:
+    async def list(self, context: Context, query: ImageQuery) -> Page:
         self._access.require_general(context, "get_images")
-        return await self._images.list(query)
+        if query.limit == 0:
+            return Page()
+        rules = self._property_rules()
+        if not all(rules.may(context, "read", name) for name, _ in query.properties):
+            return Page()  # what one may not read one cannot guess either
+        found = await self._images.list(query)
+        seen = self._access.visible(context, found)
+        is_full = len(found) == query.limit
+        return Page(seen, (seen or found)[-1].id if is_full else None)
 
     async def update(
         self,
@@ -88,21 +116,23 @@ class ImageService:
         and raises to refuse. It may be called more than once and in any thread.
         """
 
-        change_locations = await self._locations.prepare(context, image_id, operations)
+        located = await self._locations.prepare(context, image_id, operations)
+        rules = self._property_rules()
 
         def change(image: Image) -> Image:
-            self._access.require_visible(context, image)
+            if not self._access.may(context, "modify_image", image):
+                self._access.require_visible(context, image)
             if unless is not None:
                 unless(image)
             changed = image
             for operation in operations:
-                changed = self._apply(context, changed, operation, change_locations)
+                changed = self._apply(context, changed, operation, located.apply, rules)
             if changed.properties.keys() - image.properties.keys():
                 self._limits.check_properties(changed.properties)
             return changed
 
         lease = self._data.removal(image_id)
-        changed = await self._images.update(image_id, change, context.project, lease)
+        changed = await self._images.update(image_id, change, context.project, lease, located.quota)
         if any(each.name == patch.LOCATIONS and each.verb == "remove" for each in operations):
             await self._data.remove_lost(lease)
         return changed
@@ -159,7 +189,7 @@ class ImageService:
 
         `unless` as in `update`.
         """
-        image = await self.show(context, image_id)
+        image = await self._images.get(image_id, context.project)
         self._access.require(context, "delete_image", image)
         await self._data.delete(image, unless)
 
@@ -183,10 +213,15 @@ class ImageService:
             properties=dict(wanted.properties),
         )
 
-    def _check_owner(self, context: Context, wanted: NewImage) -> None:
-        owner = _owner(context, wanted)
-        if owner != context.project and not context.is_admin:
-            raise Forbidden(f"You are not permitted to create images owned by '{owner}'.")
+    def _require_add(self, context: Context, image: Image) -> None:
+        try:
+            self._access.require_new(context, "add_image", image)
+        except Forbidden:
+            if image.owner == context.project:
+                raise
+            raise Forbidden(
+                f"You are not permitted to create images owned by '{image.owner}'."
+            ) from None
 
     def _apply(
         self,
@@ -194,24 +229,28 @@ class ImageService:
         image: Image,
         operation: Operation,
         change_locations: LocationChange,
+        rules: PropertyRules,
     ) -> Image:
         if operation.name == patch.LOCATIONS:
             return change_locations(context, image, operation)
         if operation.name == "owner" and not context.is_admin:
             raise Forbidden("Owner can't be updated by non admin.")
         if operation.name == "visibility" and operation.verb != "remove":
-            self._check_visibility(context, image, Visibility(operation.value))
+            wanted = Visibility(operation.value)
+            self._check_visibility(context, image, wanted, self._access.require)
         self._access.require(context, "modify_image", image)
-        changed = patch.apply(image, operation)
+        changed = rules.apply(context, image, operation)
         if operation.name == "tags":
             self._limits.check_tags(changed.tags)
         return changed
 
-    def _check_visibility(self, context: Context, image: Image, wanted: Visibility) -> None:
+    def _check_visibility(
+        self, context: Context, image: Image, wanted: Visibility, require: Requirement
+    ) -> None:
         if wanted is Visibility.PUBLIC:
-            self._access.require_new(context, "publicize_image", image)
+            require(context, "publicize_image", image)
         elif wanted is Visibility.COMMUNITY:
-            self._access.require_new(context, "communitize_image", image)
+            require(context, "communitize_image", image)
 
 
 def _owner(context: Context, wanted: NewImage) -> str | None:

@@ -11,11 +11,21 @@ from imgservice.domain.errors import Conflict, Forbidden, Invalid, NotFound, Too
 from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.locations import Checksums, LocationRules, NewLocation, Reached
 from imgservice.domain.patch import LOCATIONS, Operation
+from imgservice.domain.quota import Quota
 from imgservice.service.data import DataService
 from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
+from imgservice.service.quota import QuotaService
 
 LocationChange = Callable[[Context, Image, Operation], Image]
 """Applies an operation on the locations: a pure function, called inside a transaction."""
+
+
+@attrs.frozen
+class LocationChanges:
+    """What applies the operations, and the limits of who is charged for what they add."""
+
+    apply: LocationChange
+    quota: Quota | None = None
 
 
 @attrs.frozen
@@ -38,7 +48,9 @@ class LocationService:
         rules: LocationRules,
         options: LocationOptions,
         access: Access,
+        quotas: QuotaService,
     ) -> None:
+        self._quotas = quotas
         self._images = images
         self._data = data
         self._stores = stores
@@ -70,7 +82,8 @@ class LocationService:
         if self._options.secure_hash:
             await self._data.adopt(image, location, store, reached.size, given)
         else:
-            await self._images.activate(image.id, _unread(location, reached.size, given))
+            content = _unread(location, reached.size, given)
+            await self._images.activate(image.id, content, await self._quotas.of(image.owner))
 
     def _check_asker(self, context: Context, wanted: NewLocation) -> None:
         """Whoever is no service may only name what everybody could fetch by himself."""
@@ -82,30 +95,30 @@ class LocationService:
 
     async def prepare(
         self, context: Context, image_id: str, operations: Sequence[Operation]
-    ) -> LocationChange:
+    ) -> LocationChanges:
         """Look at the locations that the operations name, and return what applies them."""
         wanted = [operation for operation in operations if operation.name == LOCATIONS]
         if not wanted or not self._options.show:
-            return self._refuse
+            return LocationChanges(self._refuse)
         image = await self._images.get(image_id, context.project)
-        self._access.require(context, "set_image_location", image)
+        for operation in wanted:
+            self._check_change(context, image, operation)
         reached = await self._reach_all(image, locations.new_locations(image, wanted))
 
         def apply(context: Context, image: Image, operation: Operation) -> Image:
             self._check_change(context, image, operation)
             return locations.change(image, operation, reached, self._rules)
 
-        return apply
+        return LocationChanges(apply, await self._quotas.of(image.owner))
 
     def _check_change(self, context: Context, image: Image, operation: Operation) -> None:
-        self._access.require(context, "modify_image", image)
         removes = operation.verb == "remove"
         action = "delete_image_location" if removes else "set_image_location"
         self._access.require(context, action, image)
 
     def _refuse(self, context: Context, image: Image, operation: Operation) -> Image:
         """Answer operations on the locations where these are not shown."""
-        self._access.require(context, "modify_image", image)
+        self._check_change(context, image, operation)
         if operation.verb == "replace" and not operation.value:
             raise Forbidden("Cannot set locations to empty list.")
         raise Forbidden(

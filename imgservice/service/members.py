@@ -33,6 +33,8 @@ class MemberService:
         image = await self._shared(context, image_id, "list")
         self._access.require(context, "get_members", image)
         members = await self._members.list(image.id)
+        if not self._access.may(context, "get_member", image):
+            return ()
         return [member for member in members if _sees(context, image, member.project)]
 
     async def add(self, context: Context, image_id: str, project: str) -> Member:
@@ -53,7 +55,7 @@ class MemberService:
         """Record what the project thinks of the offer; its own members decide that, or an admin."""
         image = await self._shared(context, image_id, "update")
         await self._find(context, image, project)
-        self._access.require(context, "modify_member", image, project)
+        self._access.require(context, "modify_member", image)
         return await self._members.set_status(image.id, project, _status(status))
 
     async def remove(self, context: Context, image_id: str, project: str) -> None:
@@ -74,7 +76,7 @@ class MemberService:
         return image
 
     async def _find(self, context: Context, image: Image, project: str) -> Member:
-        self._access.require(context, "get_member", image, project)
+        self._access.require(context, "get_member", image)
         if not _sees(context, image, project):
             raise MemberNotFound(image.id, project)
         return await self._members.get(image.id, project)

@@ -7,13 +7,17 @@ from imgservice.domain.image import Content, Image, Location, Precondition
 from imgservice.domain.lease import Lease as Lease
 from imgservice.domain.member import Member, MemberStatus
 from imgservice.domain.query import ImageQuery
+from imgservice.domain.quota import Quota, Resource, Usage
 
 
 class ImageRepository(Protocol):
     """The images of the database. Every method is one transaction."""
 
-    async def add(self, image: Image) -> None:
-        """Record a new image; `DuplicateImage` when its id was ever used."""
+    async def add(self, image: Image, quota: Quota | None = None) -> None:
+        """Record a new image; `DuplicateImage` when its id was ever used.
+
+        Here and below: `TooLarge` when the project of the quota would have more than it may.
+        """
 
     async def get(self, image_id: str, asking: str | None = None) -> Image:
         """Return the image, with the membership of the project `asking` filled in.
@@ -33,6 +37,7 @@ class ImageRepository(Protocol):
         change: Callable[[Image], Image],
         asking: str | None = None,
         lease: Lease | None = None,
+        quota: Quota | None = None,
     ) -> Image:
         """Record what `change` makes of the image, and return it as it then is.
 
@@ -44,18 +49,30 @@ class ImageRepository(Protocol):
         `ImageNotFound` when there is no such image.
         """
 
-    async def activate(self, image_id: str, content: Content) -> None:
+    async def activate(self, image_id: str, content: Content, quota: Quota | None = None) -> None:
         """Turn a queued image to active at once, with its content and location.
 
         `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone.
         """
 
-    async def begin_upload(self, lease: Lease, seen: Image | None = None) -> None:
-        """Turn a queued image to saving and record the lease.
+    async def begin_upload(
+        self, lease: Lease, seen: Image | None = None, quota: Quota | None = None
+    ) -> None:
+        """Turn a queued image to saving and record the lease, with what it reserves.
 
         `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone, `Conflict`
         when its formats, on which the check of the data relies, are not those that were `seen`.
         """
+
+    async def reserve(self, lease: Lease, quota: Quota, needed: int, step: int) -> int:
+        """Let the upload take the `needed` bytes in all, and up to `step` more in advance.
+
+        Return how many; `TooLarge` when not even so many are left, `ImageGone` when the lease is
+        no longer ours.
+        """
+
+    async def usage(self, project: str, resources: Sequence[Resource]) -> Usage:
+        """Return how much of each the project has, running uploads aside."""
 
     async def finish_upload(self, lease: Lease, content: Content) -> None:
         """Turn a saving image to active, with its content and location, and end the lease.
@@ -106,6 +123,13 @@ class ImageRepository(Protocol):
 
     async def end_lease(self, lease: Lease) -> None:
         """Forget the lease."""
+
+
+class LimitSource(Protocol):
+    """Knows how much each project may have."""
+
+    async def of(self, project: str) -> Quota:
+        """Return the project's limits; `Unavailable` when they cannot be found out now."""
 
 
 class MemberRepository(Protocol):

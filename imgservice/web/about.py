@@ -12,7 +12,7 @@ NOTHING: Content = {}
 OCTETS: Content = {"application/octet-stream": {}}
 OBJECT: Content = {"application/json": {"type": "object"}}
 
-ALWAYS = (400, 401, 403, 404, 431, 503)
+ALWAYS = (400, 401, 403, 404, 429, 431, 503)
 """Errors that any route may answer."""
 
 

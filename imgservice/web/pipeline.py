@@ -1,7 +1,7 @@
 """The chain that every request passes through, as the configuration lists it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -20,6 +20,14 @@ class Step(Protocol):
         """Return None to let the request go on, or the answer that ends its way here."""
 
 
+@runtime_checkable
+class Witness(Protocol):
+    """A step that wants to know why others refused a request."""
+
+    def refused(self, request: StreamingRequest, error: BaseException | None) -> None:
+        """Take note of what a step of the pipeline has raised."""
+
+
 class PipelineError(Exception):
     """The configured list makes no sense; `position` is the index of the step at fault."""
 
@@ -32,11 +40,18 @@ ORDER: Mapping[str, Sequence[str]] = {
     "proxy_headers": (),
     "cors": (),
     "request_id": (),
+    "address_limit": (),
     "version": (),
     "auth_token": (),
     "context": ("auth_token",),
+    "rate_limit": ("context",),
 }
 """The known steps, and what must come before each."""
+IF_THERE: Mapping[str, Sequence[str]] = {
+    "address_limit": ("proxy_headers",),
+    "auth_token": ("address_limit",),
+}
+"""What must come before each, unless it is left out."""
 INDISPENSABLE = ("version", "context")
 
 
@@ -50,6 +65,9 @@ def check_order(names: Sequence[str]) -> None:
         for needed in ORDER[name]:
             if needed not in names[:position]:
                 raise PipelineError(position, f"{name!r} needs {needed!r} before it")
+        for earlier in IF_THERE.get(name, ()):
+            if earlier in names[position:]:
+                raise PipelineError(position, f"{name!r} must come after {earlier!r}")
     for name in INDISPENSABLE:
         if name not in names:
             raise PipelineError(0, f"the step {name!r} cannot be left out")
@@ -63,6 +81,7 @@ class Pipeline(Resource):
     def __init__(self, steps: Sequence[Step], inner: Resource) -> None:
         super().__init__()
         self._steps = tuple(steps)
+        self._witnesses = [step for step in steps if isinstance(step, Witness)]
         self._inner = inner
 
     def render(self, request: StreamingRequest) -> int:
@@ -79,4 +98,6 @@ class Pipeline(Resource):
             request.render(self._inner)
 
     def _failed(self, failure: Failure, request: StreamingRequest) -> None:
+        for witness in self._witnesses:
+            witness.refused(request, failure.value)
         error_answer(request, failure).send(request)

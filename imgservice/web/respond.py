@@ -57,6 +57,7 @@ def no_content() -> Answer:
 _PHRASES = {
     413: "Request Entity Too Large",
     416: "Request Range Not Satisfiable",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     300: "Multiple Choices",
 }

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from imgservice.threads import Threads
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.transfers import Pace
 
 LOOK_AHEAD = 1 << 20
 LARGEST_PIECE = 1 << 20
@@ -70,15 +71,21 @@ class Gate:
             waiter.callback(None)
 
 
-async def send_blocks(request: StreamingRequest, blocks: AsyncIterator[bytes], length: int) -> None:
-    """Write the blocks as fast as the client takes them, then finish the request.
+async def send_blocks(
+    request: StreamingRequest,
+    blocks: AsyncIterator[bytes],
+    length: int,
+    pace: Pace | None = None,
+) -> None:
+    """Write the blocks as fast as the client takes them, and no faster than the pace, if there is
+    one; then finish the request.
 
     The status and the headers are set already. `ShortData` when the blocks are not `length` bytes
     together: the connection is cut then, so that nobody takes the part for the whole. The iterator
     is closed in any case, if it can be.
     """
     try:
-        await _write_blocks(request, blocks, length)
+        await _write_blocks(request, blocks, length, pace)
     except ClientGone:
         raise
     except Exception:
@@ -94,7 +101,7 @@ async def send_blocks(request: StreamingRequest, blocks: AsyncIterator[bytes], l
 
 
 async def _write_blocks(
-    request: StreamingRequest, blocks: AsyncIterator[bytes], length: int
+    request: StreamingRequest, blocks: AsyncIterator[bytes], length: int, pace: Pace | None
 ) -> None:
     if request.disconnected:
         raise ClientGone
@@ -110,15 +117,26 @@ async def _write_blocks(
             left -= len(block)
             if left < 0:
                 break
-            await gate.passable()
-            request.write(block)
-            channel.resetTimeout()
+            for piece in _pieces(block, pace):
+                if pace is not None:
+                    channel.setTimeout(None)  # it is our turn
+                    await pace.keep(len(piece))
+                    channel.setTimeout(channel.timeOut)
+                await gate.passable()
+                request.write(piece)
+                channel.resetTimeout()
     finally:
         channel.setTimeout(None)
         if not request.disconnected:
             request.unregisterProducer()
     if left:
         raise ShortData(f"the store's data is not {length} bytes long")
+
+
+def _pieces(block: bytes, pace: Pace | None) -> Sequence[bytes]:
+    if pace is None or len(block) <= pace.piece:
+        return (block,)
+    return [block[start : start + pace.piece] for start in range(0, len(block), pace.piece)]
 
 
 def cut(request: StreamingRequest) -> None:
@@ -134,6 +152,7 @@ async def send_file(
     length: int,
     threads: Threads,
     turns: "Turns",
+    pace: Pace | None = None,
 ) -> None:
     """Let the kernel send a part of a file over plain TCP, then finish the request.
 
@@ -143,7 +162,7 @@ async def send_file(
         if request.disconnected:
             raise ClientGone
         request.write(b"")  # the headers; an empty body has no more to it
-        sender = _SendFile(request, descriptor, start, length, threads, turns)
+        sender = _SendFile(request, descriptor, start, length, threads, turns, pace)
         try:
             await sender.run()
         finally:
@@ -197,12 +216,15 @@ class _SendFile:
         length: int,
         threads: Threads,
         turns: Turns,
+        pace: Pace | None,
     ) -> None:
         self._request = request
         self._channel = request.channel
         self._transport: Any = request.channel.transport
         self._reactor = self._transport.reactor
         self._turns = turns
+        self._pace = pace
+        self._rest: Any = None
         self._file = descriptor
         self._position = start
         self._end = start + length
@@ -228,6 +250,8 @@ class _SendFile:
 
     def close(self) -> None:
         self._reactor.removeWriter(self)
+        if self._rest is not None:
+            self._rest.cancel()
         os.close(self._socket)
 
     # -- IWriteDescriptor -------------------------------------------------------------------------
@@ -249,7 +273,7 @@ class _SendFile:
             return  # the headers are still on their way
         if self._turns.is_over() or (self._position >= self._warm and not self._look_ahead()):
             return
-        count = min(self._turns.piece(), self._warm - self._position)
+        count = min(self._piece(), self._warm - self._position)
         try:
             sent = os.sendfile(self._socket, self._file, self._position, count)
         except BlockingIOError:
@@ -262,6 +286,10 @@ class _SendFile:
             return
         self._sent(sent)
 
+    def _piece(self) -> int:
+        piece = self._turns.piece()
+        return piece if self._pace is None else min(piece, self._pace.piece)
+
     def _sent(self, count: int) -> None:
         self._channel.resetTimeout()
         self._position += count
@@ -270,6 +298,19 @@ class _SendFile:
             self._fail(ShortData("the file became shorter than the image"))
         elif self._position == self._end:
             self._finish()
+        elif self._pace is not None:
+            self._rest_for(self._pace.pay(count))
+
+    def _rest_for(self, seconds: float) -> None:
+        if seconds > 0:
+            self._reactor.removeWriter(self)
+            self._channel.setTimeout(None)  # it is our turn
+            self._rest = self._reactor.callLater(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._channel.setTimeout(self._channel.timeOut)
+        self._reactor.addWriter(self)
 
     def _finish(self) -> None:
         self._reactor.removeWriter(self)

@@ -30,6 +30,8 @@ LINGER_TIME = 30.0
 """How long a client that got its answer early may go on sending before it is cut off."""
 LINGER_IDLE = 5.0
 """How long it may do nothing before the connection is closed on our side, too."""
+NO_ADDRESS = "-"
+"""The peer of a connection through a Unix socket."""
 LONGEST_CONTENT_LENGTH = 18
 """Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
 
@@ -60,7 +62,7 @@ class StreamingRequest(Request):
     def __init__(self, channel: "StreamingChannel", *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self.started_at = time.monotonic()
-        self.peer: str = getattr(channel.getPeer(), "host", None) or "-"
+        self.peer: str = getattr(channel.getPeer(), "host", None) or NO_ADDRESS
 
     # -- the life of a request, in order ----------------------------------------------------------
 

@@ -82,8 +82,13 @@ def new_image(**values: Any) -> Image:
     return Image(**(fields | values))
 
 
-def new_lease(image_id: str, **values: str) -> Lease:
-    fields = {"id": str(uuid.uuid4()), "kind": "upload", "holder": "node-1", "store": "local"}
+def new_lease(image_id: str, **values: Any) -> Lease:
+    fields: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "kind": "upload",
+        "holder": "node-1",
+        "store": "local",
+    }
     return Lease(image_id=image_id, **(fields | values))
 
 
@@ -583,7 +588,7 @@ async def world(repository: ImageRepository, database: Database) -> Any:
 
 
 OURS = {"ours public", "ours private", "ours shared", "ours community"}
-UNOWNED = {"None public", "None private", "None shared", "None community"}
+UNOWNED = {"None public", "None shared", "None community"}
 
 
 @pytest.mark.parametrize(
@@ -591,7 +596,7 @@ UNOWNED = {"None public", "None private", "None shared", "None community"}
     [
         ({}, OURS | UNOWNED - {"None community"} | {"others public", "with us accepted"}),
         ({"visibility": PUBLIC}, {"ours public", "others public", "None public"}),
-        ({"visibility": PRIVATE}, {"ours private", "None private"}),
+        ({"visibility": PRIVATE}, {"ours private"}),
         ({"visibility": COMMUNITY}, {"ours community", "others community", "None community"}),
         ({"visibility": SHARED}, {"ours shared", "None shared", "with us accepted"}),
         (
@@ -613,7 +618,7 @@ UNOWNED = {"None public", "None private", "None shared", "None community"}
         ),
         (
             {"project": None},
-            UNOWNED - {"None community"} | {"ours public", "others public"},
+            {"None public", "ours public", "others public"},
         ),
     ],
 )  # fmt: skip
@@ -786,7 +791,13 @@ async def test_markers_that_are_no_image_of_the_list(
     assert await ids(repository, is_admin=True, marker=by_name["others private"]) != []
 
 
-UNSEEN = {"others private", "others shared", "formerly with us", "made private again"}
+UNSEEN = {
+    "None private",
+    "others private",
+    "others shared",
+    "formerly with us",
+    "made private again",
+}
 
 
 @pytest_twisted.ensureDeferred

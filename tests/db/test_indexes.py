@@ -175,7 +175,8 @@ def is_seen(image: Known, query: ImageQuery) -> bool:
         return False
     if isinstance(query.visibility, Visibility) and image.visibility != query.visibility:
         return False
-    if query.is_admin or is_own or image.owner is None:
+    is_offered = image.owner is None and image.visibility != "private"
+    if query.is_admin or is_own or (is_offered and query.project is not None):
         return True
     if image.visibility in ("public", "community"):
         return True

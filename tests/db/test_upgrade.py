@@ -59,6 +59,7 @@ def glance(present: Path) -> Path:
     execute(
         present,
         "DROP TABLE imgsvc_leases",
+        "DROP TABLE imgsvc_projects",
         "DROP TABLE imgsvc_alembic_version",
         "INSERT INTO images (id, status, created_at, deleted, min_disk, min_ram)"
         " VALUES ('x', 'active', '2026-01-01 00:00:00.000000', 0, 0, 0)",
@@ -122,6 +123,23 @@ def test_the_database_of_a_glance_gets_our_tables_only(glance: Path) -> None:
     assert [row for row in after if "imgsvc" not in str(row)] == before
     assert {"imgsvc_leases", "imgsvc_alembic_version"} < {str(name) for name, _ in after}
     assert execute(glance, "SELECT id FROM images") == [("x",)]
+
+
+def test_leases_of_the_first_revision_stay(present: Path) -> None:
+    execute(
+        present,
+        "DROP TABLE imgsvc_projects",
+        "DROP INDEX ix_imgsvc_leases_project",
+        "ALTER TABLE imgsvc_leases DROP COLUMN project",
+        "ALTER TABLE imgsvc_leases DROP COLUMN reserved",
+        "UPDATE imgsvc_alembic_version SET version_num = '0001_leases'",
+        "INSERT INTO imgsvc_leases"
+        " VALUES ('l', 'upload', 'x', 'node', 'local', '2026-01-01', '2026-01-02')",
+    )
+    upgrade(url_of(present))
+    [row] = execute(present, "SELECT * FROM imgsvc_leases")
+    assert row == ("l", "upload", "x", "node", "local", "2026-01-01", "2026-01-02", None, None)
+    assert execute(present, "SELECT * FROM imgsvc_projects") == []
 
 
 def test_a_glance_in_the_middle_of_its_upgrade(glance: Path) -> None:

@@ -99,8 +99,11 @@ def test_a_reader_sees_but_does_not_download() -> None:
 
 
 def test_an_image_without_owner_is_for_all_to_see_and_for_admins_to_change() -> None:
-    nobodys = attrs.evolve(OWNED, owner=None)
+    nobodys = attrs.evolve(OWNED, owner=None, visibility=Visibility.SHARED)
     assert ACCESS.may(STRANGER, "get_image", nobodys)
+    private = attrs.evolve(nobodys, visibility=Visibility.PRIVATE)
+    assert not ACCESS.may(STRANGER, "get_image", private)
+    assert not ACCESS.may(STRANGER, "download_image", private)
     assert not ACCESS.may(STRANGER, "delete_image", nobodys)
     assert not ACCESS.may(Context(roles=frozenset({"member"})), "delete_image", nobodys)
     assert ACCESS.may(ADMIN, "delete_image", nobodys)

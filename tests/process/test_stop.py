@@ -30,7 +30,7 @@ def test_transfers_under_way_are_finished(tmp_path: Path) -> None:
             client.connect() as idle,
         ):
             upload.sendall(upload_head(image_id, "Content-Length: 1000000") + bytes(400_000))
-            idle.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n")
+            idle.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert receive(idle).body == b"OK"
             wait_until(lambda: client.show(image_id)["status"] == "saving")
             service.signal(signal.SIGTERM)

@@ -64,7 +64,7 @@ def test_versions(secure: Secure, version: ssl.TLSVersion) -> None:
         assert isinstance(connection, ssl.SSLSocket)
         assert connection.version() == version.name.replace("_", ".")
         assert connection.selected_alpn_protocol() == "http/1.1"
-        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert receive(connection).body == b"OK"
 
 
@@ -104,7 +104,7 @@ def test_client_that_vanishes(secure: Secure) -> None:
 
 def test_plain_text_is_turned_away(secure: Secure) -> None:
     with socket.create_connection(("127.0.0.1", secure.service.port), 10) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with suppress(ConnectionResetError):
             assert not connection.recv(4096).startswith(b"HTTP/")
 

@@ -50,7 +50,7 @@ def upload_head(image_id: str, *fields: str) -> bytes:
     """Return the head of an upload request; `fields` are further header lines."""
     lines = (
         f"PUT /v2/images/{image_id}/file HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         "Content-Type: application/octet-stream",
         *fields,
     )
@@ -63,7 +63,9 @@ def begin_download(client: Client, image_id: str, buffer: int = 0) -> socket.soc
     if buffer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     connection.connect((client.host, client.port))
-    connection.sendall(f"GET /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    connection.sendall(
+        f"GET /v2/images/{image_id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    )
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         head += connection.recv(1)

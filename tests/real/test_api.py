@@ -92,11 +92,11 @@ def test_wrong_method_on_an_image(client: Client, method: str) -> None:
 
 def test_head_has_no_body_and_keeps_the_connection(client: Client) -> None:
     with client.connect() as connection:
-        connection.sendall(b"HEAD /v2/images HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"HEAD /v2/images HTTP/1.1\r\nHost: localhost\r\n\r\n")
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += connection.recv(1)
-        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert receive(connection).body == b"OK"
 
 
@@ -483,14 +483,14 @@ def test_lost_object_is_no_content(client: Client, service: Service) -> None:
 def test_one_connection_serves_many_requests(client: Client) -> None:
     image_id = client.create()
     path = f"/v2/images/{image_id}"
-    octets = "Host: x\r\nContent-Type: application/octet-stream\r\n"
+    octets = "Host: localhost\r\nContent-Type: application/octet-stream\r\n"
     with client.connect() as connection:
         for method, more, body, status in (
-            ("GET", "Host: x\r\n", b"", 200),
+            ("GET", "Host: localhost\r\n", b"", 200),
             ("PUT", f"{octets}Content-Length: 3\r\n", b"abc", 204),
-            ("GET", "Host: x\r\n", b"", 200),
-            ("DELETE", "Host: x\r\n", b"", 204),
-            ("GET", "Host: x\r\n", b"", 404),
+            ("GET", "Host: localhost\r\n", b"", 200),
+            ("DELETE", "Host: localhost\r\n", b"", 204),
+            ("GET", "Host: localhost\r\n", b"", 404),
         ):
             target = f"{path}/file" if method == "PUT" else path
             connection.sendall(f"{method} {target} HTTP/1.1\r\n{more}\r\n".encode() + body)
@@ -500,7 +500,7 @@ def test_one_connection_serves_many_requests(client: Client) -> None:
 def test_refused_upload_that_waits_costs_nothing(client: Client, ten: str) -> None:
     with client.connect() as connection:
         connection.sendall(
-            f"PUT /v2/images/{ten}/file HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            f"PUT /v2/images/{ten}/file HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             "Content-Type: application/octet-stream\r\nContent-Length: 1000000000\r\n\r\n".encode()
         )
         assert connection.recv(12) == b"HTTP/1.1 409"

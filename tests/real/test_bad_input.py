@@ -12,7 +12,7 @@ from tests.real.service import Service, wait_until
 
 JSON = "application/json"
 EMOJI = "\U0001f600"
-UPLOAD = "Host: x\r\nContent-Type: application/octet-stream\r\n"
+UPLOAD = "Host: localhost\r\nContent-Type: application/octet-stream\r\n"
 
 
 @pytest.fixture
@@ -187,13 +187,13 @@ def test_path_that_is_not_text(unchanged: Client) -> None:
         "GET / HTTP/1.1\r\nno colon\r\n",
         "GET\r\n",
         "GET / HTTP/9.9\r\n",
-        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n",
-        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: ten\r\n",
-        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
-        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n",
-        f"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: {'9' * 4400}\r\n",
-        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        "PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n",
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n",
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ten\r\n",
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1, 2\r\n",
+        f"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {'9' * 4400}\r\n",
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n",
         "\x16\x03\x01\x02\r\n",
     ],
     ids=lambda head: repr(head[:60]),
@@ -203,14 +203,14 @@ def test_malformed_heads(unchanged: Client, head: str) -> None:
 
 
 def test_oversized_heads(unchanged: Client) -> None:
-    line = b"GET /v2/images?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    line = b"GET /v2/images?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert unchanged.exchange(line).status == 414
     for fields in (
         b"X: " + b"x" * 20_000 + b"\r\n",
         b"".join(b"X-%d: y\r\n" % number for number in range(300)),
         b"".join(b"X-%d: %s\r\n" % (number, b"y" * 10_000) for number in range(7)),
     ):
-        reply = unchanged.exchange(b"GET / HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+        reply = unchanged.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
         assert reply.status == 431
 
 

@@ -157,8 +157,8 @@ def test_refusal_comes_with_the_first_bytes(client: Client, service: Service) ->
     image_id = client.create(disk_format="qcow2")
     with client.connect() as connection:
         connection.sendall(
-            f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 40}\r\n"
-            "Content-Type: application/octet-stream\r\n\r\n".encode()
+            f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Length: {1 << 40}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
         )
         connection.sendall(b"words" * 1_000_000)
         assert receive(connection).status == 415

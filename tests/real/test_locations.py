@@ -618,7 +618,7 @@ def test_a_crash_while_data_is_read_leaves_the_image_queued(tmp_path: Path) -> N
             image_id = roles.member.create()
             with roles.member.connect() as connection:
                 body = json.dumps({"url": slow.url("/disk.raw")}).encode()
-                head = f"POST /v2/images/{image_id}/locations HTTP/1.1\r\nHost: x\r\n"
+                head = f"POST /v2/images/{image_id}/locations HTTP/1.1\r\nHost: localhost\r\n"
                 head += "".join(f"{k}: {v}\r\n" for k, v in roles.member.headers.items())
                 connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 wait_until(
@@ -643,7 +643,7 @@ def test_an_image_deleted_while_its_data_is_read_is_gone(service: Service, roles
         image_id = roles.member.create()
         with roles.member.connect() as connection:
             body = json.dumps({"url": slow.url("/disk.raw")}).encode()
-            head = f"POST /v2/images/{image_id}/locations HTTP/1.1\r\nHost: x\r\n"
+            head = f"POST /v2/images/{image_id}/locations HTTP/1.1\r\nHost: localhost\r\n"
             head += "".join(f"{k}: {v}\r\n" for k, v in roles.member.headers.items())
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             wait_until(lambda: bool(service.rows("SELECT kind FROM imgsvc_leases")))

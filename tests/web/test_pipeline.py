@@ -14,7 +14,16 @@ from imgservice.web.streaming import StreamingRequest
 from tests.web.serving import Serving, Wire, echo, pause
 
 Serve = Callable[..., Serving]
-GOOD = ("proxy_headers", "cors", "request_id", "version", "auth_token", "context")
+GOOD = (
+    "proxy_headers",
+    "cors",
+    "request_id",
+    "address_limit",
+    "version",
+    "auth_token",
+    "context",
+    "rate_limit",
+)
 
 
 class Mark:
@@ -101,6 +110,9 @@ def test_good_orders() -> None:
         (("version", "context", "auth_token"), 1, "'context' needs 'auth_token' before it"),
         (("cors", "version", "cors", "auth_token", "context"), 2, "'cors' is there twice"),
         (("auth_token", "context"), 0, "'version' cannot be left out"),
+        (("auth_token", "rate_limit"), 1, "'rate_limit' needs 'context' before it"),
+        (("auth_token", "address_limit"), 0, "'auth_token' must come after 'address_limit'"),
+        (("address_limit", "proxy_headers"), 0, "must come after 'proxy_headers'"),
         ((), 0, "'version' cannot be left out"),
     ],
 )

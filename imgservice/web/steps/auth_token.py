@@ -48,6 +48,7 @@ class TrustedHeaders:
             user_domain=_only(request, "x-user-domain-id"),
             project_domain=_only(request, "x-project-domain-id"),
             system_scope=_only(request, "openstack-system-scope"),
+            domain=_only(request, "x-domain-id"),
         )
         request.identified = True
         if (_only(request, "x-service-identity-status") or "").lower() == "confirmed":

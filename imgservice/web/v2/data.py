@@ -23,10 +23,11 @@ from imgservice.web.ranges import ByteRange, wanted_range
 from imgservice.web.respond import Answer, no_content
 from imgservice.web.send import Turns, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.transfers import Pace, Transfers
 from imgservice.web.v2.listing import parse_query
 
 BLOCK = 1 << 20
-Send = Callable[[], Awaitable[None]]
+Send = Callable[[Pace | None], Awaitable[None]]
 DIGESTS = {"sha512": "sha-512", "sha256": "sha-256"}
 """What RFC 9530 calls the algorithms that it is sure about."""
 OCTET_STREAM = "application/octet-stream"
@@ -50,16 +51,19 @@ DOWNLOAD = About(
 )  # fmt: skip
 
 
-def routes(app: ApiApp, data: DataService, threads: Threads, turns: Turns) -> None:
+def routes(
+    app: ApiApp, data: DataService, threads: Threads, turns: Turns, transfers: Transfers
+) -> None:
     @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True, about=UPLOAD)
     async def upload_image(request: StreamingRequest, image_id: str) -> Answer:
         _check_type(request)
         upload = Upload(
-            open=partial(_blocks, request),
+            open=partial(_blocks, request, transfers.incoming(request)),
             size=_announced_size(request),
             store=request.header("x-image-meta-store"),
         )
-        await data.upload(request.context, image_id, upload)
+        with transfers.upload(request.context):
+            await data.upload(request.context, image_id, upload)
         return no_content()
 
     @app.route("/images/<image_id>/file", methods=["GET"], about=DOWNLOAD)
@@ -79,12 +83,17 @@ def routes(app: ApiApp, data: DataService, threads: Threads, turns: Turns) -> No
         if send is None:
             return no_content()  # the record says there is data, the stores say there is none
         _set_headers(request, download, part)
-        await send()
+        await send(transfers.outgoing(request))
         return None
 
 
-def _blocks(request: StreamingRequest, window: Callable[[], int]) -> AsyncIterator[bytes]:
-    return request.body.blocks(min(BLOCK, window() // 2), window)
+def _blocks(
+    request: StreamingRequest, pace: Pace | None, window: Callable[[], int]
+) -> AsyncIterator[bytes]:
+    largest = min(BLOCK, window() // 2)
+    if pace is not None:
+        return pace.slowed(request.body.blocks, largest, window)
+    return request.body.blocks(largest, window)
 
 
 def _check_type(request: StreamingRequest) -> None:

@@ -13,6 +13,7 @@ from imgservice.domain.errors import Forbidden, Invalid
 from imgservice.domain.image import Image, Location, Precondition, Status, Visibility
 from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.names import is_reserved
+from imgservice.domain.protections import PropertyRules
 from imgservice.service.images import NewImage
 from imgservice.web.conditional import Validators, check_unchanged, is_known, not_modified
 from imgservice.web.respond import Answer, json_answer
@@ -46,6 +47,8 @@ class ImageDocuments:
     """Images as the answers have them, and what the configuration lets these show."""
 
     schemas: ImageSchemas
+    property_rules: Callable[[], PropertyRules]
+    """Tells which custom properties the asker may read."""
     order: Callable[[Sequence[Location]], Sequence[Location]]
     """Puts the location to be read first in front."""
     locations: bool = False
@@ -85,9 +88,10 @@ class ImageDocuments:
         """Return the image as JSON has it; custom properties are members of the object itself."""
         path = f"/v2/images/{image.id}"
         to_json = self.schemas.to_json
+        readable = self.property_rules().readable(context, image.properties)
         document: dict[str, Any] = {
             name: to_json(name, value)
-            for name, value in image.properties.items()
+            for name, value in readable.items()
             if name not in HIDDEN_PROPERTIES
         }
         document.update(

@@ -74,11 +74,10 @@ def routes(
         """List images; a body is ignored, as in Glance."""
         pairs = parse_query(request.uri.partition(b"?")[2])
         query = image_query(pairs, request.context, paging)
-        found = await images.list(request.context, query) if query.limit else ()
-        full = query.limit > 0 and len(found) == query.limit
+        page = await images.list(request.context, query)
         document = {
-            "images": [documents.document(request.context, image) for image in found],
-            **links(pairs, found[-1].id if full else None),
+            "images": [documents.document(request.context, image) for image in page.images],
+            **links(pairs, page.last),
             "schema": "/v2/schemas/images",
         }
         return json_answer(200, document)

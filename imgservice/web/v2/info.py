@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from imgservice.domain.access import Access
+from imgservice.service.quota import QuotaService
 from imgservice.web.about import shows
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer
@@ -26,7 +27,7 @@ class StoreInfo:
     """For administrators and other services only; without secrets."""
 
 
-def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access) -> None:
+def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access, quotas: QuotaService) -> None:
     @app.route(
         "/info/import",
         methods=["GET"],
@@ -55,7 +56,7 @@ def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access) -> None:
         about=shows("Show quotas and usage."),
     )
     async def show_usage(request: StreamingRequest) -> Answer:
-        return json_answer(200, {"usage": {}})  # nothing is limited by project
+        return json_answer(200, {"usage": await quotas.usage(request.context)})
 
 
 def _store(store: StoreInfo) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""From the configuration to what knows how much projects may have."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules, Place
+from imgservice.build.keystone import make_keystone_client
+from imgservice.domain.quota import Resource
+from imgservice.options import Config, LocalLimits, ProjectLimits
+from imgservice.service.ports import LimitSource
+from imgservice.service.quota import ConfiguredLimits, StorageLimit
+
+
+@attrs.frozen
+class Limits:
+    source: LimitSource | None
+    stop: Callable[[], object] = lambda: None
+    """To be called when nobody asks any more."""
+
+
+def make_limits(config: Config, reactor: Any) -> Limits:
+    """Make what the options ask for; `OptionError` for what cannot work."""
+    limits = config.limits
+    if limits.keystone.enabled:
+        return _keystone(config, reactor)
+    if limits.projects != LocalLimits():
+        overrides = {project: _most(one) for project, one in limits.projects.overrides.items()}
+        return Limits(ConfiguredLimits(_most(limits.projects.default), overrides))
+    return Limits(StorageLimit(limits.user_storage) if limits.user_storage else None)
+
+
+def _keystone(config: Config, reactor: Any) -> Limits:
+    client, own = make_keystone_client(config, reactor, "limits.keystone")
+    options, auth = config.limits.keystone, config.auth.keystone
+    source = KeystoneLimits(
+        reactor,
+        client,
+        own,
+        Place(options.endpoint_id, options.service, options.region),
+        LimitRules(
+            patience=auth.timeout,
+            cache_time=options.cache_time,
+            connections=auth.connections,
+        ),
+    )
+    if reactor is not None:  # else there is nothing but the configuration to be checked
+        reactor.callWhenRunning(lambda: Deferred.fromCoroutine(source.check()))
+    return Limits(source, client.close)
+
+
+def _most(limits: ProjectLimits) -> Mapping[Resource, int]:
+    found = {resource: getattr(limits, resource.value) for resource in Resource}
+    return {resource: most for resource, most in found.items() if most is not None}

@@ -1,0 +1,40 @@
+"""From the configuration to the limits of how often, how fast and how many at a time."""
+
+from typing import Any
+
+from imgservice.domain.rates import Buckets, Places, Rate
+from imgservice.options import Config
+from imgservice.web.addresses import networks
+from imgservice.web.steps.rate_limit import AddressLimit, AskerRates, RateLimit
+from imgservice.web.transfers import ByteRates, Transfers
+
+
+def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
+    """Make the steps before and after authentication; the second takes back what the first did."""
+    rate = config.limits.rate
+    address = rate.address
+    before = AddressLimit(
+        _buckets(address.requests), _buckets(address.failures), networks(address.exempt)
+    )
+    rates = AskerRates(
+        _buckets(rate.user.requests),
+        _buckets(rate.project.requests),
+        _buckets(rate.project.creates),
+    )
+    return before, RateLimit(rates, rate.exempt_roles, before)
+
+
+def make_transfers(config: Config, reactor: Any) -> Transfers:
+    limits = config.limits
+    user, project = limits.rate.user, limits.rate.project
+    return Transfers(
+        reactor,
+        incoming=ByteRates(_buckets(user.bytes_in), _buckets(project.bytes_in)),
+        outgoing=ByteRates(_buckets(user.bytes_out), _buckets(project.bytes_out)),
+        uploads=Places(limits.uploads.total, limits.uploads.project),
+        exempt_roles=limits.rate.exempt_roles,
+    )
+
+
+def _buckets(rate: Rate | None) -> Buckets | None:
+    return None if rate is None else Buckets(rate)

@@ -1,0 +1,195 @@
+"""`imgservice policy`: shows the rules of who may do what, and tries them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from imgservice.build.policy import policy_sources, read_policies
+from imgservice.config import ConfigError, load, located
+from imgservice.domain.access import GENERAL
+from imgservice.domain.context import Context
+from imgservice.domain.image import Image, Status, Visibility
+from imgservice.options import Config
+from imgservice.policy.table import RULES, Rule
+
+if TYPE_CHECKING:
+    from imgservice.policy.effective import Policy
+
+_NOW = datetime(2026, 1, 1)
+_GIVEN = ("id", "name", "owner", "protected", "os_hidden", "disk_format", "container_format",
+          "min_disk", "min_ram", "size", "virtual_size", "checksum")  # fmt: skip
+_NOT_USABLE = 2
+"""Exit code when the question makes no sense; 1 says that the answer is no."""
+
+
+@click.group()
+def policy() -> None:
+    """Show and try the rules of who may do what."""
+
+
+def _with_config(command: Any) -> Any:
+    """Add the option that names the configuration, and tell mistakes without a traceback."""
+
+    @click.option("--config", "-c", type=click.Path(path_type=Path), help="The configuration file.")
+    @wraps(command)
+    def with_config(config: Path | None, **options: Any) -> None:
+        try:
+            command(load(config), **options)
+        except ConfigError as error:
+            for line in located(config, error).splitlines():
+                click.echo(f"imgservice: {line}", err=True)
+            raise SystemExit(_NOT_USABLE) from None
+
+    return with_config
+
+
+def warn(doubt: str) -> None:
+    click.echo(f"imgservice: warning: {doubt}", err=True)
+
+
+# -- what holds -----------------------------------------------------------------------------------
+
+
+@policy.command()
+@_with_config
+@click.option("--merged", is_flag=True, help="All rules, not only those that the files set.")
+def show(config: Config, merged: bool) -> None:
+    """Print the rules that the policy files set, as they are understood, and where.
+
+    The output is itself a policy file.
+    """
+    found = read_policies(config)
+    for doubt in found.doubts:
+        warn(doubt)
+    names = [*RULES, *(name for name in found.checks if name not in RULES)]
+    for name in names:
+        if merged or name in found.written:
+            click.echo("\n".join(_shown(found, name)))
+
+
+def _shown(found: "Policy", name: str) -> Iterator[str]:
+    from imgservice.policy.checks import write
+
+    rule, written = RULES.get(name), found.written.get(name)
+    if written is not None:
+        same = rule is not None and name not in found.overridden
+        default = "" if rule is None else f", instead of: {_default(rule)}"
+        yield f"# {written.place}{', which is the default' if same else default}"
+    elif name in found.overridden:
+        yield "# the default, but rules that it refers to, or former defaults, change it"
+    else:
+        yield "# the default"
+    if name in found.checks:
+        yield f"{json.dumps(name)}: {json.dumps(write(found.checks[name]), ensure_ascii=False)}"
+    else:
+        yield f"# {name} is not understood, and nothing uses it"
+
+
+def _default(rule: Rule) -> str:
+    return rule.check or "everybody"
+
+
+@policy.command()
+def sample() -> None:
+    """Print a policy file with all rules and their defaults, commented out."""
+    for rule in RULES.values():
+        click.echo(f"# {rule.about}")
+        for operation in rule.operations:
+            click.echo(f"# {operation}")
+        click.echo(f"#{json.dumps(rule.name)}: {json.dumps(rule.check)}\n")
+
+
+# -- who may --------------------------------------------------------------------------------------
+
+
+@policy.command()
+@_with_config
+@click.option("--rule", "-r", "rules", multiple=True, help="Only this rule; may be repeated.")
+@click.option("--roles", default="", help="The roles of who asks, separated by commas.")
+@click.option("--project", help="The project that he asks for.")
+@click.option("--user", help="Who he is.")
+@click.option("--system", is_flag=True, help="He asks for the whole cloud, not for a project.")
+@click.option(
+    "--target",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON file with the image, as the API shows it.",
+)
+@click.option("--image-owner", help="The project that owns the image; without it: his.")
+@click.option(
+    "--image-visibility",
+    type=click.Choice([str(one) for one in Visibility]),
+    help="Its visibility.",
+)
+@click.option("--image-member", is_flag=True, help="It is shared with his project.")
+def check(config: Config, rules: tuple[str, ...], **options: Any) -> None:
+    """Tell what somebody may do with an image, by the rules that hold.
+
+    Ends with 0, or with 1 when a rule that was asked for with --rule says no.
+    """
+    from imgservice.policy.rules import PolicyRules
+
+    found = read_policies(config)
+    unknown = [name for name in rules if name not in found.decide]
+    if unknown:
+        raise click.BadParameter(f"there is no rule {unknown[0]!r}", param_hint="--rule")
+    decide = PolicyRules(
+        policy_sources(config),
+        warn,
+        config.policy.enforce_new_defaults,
+        config.policy.enforce_scope,
+    )
+    context = _context(options)
+    is_admin = decide.allow(context, "context_is_admin", None)
+    context, image = attrs.evolve(context, is_admin=is_admin), _image(options)
+    failed = 0
+    for name in rules or found.decide:
+        about = None if name in GENERAL else image
+        passed = decide.allow(context, name, about, is_new=name == "add_image")
+        click.echo(f"{'passed' if passed else 'failed'}: {name}")
+        failed += not passed
+    raise SystemExit(1 if rules and failed else 0)
+
+
+def _context(options: Mapping[str, Any]) -> Context:
+    roles = frozenset(role.strip().lower() for role in options["roles"].split(",") if role.strip())
+    scope = "all" if options["system"] else None
+    return Context(options["user"], options["project"], roles, system_scope=scope)
+
+
+def _image(options: Mapping[str, Any]) -> Image:
+    document = _document(options["target"])
+    owner = document.pop("project_id", options["project"])
+    fields = {"owner": owner, **{name: document.pop(name) for name in _GIVEN if name in document}}
+    if options["image_owner"] is not None:
+        fields["owner"] = options["image_owner"]
+    visibility = options["image_visibility"] or document.pop("visibility", Visibility.SHARED)
+    status = document.pop("status", Status.ACTIVE)
+    try:
+        return Image(
+            **{"id": "an-id", **fields},
+            status=Status(status),
+            created_at=_NOW,
+            updated_at=_NOW,
+            visibility=Visibility(visibility),
+            tags=tuple(document.pop("tags", ())),
+            membership="accepted" if options["image_member"] else None,
+            properties={name: value for name, value in document.items() if isinstance(value, str)},
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--target") from None
+
+
+def _document(path: Path | None) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--target") from None
+    if not isinstance(document, dict):
+        raise click.BadParameter(f"{path}: expected a JSON object", param_hint="--target")
+    return document

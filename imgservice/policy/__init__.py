@@ -1,0 +1,1 @@
+"""Rules that the operator's policy files override, decided as oslo.policy decides them."""

@@ -1,0 +1,149 @@
+"""The defaults and the operator's files, put together, with what is wrong with them."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import datetime
+from functools import cache
+
+import attrs
+
+from imgservice.domain.context import Context
+from imgservice.domain.image import Image, Status, Visibility
+from imgservice.policy import checks
+from imgservice.policy.checks import Check, Compiler, Decide, NotUnderstood
+from imgservice.policy.files import Sources, Written
+from imgservice.policy.subjects import CREDENTIALS, ImageTarget, credentials
+from imgservice.policy.table import RULES
+from imgservice.watched import Unreadable
+
+_NOW = datetime(2026, 1, 1)
+SAMPLE = Context("a-user", "a-project", frozenset({"member"}), user_domain="a-domain")
+_THEIRS = Image("an-id", Status.ACTIVE, _NOW, _NOW, owner="theirs", visibility=Visibility.PUBLIC)
+
+
+@attrs.frozen
+class Policy:
+    """The rules that hold, as one reading found them."""
+
+    checks: Mapping[str, Check]
+    """All of them, those of the operator's own names as well."""
+    written: Mapping[str, Written]
+    """What the files say, whether or not it differs from the defaults."""
+    overridden: Set[str]
+    """Rules of ours that decide otherwise than by default, though only through another rule."""
+    decide: Mapping[str, Decide]
+    doubts: Sequence[str]
+    """What may be a mistake."""
+
+
+def read_policy(sources: Sources, new_defaults: bool = True) -> Policy:
+    """Read the files; `Unreadable` names every mistake that would let anybody in or out."""
+    written, doubts = sources.read()
+    reading = _Reading(written, _defaults(written, new_defaults))
+    reading.check()
+    compiler = Compiler(reading.checks)
+    usable = [name for name in reading.checks if name not in reading.unusable]
+    decide = {name: compiler.compile(name) for name in usable}
+    return Policy(reading.checks, written, reading.overridden(), decide, [*doubts, *reading.doubts])
+
+
+@cache
+def default_checks() -> Mapping[str, Check]:
+    return {rule.name: checks.parse(rule.check) for rule in RULES.values()}
+
+
+def _defaults(written: Mapping[str, Written], new_defaults: bool) -> Mapping[str, Check]:
+    found = dict(default_checks())
+    if not new_defaults:
+        for rule in RULES.values():
+            if rule.deprecated not in (None, rule.check) and rule.name not in written:
+                found[rule.name] = checks.either(found[rule.name], checks.parse(rule.deprecated))
+    return found
+
+
+class _Reading:
+    """Finds mistakes: in what rules of ours lead to they count, elsewhere they are doubts."""
+
+    def __init__(self, written: Mapping[str, Written], defaults: Mapping[str, Check]) -> None:
+        self._written = written
+        self._faults: dict[str, list[str]] = {}
+        self.checks = dict(defaults)
+        self.doubts: list[str] = []
+        for name, one in written.items():
+            try:
+                self.checks[name] = checks.parse(one.text)
+            except NotUnderstood as error:
+                self.checks.pop(name, None)
+                self._faults[name] = [str(error)]
+
+    @property
+    def unusable(self) -> Set[str]:
+        return {name for name in self.checks if self._reach(name) & self._faults.keys()}
+
+    def check(self) -> None:
+        for name in self._written:
+            if name in self.checks:
+                self._check(name)
+        used = set().union(*(self._reach(name) for name in RULES))
+        mistakes = [line for name in self._faults if name in used for line in self._lines(name)]
+        if mistakes:
+            raise Unreadable("\n".join(mistakes))
+        self.doubts += [line for name in self._faults for line in self._lines(name)]
+        self.doubts += self._unknown_names()
+
+    def overridden(self) -> Set[str]:
+        defaults = default_checks()
+        changed = {
+            name for name in self.checks if str(self.checks[name]) != str(defaults.get(name))
+        }
+        return {name for name in RULES if self._reach(name) & changed}
+
+    def _reach(self, name: str) -> Set[str]:
+        """Return the rule and all that it leads to."""
+        found: set[str] = set()
+        ahead = [name]
+        while ahead:
+            one = ahead.pop()
+            if one not in found:
+                found.add(one)
+                ahead += checks.references(self.checks[one]) if one in self.checks else ()
+        return found
+
+    def _check(self, name: str) -> None:
+        check = self.checks[name]
+        faults = []
+        for other in checks.references(check):
+            if other not in self.checks and other not in self._faults:
+                faults.append(f"there is no rule {other!r}{_close(other, self.checks)}")
+            elif name in self._reach(other):
+                faults.append(f"it leads through {other!r} back to itself")
+        for leaf in checks.leaves(check):
+            faults += checks.faults(leaf, ImageTarget(SAMPLE, _THEIRS), credentials(SAMPLE))
+            self.doubts += [f"{self._at(name)}: {doubt}" for doubt in _doubts(leaf)]
+        if faults:
+            self._faults[name] = faults
+
+    def _lines(self, name: str) -> Iterator[str]:
+        for fault in self._faults[name]:
+            yield f"{self._at(name)}: {fault}"
+
+    def _at(self, name: str) -> str:
+        return f"{self._written[name].place}: {name}"
+
+    def _unknown_names(self) -> Iterator[str]:
+        referred = {other for check in self.checks.values() for other in checks.references(check)}
+        for name in self._written:
+            if name not in RULES and name not in referred:
+                close = _close(name, RULES)
+                yield f"{self._at(name)}: no rule has this name, and none refers to it{close}"
+
+
+def _close(name: str, known: Mapping[str, object]) -> str:
+    found = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _doubts(leaf: Check) -> Iterator[str]:
+    asked = checks.credential(leaf)
+    if asked is not None and asked not in CREDENTIALS:
+        yield f"{leaf} never holds: of an asker one knows {', '.join(CREDENTIALS)}"

@@ -1,0 +1,113 @@
+"""Reads policy files: what each rule says, and where."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+
+from imgservice.watched import Unreadable, read_text
+
+Text = str | Sequence[str | Sequence[str]]
+"""The policy language, or its older form, a list of lists: any of these, each all of those."""
+
+
+@attrs.frozen
+class Written:
+    """What a file says about a rule."""
+
+    text: Text
+    place: str
+    """File and line."""
+
+
+@attrs.frozen
+class Sources:
+    """Where rules are read from: what comes later overrides what came before."""
+
+    file: Path | None = None
+    folders: Sequence[Path] = ()
+
+    def __bool__(self) -> bool:
+        return self.file is not None or bool(self.folders)
+
+    def watched(self) -> Sequence[Path]:
+        """Return what changes when a rule does; folders too, since files come and go."""
+        return [*([self.file] if self.file else []), *self.folders, *self._in_folders()]
+
+    def read(self) -> tuple[Mapping[str, Written], Sequence[str]]:
+        """Return the rules, and what looks like a mistake; `Unreadable` when there is one."""
+        rules: dict[str, Written] = {}
+        doubts: list[str] = []
+        for path in [*([self.file] if self.file else []), *self._files()]:
+            for name, written in _read(path):
+                earlier = rules.get(name)
+                if earlier is not None and earlier.place.startswith(f"{path}:"):
+                    doubts.append(f"{written.place}: {name} was there already: {earlier.place}")
+                rules[name] = written
+        return rules, doubts
+
+    def _files(self) -> Iterator[Path]:
+        for folder in self.folders:
+            try:
+                yield from _files_in(folder)
+            except OSError as error:
+                raise Unreadable(f"{folder}: cannot be read: {error.strerror}") from None
+
+    def _in_folders(self) -> Sequence[Path]:
+        try:
+            return [path for folder in self.folders for path in _files_in(folder)]
+        except OSError:
+            return ()  # the reading will say it
+
+
+def _files_in(folder: Path) -> Sequence[Path]:
+    """Return the files in the order of their names; neither hidden ones nor those further down."""
+    with os.scandir(folder) as entries:
+        names = [one.name for one in entries if one.is_file() and not one.name.startswith(".")]
+    return [folder / name for name in sorted(names)]
+
+
+def _read(path: Path) -> Iterator[tuple[str, Written]]:
+    text = read_text(path)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Unreadable(f"{path}:{line}: not valid YAML or JSON: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise Unreadable(f"{path}: not valid YAML or JSON: {error}") from None
+    if root is None or _value(root) is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise Unreadable(f"{path}:{root.start_mark.line + 1}: expected names of rules with checks")
+    for key, value in root.value:
+        place = f"{path}:{key.start_mark.line + 1}"
+        name = _value(key)
+        yield str(name), Written(_checked(_value(value), f"{place}: {name}"), place)
+
+
+def _value(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _checked(value: Any, place: str) -> Text:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(_is_alternative(one) for one in value):
+        return value
+    if value is None:
+        raise Unreadable(f'{place} has no check; write "" to let everybody do it, "!" for nobody')
+    raise Unreadable(f"{place}: expected a check in quotes, got {value!r}")
+
+
+def _is_alternative(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in value)
+    return isinstance(value, str)

@@ -1,0 +1,91 @@
+"""How much projects have of what they may have."""
+
+from collections.abc import Mapping
+
+from imgservice.domain.context import Context
+from imgservice.domain.lease import Lease
+from imgservice.domain.quota import Quota, Resource, Usage, shown
+from imgservice.service.ports import ImageRepository, LimitSource
+
+
+class ConfiguredLimits:
+    """The limits that the operator has written down."""
+
+    def __init__(self, default: Usage, overrides: Mapping[str, Usage]) -> None:
+        self._default = default
+        self._overrides = overrides
+
+    async def of(self, project: str) -> Quota:
+        return Quota(project, self._overrides.get(project, self._default))
+
+
+class StorageLimit:
+    """One limit on the storage of each project, the same for all."""
+
+    def __init__(self, most: int) -> None:
+        self._most = {Resource.SIZE_TOTAL: most}
+
+    async def of(self, project: str) -> Quota:
+        return Quota(project, self._most, storage_only=True)
+
+
+FIRST_STEP = 16 << 20
+"""Bytes that an upload of unknown size asks for in advance; later as many as it has had."""
+LARGEST_STEP = 1 << 30
+
+
+class QuotaService:
+    """`source` knows the limits; None: nothing is limited, and asking costs nothing."""
+
+    def __init__(self, images: ImageRepository, source: LimitSource | None) -> None:
+        self._images = images
+        self._source = source
+
+    async def of(self, project: str | None) -> Quota | None:
+        """Return what the project may have; None when nothing of it is limited."""
+        if self._source is None or project is None:
+            return None
+        return await self._source.of(project)
+
+    async def usage(self, context: Context) -> Mapping[str, Mapping[str, int]]:
+        """Return usage and limit of everything, as clients see it; -1 is no limit.
+
+        Nothing when projects are not limited, or only by the one limit on storage for all.
+        """
+        quota = await self.of(context.project)
+        if quota is None or quota.storage_only:
+            return {}
+        used = await self._images.usage(quota.project, tuple(Resource))
+        return {
+            resource.value: {
+                "usage": shown(resource, used[resource]),
+                "limit": shown(resource, quota.most[resource]) if resource in quota.most else -1,
+            }
+            for resource in Resource
+        }
+
+
+class Allowance:
+    """The bytes that an upload has reserved; more are asked for as they come."""
+
+    def __init__(self, images: ImageRepository, lease: Lease, quota: Quota | None) -> None:
+        self._images = images
+        self._lease = lease
+        self._quota = quota if lease.reserved is not None else None
+        self._reserved = lease.reserved or 0
+
+    async def cover(self, size: int) -> None:
+        """Raise `TooLarge` when the project may not have so many bytes more."""
+        if self._quota is not None and size > self._reserved:
+            step = max(FIRST_STEP, min(self._reserved, LARGEST_STEP))
+            self._reserved = await self._images.reserve(self._lease, self._quota, size, step)
+
+
+def reservation(quota: Quota | None, size: int | None) -> int | None:
+    """Return how many bytes an upload reserves at first; None when they are not limited.
+
+    One of unknown size needs room for one byte at least.
+    """
+    if quota is None or Resource.SIZE_TOTAL not in quota.most:
+        return None
+    return 1 if size is None else size

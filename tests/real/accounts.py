@@ -1,0 +1,101 @@
+"""Users, passwords and files of them, and what people do with these."""
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import bcrypt
+import pytest
+import yaml
+from twisted.internet import reactor
+
+from imgservice.config import ConfigError, load, located
+from imgservice.preflight import check_values, endpoints
+from tests.real.client import Client
+from tests.real.service import Service, wait_until
+
+OPENSTACK = Path(sys.executable).with_name("openstack")
+Users = Mapping[str, Mapping[str, Any]]
+USERS: Users = {
+    "alice": {"project": "apollo", "roles": ["member", "reader"]},
+    "rita": {"project": "apollo", "roles": ["reader"]},
+    "otto": {"project": "gemini", "roles": ["member", "reader"]},
+    "root": {"project": "ops", "roles": ["admin", "member", "reader"]},
+}
+
+
+def password(user: str) -> str:
+    """Return a user's password: nothing that stands in a log by chance."""
+    return f"pass phrase of {user}: ß%20"
+
+
+def write_htpasswd(path: Path, *users: str, cost: int = 4) -> None:
+    """Write the file anew, in one step."""
+    lines = [
+        f"{user}:{bcrypt.hashpw(password(user).encode(), bcrypt.gensalt(cost)).decode()}\n"
+        for user in users
+    ]
+    write(path, "".join(lines))
+
+
+def write_users(path: Path, users: Users) -> None:
+    write(path, yaml.safe_dump(users))
+
+
+def write(path: Path, text: str) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def basic(user: str, secret: str | None = None) -> dict[str, str]:
+    text = f"{user}:{password(user) if secret is None else secret}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(text).decode()}"}
+
+
+def user(service: Service, name: str) -> Client:
+    return attrs.evolve(service.client, headers=basic(name))
+
+
+def until_status(client: Client, status: int) -> None:
+    """Wait for a changed file to be noticed."""
+    wait_until(lambda: client.get("/v2/images").status == status, 5)
+
+
+def openstack(
+    environment: Mapping[str, str], *arguments: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run the OpenStack client with nothing but this to tell it where and as whom."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
+    return subprocess.run(
+        [str(OPENSTACK), *map(str, arguments)],
+        env={**own, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def refusal(directory: Path, options: Mapping[str, Any]) -> str:
+    """Return why a service with these options does not start, as it would be told."""
+    config = directory / "refused.yaml"
+    config.write_text(yaml.safe_dump(options, sort_keys=False))
+    with pytest.raises(ConfigError) as caught:
+        loaded = load(config)
+        check_values(loaded)
+        endpoints(loaded, reactor)
+    return located(config, caught.value)
+
+
+def assert_silent(service: Service, *secrets: str) -> None:
+    """See that none of these is in anything that the service has written."""
+    written = service.log.read_text() + service.said.read_text()
+    for secret in secrets:
+        encoded = base64.b64encode(secret.encode()).decode()
+        for form in (secret, encoded, repr(secret)):
+            assert form not in written, f"{form!r} was logged"
