@@ -137,7 +137,7 @@ def _wrong_limits(limits: Limits) -> "Iterator[tuple[list[str | int], str]]":
 
 _LEAST: Mapping[str, Mapping[str, int]] = {
     "server": {"backlog": 1, "max_header_line": 1024, "max_headers_size": 1024, "max_headers": 10},
-    "database": {"threads": 1},
+    "database": {"threads": 1, "pool": 1},
     "api": {"page_default": 1, "page_max": 1, "max_body": 1024, "max_request_id": 1},
     "transfer": {"window": 1 << 20, "memory": 1 << 20, "threads": 1},
 }

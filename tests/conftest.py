@@ -1,5 +1,40 @@
-"""What every test may ask for."""
+"""What every test may ask for; servers are started when a test first does."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
 
 from tests.keystone import keystone
+from tests.servers import (
+    mariadb,
+    mariadb_database,
+    mariadb_url,
+    postgresql,
+    postgresql_database,
+    postgresql_url,
+)
 
-__all__ = ["keystone"]
+__all__ = [
+    "keystone",
+    "mariadb",
+    "mariadb_database",
+    "mariadb_url",
+    "postgresql",
+    "postgresql_database",
+    "postgresql_url",
+]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Undo what pytest-twisted does to a hypothesis test, which it would do again for the next of
+    the test's parameters."""
+    handle = getattr(pyfuncitem.obj, "hypothesis", None)
+    if handle is None:
+        return (yield)
+    inner = handle.inner_test
+    try:
+        return (yield)
+    finally:
+        handle.inner_test = inner

@@ -15,7 +15,8 @@ from imgservice.build.services import make_services
 from imgservice.build.steps import make_steps
 from imgservice.build.stores import make_fetcher, make_stores
 from imgservice.db.database import Database
-from imgservice.db.open import open_database
+from imgservice.db.open import DatabaseLimits, open_database
+from imgservice.db.reactor import PoolLimits
 from imgservice.domain.access import Access
 from imgservice.options import Config
 from imgservice.service.data import DataService
@@ -60,7 +61,7 @@ def build(
 ) -> Built:
     """Make everything, start nothing."""
     threads = Threads(reactor, config.transfer.threads, "data")
-    database = open_database(config.database.url.reveal(), config.database.threads, reactor)
+    database = open_database(config.database.url.reveal(), _database_limits(config), reactor)
     stores = Stores(
         make_stores(config, threads, make_fetcher(config, reactor)),
         config.default_store,
@@ -82,6 +83,19 @@ def build(
     root = Root(pipeline, Healthcheck(config.healthcheck.disable_by_file))
     site = _site(config, reactor, root, access_log)
     return Built(site, services.data, database, threads, tasks, authentication, limits)
+
+
+def _database_limits(config: Config) -> DatabaseLimits:
+    options = config.database
+    return DatabaseLimits(
+        options.threads,
+        PoolLimits(
+            connections=options.pool,
+            patience=options.pool_timeout,
+            connect=options.connect_timeout,
+            answer=options.answer_timeout,
+        ),
+    )
 
 
 def _site(

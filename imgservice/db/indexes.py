@@ -4,10 +4,9 @@ Glance neither knows nor minds them. Only a command makes them: each costs space
 with every change of an image.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import attrs
@@ -15,12 +14,13 @@ import sqlalchemy as sa
 
 from imgservice.db.listing import beginning, sort_key
 from imgservice.db.schema import image_members, image_properties, image_tags, images
-from imgservice.db.sqlite import Sqlite, connect, open_file
-from imgservice.db.upgrade import SchemaError, check_schema
-from imgservice.db.url import sqlite_path
+from imgservice.db.upgrade import SchemaError, ready
+from imgservice.db.url import parse_url
 
 PATIENCE = 30.0
-"""Seconds to wait for somebody else who writes."""
+"""Seconds to wait for somebody else who writes, or who makes indexes."""
+_LOCK = 4_129_387_116
+"""The number of the lock under which indexes are made."""
 
 
 @attrs.frozen
@@ -33,10 +33,26 @@ class ExtraIndex:
     purpose: str
 
     def creation(self, dialect: sa.Dialect) -> str:
-        """Return the statement that makes it."""
+        """Return the statement that makes it, while others go on to write where that can be."""
         keys = (str(_spelled(key, dialect)) for key in self.keys)
         listed = ", ".join(f"({key})" if "(" in key else key for key in keys)
-        return f"CREATE INDEX {self.name} ON {self.table.name} ({listed})"
+        how, more = _WAYS.get(dialect.name, ("", ""))
+        return f"CREATE INDEX {how}{self.name} ON {self.table.name} ({listed}){more}"
+
+    def removal(self, dialect: sa.Dialect) -> str:
+        how, _ = _WAYS.get(dialect.name, ("", ""))
+        where = f" ON {self.table.name}" if dialect.name == "mysql" else ""
+        return f"DROP INDEX {how}{self.name}{where}"
+
+    def is_possible(self, kind: str) -> bool:
+        """Tell whether that kind of database has such indexes: MariaDB has none on expressions."""
+        return kind != "mysql" or all(isinstance(key, sa.Column) for key in self.keys)
+
+
+_WAYS: Mapping[str, tuple[str, str]] = {
+    "postgresql": ("CONCURRENTLY ", ""),
+    "mysql": ("", " ALGORITHM=INPLACE LOCK=NONE"),
+}
 
 
 def _spelled(key: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.Compiled:
@@ -77,60 +93,122 @@ EXTRA_INDEXES = (
 )
 
 
+def possible_indexes(url: str) -> tuple[ExtraIndex, ...]:
+    """Return those that a database of this kind can have; `UrlError`."""
+    kind, _ = parse_url(url)
+    return tuple(one for one in EXTRA_INDEXES if one.is_possible(kind))
+
+
 def present_indexes(url: str) -> frozenset[str]:
     """Return the names of those that the database has; `SchemaError` when it is not usable."""
-    path = _usable(url)
-    with _opened(path, lambda: open_file(path, "ro", PATIENCE)) as connection:
-        return _present(connection)
+    with _opened(url, PATIENCE) as connection:
+        return frozenset(name for name, is_whole in _present(connection).items() if is_whole)
 
 
 def add_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
     """Make those that are missing, one after the other; yield each when it is there.
 
-    Each is a transaction of its own, during which others can read but not write. Afterwards the
-    service, which may run all the time, uses them.
+    On SQLite nothing can be written while one is made. Afterwards the service, which may run all
+    the time, uses them.
     """
-    return _changed(url, patience, lambda one: one.creation(Sqlite.dialect), wanted=True)
+    with _opened(url, patience) as connection:
+        for one in possible_indexes(url):
+            with _alone(connection, patience):
+                # Looked at with the lock in hand: somebody else may do the same.
+                is_whole = _present(connection).get(one.name)
+                if is_whole is False:
+                    connection.exec_driver_sql(one.removal(connection.dialect))
+                if not is_whole:
+                    connection.exec_driver_sql(one.creation(connection.dialect))
+            if not is_whole:
+                yield one
 
 
 def drop_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
     """Remove those that are there; yield each when it is gone."""
-    return _changed(url, patience, lambda one: f"DROP INDEX {one.name}", wanted=False)
-
-
-def _changed(
-    url: str, patience: float, statement: Callable[[ExtraIndex], str], wanted: bool
-) -> Iterator[ExtraIndex]:
-    path = _usable(url)
-    with _opened(path, lambda: connect(path, "rw", patience)) as connection:
+    with _opened(url, patience) as connection:
         for one in EXTRA_INDEXES:
-            connection.execute("BEGIN IMMEDIATE")
-            # Looked at with the lock in hand: somebody else may do the same.
-            is_changed = (one.name in _present(connection)) is not wanted
-            if is_changed:
-                connection.execute(statement(one))
-            connection.execute("COMMIT")
-            if is_changed:
+            with _alone(connection, patience):
+                is_there = one.name in _present(connection)
+                if is_there:
+                    connection.exec_driver_sql(one.removal(connection.dialect))
+            if is_there:
                 yield one
 
 
-def _present(connection: sqlite3.Connection) -> frozenset[str]:
-    found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
-    return frozenset(name for (name,) in found) & {one.name for one in EXTRA_INDEXES}
+@contextmanager
+def _opened(url: str, patience: float) -> Iterator[sa.Connection]:
+    """Give a connection on which each statement is a transaction of its own."""
+    place = ready(url, patience)
+    with place.explained(), place.connected() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _usable(url: str) -> Path:
-    path = sqlite_path(url)
-    if not path.exists():
-        raise SchemaError(f"The database {path} does not exist yet.")
-    check_schema(url)
-    return path
+# -- what differs between the databases -----------------------------------------------------------
+
+_CATALOGUE = {
+    "sqlite": "SELECT name, 1 FROM sqlite_master WHERE type = 'index'",
+    # One whose making was interrupted stays, is not valid, and is of no use.
+    "postgresql": "SELECT relname, indisvalid FROM pg_index"
+    " JOIN pg_class ON pg_class.oid = indexrelid WHERE pg_table_is_visible(indexrelid)",
+    "mysql": "SELECT DISTINCT index_name, 1 FROM information_schema.statistics"
+    " WHERE table_schema = DATABASE()",
+}
+
+
+def _present(connection: sa.Connection) -> Mapping[str, bool]:
+    """Return the names of ours that are there, and whether they are whole."""
+    ours = {one.name for one in EXTRA_INDEXES}
+    found = connection.exec_driver_sql(_CATALOGUE[connection.dialect.name])
+    return {name: bool(is_whole) for name, is_whole in found if name in ours}
+
+
+def _alone(connection: sa.Connection, patience: float) -> AbstractContextManager[None]:
+    """Keep other commands like this one out until it ends."""
+    return _ALONE[connection.dialect.name](connection, patience)
 
 
 @contextmanager
-def _opened(path: Path, open_it: Callable[[], sqlite3.Connection]) -> Iterator[sqlite3.Connection]:
+def _sqlite_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
-        with closing(open_it()) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise SchemaError(f"The database {path} cannot be used: {error}.") from error
+        yield
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
+@contextmanager
+def _postgresql_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+    """Ask for the lock again and again: one who waits for it has a snapshot.
+
+    And whoever makes an index concurrently waits for the end of all snapshots.
+    """
+    end = time.monotonic() + patience
+    while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
+        if time.monotonic() > end:
+            raise SchemaError(_BUSY)
+        time.sleep(0.1)
+    connection.exec_driver_sql("SET statement_timeout = 0")
+    yield
+    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+
+
+@contextmanager
+def _mysql_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+    lock = f"'imgservice.{_LOCK}'"
+    if not connection.exec_driver_sql(f"SELECT GET_LOCK({lock}, {patience})").scalar():
+        raise SchemaError(_BUSY)
+    # Whoever waits for a table's lock lets nobody else begin to use the table.
+    connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {max(1, min(5, int(patience)))}")
+    yield
+    connection.exec_driver_sql(f"SELECT RELEASE_LOCK({lock})")
+
+
+_BUSY = "Another process is changing the indexes of the database."
+_ALONE: Mapping[str, Callable[[sa.Connection, float], AbstractContextManager[None]]] = {
+    "sqlite": _sqlite_alone,
+    "postgresql": _postgresql_alone,
+    "mysql": _mysql_alone,
+}

@@ -322,8 +322,11 @@ def _was_member() -> Condition:
 def _comparisons(shape: Shape) -> Iterator[Condition]:
     first = 0
     for field, operator, count in shape.where:
+        column = images.c[field]
+        # A number may be asked for that no such column can hold.
+        kind = sa.BigInteger() if isinstance(column.type, sa.Integer) else column.type
         values: list[sa.BindParameter[Any]] = [
-            sa.bindparam(f"where_{first + n}") for n in range(count)
+            sa.bindparam(f"where_{first + n}", type_=kind) for n in range(count)
         ]
         yield from _comparison(shape, field, operator, values)
         first += count

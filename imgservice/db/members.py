@@ -82,10 +82,10 @@ class Members:
             check_count("members", count + 1, most)
             if live is not None:
                 raise DuplicateMember(image_id, project)
-            if known is None:
+            # A purge may have removed the row since it was read.
+            revived = {**values, "row": known}
+            if known is None or not (await transaction.execute(_REVIVE, revived)).count:
                 await transaction.execute(_ADD, values)
-            else:
-                await transaction.execute(_REVIVE, {**values, "row": known})
             return await _get(transaction, image_id, project)
 
         return await self._database.run(work)

@@ -1,17 +1,43 @@
 """From a URL to a `Database`."""
 
-from twisted.internet.interfaces import IReactorFromThreads
+from typing import Any
+
+import attrs
 
 from imgservice.db.database import Database
+from imgservice.db.reactor import PoolLimits, ReactorDatabase
 from imgservice.db.sqlite import Sqlite
-from imgservice.db.threaded import ThreadedDatabase
-from imgservice.db.url import sqlite_path
+from imgservice.db.threaded import Driver, ThreadedDatabase
+from imgservice.db.url import libpq_parameters, parse_url, sqlite_path
 
 
-def open_database(url: str, threads: int, reactor: IReactorFromThreads) -> Database:
+@attrs.frozen
+class DatabaseLimits:
+    """How many connections, and how long, in seconds, what may take."""
+
+    threads: int = 2
+    """Reads of an embedded database at the same time."""
+    pool: PoolLimits = PoolLimits()
+
+
+def open_database(url: str, limits: DatabaseLimits, reactor: Any) -> Database:
     """Return the database of the URL, which `upgrade` has brought to its present shape.
 
-    `threads` is how many reads can run at once. `UrlError` when the URL names nothing usable; a
-    database that cannot be reached shows only with the first transaction. The caller closes it.
+    `UrlError` when the URL names nothing usable; a database that cannot be reached shows only with
+    the first transaction. The caller closes it.
     """
-    return ThreadedDatabase(Sqlite(sqlite_path(url)), threads, reactor)
+    kind, parsed = parse_url(url)
+    pool = limits.pool
+    if kind == "postgresql":
+        from imgservice.db.postgresql import Postgresql
+
+        return ReactorDatabase(Postgresql(libpq_parameters(parsed)), reactor, pool)
+    driver: Driver
+    threads = limits.threads
+    if kind == "mysql":
+        from imgservice.db.mysql import Mysql
+
+        driver, threads = Mysql(parsed, pool.connect, pool.answer), pool.connections
+    else:
+        driver = Sqlite(sqlite_path(url))
+    return ThreadedDatabase(driver, threads, reactor)

@@ -61,7 +61,9 @@ class Driver(Protocol):
         """Whether a read by key takes microseconds, because no other process has to answer."""
 
     @property
-    def begin_read(self) -> str: ...
+    def begin_read(self) -> str:
+        """What begins a transaction that only reads, from one snapshot; commands between ;."""
+
     @property
     def begin_write(self) -> str: ...
 
@@ -186,7 +188,8 @@ class Session:
 
     def _transact(self, begin: str, work: Work[T]) -> T:
         connection = self._connected()
-        connection.cursor().execute(begin)
+        for command in begin.split(";"):
+            connection.cursor().execute(command)
         transaction = ThreadTransaction(connection, self._driver)
         try:
             value = finish(work(transaction))

@@ -1,26 +1,61 @@
 """Where the database is, as the configuration says it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+_KINDS: Mapping[str, str] = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+"""What URLs begin with; the name of a Python driver may follow after a +, as in Glance's."""
 
 
 class UrlError(ValueError):
     """The URL names no database that can be used; the message never holds a password."""
 
 
-def sqlite_path(url: str) -> Path:
-    """Return the file of a URL like sqlite:////var/lib/imgservice/images.db."""
+def parse_url(url: str) -> tuple[str, URL]:
+    """Return "sqlite", "postgresql" or "mysql", and the parts of the URL."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise UrlError("The database URL cannot be understood.") from None
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise UrlError(f"The database URL begins with {parsed.drivername}: only sqlite is known.")
+    kind = _KINDS.get(parsed.drivername.partition("+")[0])
+    if kind is None:
+        raise UrlError(
+            f"The database URL begins with {parsed.drivername}:"
+            " sqlite, postgresql and mysql are known."
+        )
+    if kind != "sqlite" and not parsed.database:
+        raise UrlError("The database URL does not name a database, as in …://host/name.")
+    return kind, parsed
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of a URL like sqlite:////var/lib/imgservice/images.db."""
+    _, parsed = parse_url(url)
     if parsed.query or parsed.host or not parsed.database or parsed.database == ":memory:":
         raise UrlError("A SQLite database URL is sqlite:/// and the path of a file, nothing else.")
     path = Path(parsed.database)
     if not path.parent.is_dir():
         raise UrlError(f"The directory {path.parent} of the database does not exist.")
     return path
+
+
+def libpq_parameters(url: URL) -> Mapping[str, str]:
+    """Return what libpq wants to know of a PostgreSQL URL."""
+    named = {
+        "host": url.host,
+        "port": str(url.port) if url.port else None,
+        "user": url.username,
+        "password": url.password,
+        "dbname": url.database,
+    }
+    given = {key: value for key, value in named.items() if value}
+    return given | {key: str(url.query[key]) for key in url.query}

@@ -113,6 +113,7 @@ class DataService:
         self._digests = digests
         self._access = access
         self._running: dict[str, _Running] = {}
+        self._deleting: set[str] = set()
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -124,9 +125,9 @@ class DataService:
         self._check_ready(image, upload)
         quota = await self._quotas.of(image.owner)
         lease = self._charged("upload", image.id, store_id, quota, upload.size)
-        await self._images.begin_upload(lease, image, quota)
         running = self._running[lease.id] = self._run(lease, quota)
         try:
+            await self._images.begin_upload(lease, image, quota)
             await self._receive(image, upload, running, store)
         finally:
             del self._running[lease.id]
@@ -192,9 +193,9 @@ class DataService:
         """
         quota = await self._quotas.of(image.owner)
         lease = self._charged("location", image.id, location.store, quota, size)
-        await self._images.begin_upload(lease, image, quota)
         running = self._running[lease.id] = self._run(lease, quota)
         try:
+            await self._images.begin_upload(lease, image, quota)
             # One byte more shows that there is more, without reading however much that is.
             source = Upload(lambda _: store.read(location.url, 0, size + 1), size)
             await self._read(image, running, source, location, expected)
@@ -264,6 +265,13 @@ class DataService:
     async def delete(self, image: Image, unless: Precondition | None = None) -> None:
         """Delete the image and its data; take it back when a store still needs the data."""
         lease = self._lease("delete", image.id)
+        self._deleting.add(lease.id)
+        try:
+            await self._delete(image, lease, unless)
+        finally:
+            self._deleting.remove(lease.id)
+
+    async def _delete(self, image: Image, lease: Lease, unless: Precondition | None) -> None:
         locations = await self._images.delete(image.id, lease, unless)
         for running in self._running.values():
             if running.lease.image_id == image.id:
@@ -342,9 +350,12 @@ class DataService:
         return settled
 
     def _is_abandoned(self, lease: Lease, expired: bool) -> bool:
-        if lease.holder == self._holder.id:
-            return expired and lease.id not in self._running
-        return expired or self._holder.is_dead(lease.holder)
+        if lease.holder != self._holder.id:
+            return expired or self._holder.is_dead(lease.holder)
+        if lease.kind == "remove":
+            return expired
+        # What does not run has failed together with the database, or nobody knows whether it has.
+        return lease.id not in self._running and lease.id not in self._deleting
 
     async def _settle(self, lease: Lease) -> bool:
         actions: dict[str, Callable[[Lease], Awaitable[None]]] = {

@@ -8,10 +8,9 @@ from typing import cast
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.interfaces import IReactorFromThreads
 
 from imgservice.db.database import Database
-from imgservice.db.open import open_database
+from imgservice.db.open import DatabaseLimits, open_database
 from imgservice.db.upgrade import upgrade
 
 
@@ -30,7 +29,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """The URL of a new database with all tables; a kind is the name of a fixture *_url."""
     return cast(str, request.getfixturevalue(f"{request.param}_url"))
@@ -38,6 +37,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest_twisted.async_yield_fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = open_database(database_url, 2, IReactorFromThreads(reactor))
+    opened = open_database(database_url, DatabaseLimits(), reactor)
     yield opened
     await opened.close()

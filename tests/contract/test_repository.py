@@ -66,11 +66,13 @@ def repository(database: Database, clock: Clock) -> ImageRepository:
 
 
 _ages = itertools.count()
+# Glance's tables on MariaDB know no others, which is why the API refuses them everywhere.
+CHARACTERS = st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def new_image(**values: Any) -> Image:
     """An image that is younger than all that were made before it."""
-    made = START + timedelta(milliseconds=next(_ages))
+    made = START + timedelta(seconds=next(_ages))
     fields: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "status": Status.QUEUED,
@@ -128,7 +130,7 @@ async def write(database: Database, core: sa.Insert | sa.Update | sa.Delete) -> 
 
 
 async def read(database: Database, core: sa.Select[Any]) -> Sequence[Any]:
-    return await database.fetch(Statement(core), {}, lambda found: found.rows)
+    return await database.fetch(Statement(core), {}, lambda found: list(found.rows))
 
 
 async def share(
@@ -159,7 +161,7 @@ async def outcomes(*attempts: Coroutine[Any, Any, object]) -> list[object]:
 async def test_get_returns_what_was_added(repository: ImageRepository) -> None:
     image = await added(
         repository,
-        name="\U0001f427 pingüino 企鹅 'quoted\" \\ %s :x ?",
+        name="\u2603 pingüino 企鹅 'quoted\" \\ %s :x ?",
         visibility=Visibility.COMMUNITY,
         protected=True,
         os_hidden=True,
@@ -172,8 +174,8 @@ async def test_get_returns_what_was_added(repository: ImageRepository) -> None:
         checksum="c" * 32,
         os_hash_algo="sha512",
         os_hash_value="d" * 128,
-        tags=("a", "b", "\U0001f427"),
-        properties={"key \U0001f427": "value \U0001f427\n\t", "empty": "", "null": None},
+        tags=("a", "b", "\u2603"),
+        properties={"key \u2603": "value \u2603\n\t", "empty": "", "null": None},
         locations=(CONTENT.location, Location("file:///b")),
     )
 
@@ -191,8 +193,8 @@ async def test_an_image_of_nothing_but_its_id(repository: ImageRepository) -> No
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
-    value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=99),
+    name=st.text(CHARACTERS, max_size=20),
+    value=st.text(CHARACTERS, max_size=99),
 )
 @pytest_twisted.ensureDeferred
 async def test_any_text_comes_back_as_it_was(
@@ -204,11 +206,13 @@ async def test_any_text_comes_back_as_it_was(
 
 @pytest_twisted.ensureDeferred
 async def test_times_keep_their_microseconds(
-    repository: ImageRepository, database: Database
+    repository: ImageRepository, database_url: str
 ) -> None:
     made = START.replace(microsecond=7)
     image = await added(repository, created_at=made, updated_at=made)
-    assert (await repository.get(image.id)).created_at == made
+    # Glance's tables on MariaDB keep whole seconds.
+    kept = START if database_url.startswith("mysql") else made
+    assert (await repository.get(image.id)).created_at == kept
 
 
 @pytest_twisted.ensureDeferred
@@ -835,7 +839,7 @@ async def test_a_deleted_image_has_no_place_where_deleting_moves_it(
             await repository.list(query(is_admin=is_admin, marker=gone.id, sort=sort))
 
 
-names = st.sampled_from([None, "", "a", "b", "\U0001f427"])
+names = st.sampled_from([None, "", "a", "b", "\u2603"])
 numbers = st.sampled_from([None, 0, 1, 2**63 - 1])
 formats = st.sampled_from([None, "iso", "raw"])
 keys = st.sampled_from(
@@ -849,7 +853,7 @@ rows = st.fixed_dictionaries(
         "disk_format": formats,
         "container_format": formats,
         "status": st.sampled_from([Status.QUEUED, Status.ACTIVE]),
-        "created_at": st.sampled_from([START, START + timedelta(microseconds=1)]),
+        "created_at": st.sampled_from([START, START + timedelta(seconds=1)]),
     }
 )
 

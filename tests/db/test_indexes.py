@@ -350,6 +350,10 @@ def test_databases_that_are_not_there_or_not_ours(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="does not exist yet"):
         list(add_indexes(url_of(tmp_path / "none.db")))
     assert list(tmp_path.iterdir()) == []
+    bare = tmp_path / "bare.db"
+    sqlite3.connect(bare).close()
+    with pytest.raises(SchemaError, match="`imgservice db sync` makes them"):
+        list(add_indexes(url_of(bare)))
     foreign = tmp_path / "foreign.db"
     connection = sqlite3.connect(foreign)
     connection.execute("CREATE TABLE notes (text)")
@@ -373,7 +377,7 @@ def test_a_database_in_which_somebody_else_writes_long(plain: Path, tmp_path: Pa
 def test_postgresql_gets_its_own_words() -> None:
     for one in EXTRA_INDEXES:
         text = one.creation(postgresql.dialect())
-        assert text.startswith(f"CREATE INDEX {one.name} ON {one.table.name} (")
+        assert text.startswith(f"CREATE INDEX CONCURRENTLY {one.name} ON {one.table.name} (")
         assert f"{one.table.name}." not in text
 
 

@@ -200,8 +200,8 @@ def test_what_is_no_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("postgresql://user:SECRET@host/db", "begins with postgresql: only sqlite is known"),
-        ("mysql+pymysql://user:SECRET@host/db", "begins with mysql"),
+        ("oracle://user:SECRET@host/db", "begins with oracle: sqlite, postgresql and mysql are"),
+        ("postgresql://user:SECRET@host", "does not name a database"),
         ("SECRET", "cannot be understood"),
         ("sqlite://", "the path of a file"),
         ("sqlite:///:memory:", "the path of a file"),

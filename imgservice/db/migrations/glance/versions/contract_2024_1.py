@@ -14,4 +14,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    glance_metadata.create_all(op.get_bind(), checkfirst=False)
+    # Where creating tables cannot be undone, some may be there since a start that was killed.
+    glance_metadata.create_all(op.get_bind())
