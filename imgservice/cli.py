@@ -9,6 +9,7 @@ import yaml
 
 from imgservice import __version__
 from imgservice.build.policy import has_policies, read_policies
+from imgservice.commands.convert import convert_config
 from imgservice.commands.db import db
 from imgservice.commands.policy import policy, warn
 from imgservice.commands.token import token
@@ -69,6 +70,7 @@ def print_sample() -> None:
 
 
 main.add_command(db)
+main.add_command(convert_config)
 main.add_command(policy)
 main.add_command(token)
 
