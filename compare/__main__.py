@@ -12,6 +12,7 @@ import attrs
 import click
 
 from compare import recording
+from compare.beside import Services, run_beside
 from compare.differences import compare, judge, load_wanted
 from compare.origin import origin as serving
 from compare.replay import Played, play
@@ -114,6 +115,23 @@ def variant_command(name: str, origin: str, files: Path) -> None:
     click.echo(variant_options(name, *_address(origin)), nl=False)
     for path in write_files(name, files):
         click.echo(f"# and beside it, as written now: {path}")
+
+
+@main.command()
+@click.argument("urls", nargs=-1, required=True)
+@click.option("--token", help="Sent to all of them as X-Auth-Token.")
+@click.option("--seconds", default=30.0, help="How long new images begin to live.")
+def beside(urls: Sequence[str], token: str | None, seconds: float) -> None:
+    """Let images live on services that share a database and stores, request by request in turns."""
+    services = Services(urls, {"X-Auth-Token": token} if token else {})
+    outcome = run_beside(services, seconds)
+    for answer, count in outcome.answers.items():
+        click.echo(f"{count:7} x  {answer}")
+    for line in outcome.wrong:
+        click.echo(line)
+    requests = sum(outcome.answers.values())
+    click.echo(f"{outcome.lives} lives, {requests} requests, {len(outcome.wrong)} wrong")
+    sys.exit(bool(outcome.wrong))
 
 
 def play_ours(
