@@ -206,7 +206,8 @@ def mariadb_database(mariadb: Server) -> Iterator[tuple[str, Any]]:
 def _with_tables(server: Server, driver: str) -> Iterator[tuple[str, Any]]:
     url = server.create("contract")
     upgrade(url)
-    engine = sa.create_engine(sa.make_url(url).set(drivername=driver))
+    # Other tests restart the server.
+    engine = sa.create_engine(sa.make_url(url).set(drivername=driver), pool_pre_ping=True)
     yield url, engine
     engine.dispose()
 

@@ -365,7 +365,7 @@ def test_a_limit_on_the_file_size_means_full(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_forbidden_directory_means_unavailable(images: Path) -> None:
     """Run as nobody; the folders above must let nobody through to make it a fair test."""
-    for directory in (images, *images.parents[:3]):
+    for directory in (images, *images.parents[:4]):
         directory.chmod(directory.stat().st_mode | 0o011)
     images.chmod(0o755)
     answer = run_child("nobody", images, IMAGE, 1)
