@@ -8,15 +8,15 @@ import hmac
 import os
 import re
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 import bcrypt
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
+from imgservice.auth.cache import Cache
+from imgservice.auth.once import Once
 from imgservice.domain.errors import TooManyRequests, Unavailable
 from imgservice.threads import Threads
 from imgservice.watched import Unreadable, read_text
@@ -104,11 +104,9 @@ class Passwords:
     ) -> None:
         self._htpasswd = htpasswd
         self._threads = threads
-        self._clock = clock
-        self._most_remembered = most_remembered
         self._key = os.urandom(32)
-        self._right: OrderedDict[bytes, float] = OrderedDict()
-        self._checks: dict[bytes, _Check] = {}
+        self._right: Cache[bool] = Cache(most_remembered, clock)
+        self._checks: Once[bytes, bool] = Once()
         self._waiting: Counter[str] = Counter()
 
     async def are_right(self, user: str, password: bytes, address: str) -> bool:
@@ -117,34 +115,23 @@ class Passwords:
         hashed = htpasswd.hashes.get(user, htpasswd.nobody)
         # The hash is a part of the key: what a changed file says holds at once.
         proof = self._proof(user, password, hashed)
-        if self._right.get(proof, 0.0) > self._clock():
+        if self._right.get(proof):
             return True
         right = await self._checked(proof, password, hashed, address)
         if not right or user not in htpasswd.hashes:
             return False
-        self._remember(proof)
+        self._right.put(proof, True, REMEMBERED_FOR)
         return True
 
     def _proof(self, user: str, password: bytes, hashed: bytes) -> bytes:
         text = b"\0".join((user.encode("utf-8", "surrogatepass"), hashed, password))
         return hmac.digest(self._key, text, "sha256")
 
-    def _remember(self, proof: bytes) -> None:
-        self._right[proof] = self._clock() + REMEMBERED_FOR
-        self._right.move_to_end(proof)
-        if len(self._right) > self._most_remembered:
-            self._right.popitem(last=False)
-
     async def _checked(self, proof: bytes, password: bytes, hashed: bytes, address: str) -> bool:
         """Hash in a thread, or join one who waits for the same."""
-        check = self._checks.get(proof)
-        if check is None:
+        if proof not in self._checks:
             self._make_room(address)
-            running = self._threads.run(_is_right, password, hashed)
-            check = self._checks[proof] = _Check()
-            self._waiting[address] += 1
-            running.addBoth(self._done, proof, check, address)
-        return await check.join()
+        return await self._checks.share(proof, lambda: self._hash(password, hashed, address))
 
     def _make_room(self, address: str) -> None:
         if self._waiting[address] >= MOST_WAITING_OF_ONE:
@@ -152,28 +139,14 @@ class Passwords:
         if len(self._checks) >= MOST_WAITING:
             raise Unavailable("Too many passwords wait to be checked.")
 
-    def _done(self, result: bool | Failure, proof: bytes, check: "_Check", address: str) -> None:
-        del self._checks[proof]
-        self._waiting[address] -= 1
-        if not self._waiting[address]:
-            del self._waiting[address]
-        check.done(result)
-
-
-@attrs.define
-class _Check:
-    """One computation, and all who wait for it."""
-
-    _waiting: list[Deferred[bool]] = attrs.field(factory=list)
-
-    async def join(self) -> bool:
-        result: Deferred[bool] = Deferred()
-        self._waiting.append(result)
-        return await result
-
-    def done(self, result: bool | Failure) -> None:
-        for waiting in self._waiting:
-            waiting.callback(result)  # a Failure makes it fail
+    async def _hash(self, password: bytes, hashed: bytes, address: str) -> bool:
+        self._waiting[address] += 1
+        try:
+            return await self._threads.run(_is_right, password, hashed)
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
 
 
 def _is_right(password: bytes, hashed: bytes) -> bool:

@@ -12,11 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.access_rules import AccessRule, matches, permits
-from imgservice.auth.keystone.cache import Cache
 from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.auth.keystone.identity import read_identity
-from imgservice.auth.keystone.shared import Once, Turnstile
+from imgservice.auth.keystone.turnstile import Turnstile
+from imgservice.auth.once import Once
 
 quick = settings(database=None, deadline=None, max_examples=300)
 

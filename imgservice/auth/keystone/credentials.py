@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.identity import read_expiry
-from imgservice.auth.keystone.shared import Once
+from imgservice.auth.once import Once
 from imgservice.domain.units import Secret
 from imgservice.watched import Watched
 

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 from twisted.logger import Logger
 
-from imgservice.auth.keystone.cache import Cache
+from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import KeystoneError
-from imgservice.auth.keystone.shared import Once, Turnstile
+from imgservice.auth.keystone.turnstile import Turnstile
+from imgservice.auth.once import Once
 from imgservice.domain.errors import Unavailable
 from imgservice.domain.quota import MEBI, SIZES, Quota, Resource
 

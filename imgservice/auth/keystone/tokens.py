@@ -11,12 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 from twisted.logger import Logger
 
-from imgservice.auth.keystone.cache import Cache
+from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient, Reply
 from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.identity import Identity, read_identity
-from imgservice.auth.keystone.shared import Once, Turnstile
+from imgservice.auth.keystone.turnstile import Turnstile
+from imgservice.auth.once import Once
 
 LONGEST_TOKEN = 4096
 MOST_WAITING = 5000

@@ -1,4 +1,4 @@
-"""Answers of Keystone that still hold."""
+"""What was found out about askers and still holds."""
 
 import time
 from collections import OrderedDict

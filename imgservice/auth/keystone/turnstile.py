@@ -1,47 +1,12 @@
-"""Work that several wait for, and lines in which they wait."""
+"""Lines in which those wait who want to ask Keystone."""
 
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
-from twisted.python.failure import Failure
 
 from imgservice.auth.keystone.errors import KeystoneError
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Once(Generic[K, V]):
-    """Lets all who want the same at the same time share one piece of work."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[K, list[Deferred[V]]] = {}
-
-    def share(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
-        """Return what comes of the work, which is begun unless it is under way already.
-
-        Who cancels only stops to wait.
-        """
-        waiter: Deferred[V] = Deferred()
-        waiters = self._waiting.get(key)
-        if waiters is not None:
-            waiters.append(waiter)
-            return waiter
-        self._waiting[key] = [waiter]
-        Deferred.fromCoroutine(start()).addBoth(self._tell, key)
-        return waiter
-
-    def _tell(self, result: V | Failure, key: K) -> None:
-        for waiter in self._waiting.pop(key):
-            if waiter.called:
-                continue
-            if isinstance(result, Failure):
-                waiter.errback(result)
-            else:
-                waiter.callback(result)
 
 
 class Turnstile:
