@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?=
 PEER ?=
-JOBS ?= 2
+JOBS ?= 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -41,7 +41,7 @@ check: $(VENV)/.test ## Check format, style, types and the direction of imports
 	$(BIN)/lint-imports
 
 test: install-test ## Run all tests, in JOBS processes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile)
 
 compare: $(VENV)/.test ## Show where answers differ from those of a Glance (PEER=URL ARGS="--clouds FILE")
 	$(BIN)/python -m compare $(if $(PEER),peer $(PEER),check) $(ARGS)
