@@ -28,7 +28,7 @@ install: $(VENV)/.run ## Install the service and its locked dependencies into .v
 
 install-test: $(VENV)/.test ## Install what the tests need, Debian packages too where possible
 	@sh tests/install-packages
-	@PYTHON=$(PYTHON) sh tests/install-keystone
+	@PYTHON=$(PYTHON) sh tests/install-openstack
 
 run: $(VENV)/.run ## Run on http://127.0.0.1:9292 with SQLite and files under var/ (CONFIG=FILE: yours)
 	@mkdir -p var

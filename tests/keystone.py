@@ -191,6 +191,13 @@ class Keystone:
             made["application_credential"]["id"], made["application_credential"]["secret"]
         )
 
+    def offer(self, kind: str, url: str) -> None:
+        """Put a service of that kind into the catalog."""
+        made = self.call("POST", "/services", {"service": {"type": kind, "name": kind}})
+        for interface in ("public", "internal", "admin"):
+            endpoint = {"service_id": made["service"]["id"], "interface": interface, "url": url}
+            self.call("POST", "/endpoints", {"endpoint": endpoint})
+
     # -- what others need to speak to it ----------------------------------------------------------
 
     def auth(self, **options: Any) -> dict[str, Any]:
@@ -279,7 +286,7 @@ def is_installed() -> bool:
 def _template() -> Path:
     """Return a folder with a database, keys and accounts; makes it if need be, which takes 15 s."""
     if not is_installed():
-        missing("there is no Keystone; tests/install-keystone installs it")
+        missing("there is no Keystone; tests/install-openstack installs it")
     made_of = INSTALLED.read_bytes() + repr((ACCOUNTS, PASSWORD, _sections(Path()))).encode()
     version = hashlib.sha256(made_of).hexdigest()[:12]
     folder = CACHE / f"keystone-template-{version}"

@@ -25,7 +25,7 @@ LIMITS = {"rate": {"address": {"exempt": ["127.0.0.1"]}}}
 def measure(run: Run, table: Table) -> None:
     """Ask for one image with a token that is remembered."""
     if not is_installed():
-        raise LeftOut("there is no Keystone (tests/install-keystone)")
+        raise LeftOut("there is no Keystone (tests/install-openstack)")
     with contextlib.ExitStack() as stack:
         keystone = stack.enter_context(started(run.new_folder()))
         contestants = [

@@ -1,0 +1,169 @@
+"""A real Glance for tests, beside which an imgservice can be started with the same of everything.
+
+    def test_something(postgresql: Server, tmp_path: Path) -> None:
+        database = postgresql.create("name")
+        with (
+            keystone.started(tmp_path / "keystone") as identity,
+            glance.started(tmp_path / "glance", database, identity) as there,
+        ):
+            here = there.beside(tmp_path / "imgservice")  # a Service, not started yet
+
+It has two stores of type file, `local` (the default) and `second`, and tables that it has made
+itself. One Glance is a process of about 200 MB that is made and started in five seconds. It finds
+Keystone in Keystone's own catalog: `identity.offer("identity", identity.url)` has put it there.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import yaml
+
+from tests.keystone import CACHE, PASSWORD, Keystone
+from tests.real.client import Client
+from tests.real.service import IMGSERVICE, Service, free_port, missing
+
+ENVIRONMENT = CACHE / "glance-venv"
+START_TIME = 60.0
+DRIVERS = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
+SERVE = """
+import os
+from waitress import serve
+from glance.wsgi.api import application
+serve(application, host="127.0.0.1", port=int(os.environ["PORT"]), threads=4)
+"""
+CONFIGURATION = """
+[DEFAULT]
+log_file = {directory}/log
+use_stderr = false
+enabled_backends = local:file, second:file
+worker_self_reference_url = {url}
+node_staging_uri = file://{directory}/staging/
+[oslo_concurrency]
+lock_path = {directory}/locks
+[database]
+connection = {database}
+[glance_store]
+default_backend = local
+[local]
+filesystem_store_datadir = {directory}/local
+[second]
+filesystem_store_datadir = {directory}/second
+[os_glance_staging_store]
+filesystem_store_datadir = {directory}/staging
+[os_glance_tasks_store]
+filesystem_store_datadir = {directory}/tasks
+[paste_deploy]
+flavor = keystone
+config_file = {paste}
+[keystone_authtoken]
+www_authenticate_uri = {keystone}
+auth_url = {keystone}
+auth_type = password
+project_domain_name = Default
+user_domain_name = Default
+project_name = service
+username = imgservice
+password = {password}
+service_token_roles_required = true
+"""
+
+
+class Glance:
+    """One Glance with its own directory and port; not started when made."""
+
+    def __init__(self, directory: Path, database: str, keystone: Keystone) -> None:
+        """`database` is the URL of an empty one, as `Server.create` returns it."""
+        if not (ENVIRONMENT / "installed").exists():
+            missing("there is no Glance; tests/install-openstack installs it")
+        self.directory = directory
+        self.database = database
+        self.config = directory / "glance-api.conf"
+        self.client = Client("127.0.0.1", free_port())
+        self.stores = [directory / "local", directory / "second"]
+        self._process: subprocess.Popen[bytes] | None = None
+        for name in ("local", "second", "staging", "tasks", "locks"):
+            (directory / name).mkdir(parents=True)
+        url = sa.make_url(database)
+        driven = url.set(drivername=DRIVERS[url.drivername])
+        values = {
+            "directory": directory,
+            "url": self.client.url,
+            "database": driven.render_as_string(hide_password=False),
+            "paste": ENVIRONMENT / "etc/glance/glance-api-paste.ini",
+            "keystone": keystone.url,
+            "password": PASSWORD,
+        }
+        self.config.write_text(CONFIGURATION.format(**values))
+        self._manage("db_sync")
+
+    def _manage(self, *arguments: str) -> None:
+        command: list[str | Path] = [ENVIRONMENT / "bin" / "glance-manage"]
+        command += ["--config-file", self.config, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    # -- the process ------------------------------------------------------------------------------
+
+    def start(self) -> "Glance":
+        """Start it, or start it again, and wait until it answers."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("OS_")},
+            "OS_GLANCE_CONFIG_DIR": str(self.directory),
+            "PORT": str(self.client.port),
+        }
+        with (self.directory / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                [ENVIRONMENT / "bin" / "python", "-W", "ignore", "-c", SERVE],
+                env=environment,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIME
+        while not self._answers():
+            assert self._process.poll() is None, (self.directory / "output").read_text()[-2000:]
+            assert time.monotonic() < deadline, "Glance does not answer"
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            return self.client.get("/versions").status == 200
+        return False
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(START_TIME)
+
+    # -- what stands beside it --------------------------------------------------------------------
+
+    def beside(self, directory: Path) -> Service:
+        """Return a service with what `imgservice convert-config` made of this Glance's files."""
+        directory.mkdir()
+        command: list[str | Path] = [IMGSERVICE, "convert-config", self.config]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        options: dict[str, Any] = yaml.safe_load(done.stdout)
+        assert options.pop("logging") == {"file": str(self.directory / "log")}
+        return Service(directory, options)
+
+
+@contextmanager
+def started(directory: Path, database: str, keystone: Keystone) -> Iterator[Glance]:
+    """Run a Glance while the block runs."""
+    made = Glance(directory, database, keystone)
+    try:
+        yield made.start()
+    finally:
+        made.stop()
