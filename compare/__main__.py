@@ -13,7 +13,7 @@ import click
 
 from compare import recording
 from compare.beside import Services, run_beside
-from compare.differences import compare, judge, load_wanted
+from compare.differences import Comparison, compare, judge, load_wanted
 from compare.origin import origin as serving
 from compare.replay import Played, play
 from compare.report import report
@@ -27,6 +27,7 @@ from compare.servers import (
     log_in,
     started,
 )
+from compare.turns import can_take_turns, compare_turns
 from compare.variants import peer_options as variant_options
 from compare.variants import variants, write_files
 
@@ -78,7 +79,8 @@ def peer(only: str, origin: str, **told: Any) -> None:
         theirs = both.submit(glances.play, sequences)
         answered = play_ours(sequences, glances.identities, data)
         complete = len(sequences) == len(load())
-        sys.exit(_judge(sequences, theirs.result(), answered, complete=complete))
+        compared = _compared(sequences, theirs.result(), answered)
+        sys.exit(_judge(sequences, compared, complete=complete))
 
 
 @main.command()
@@ -103,7 +105,8 @@ def check(only: str) -> None:
         raise click.ClickException(f"not recorded yet: {', '.join(missing)}")
     with serving() as data:
         answered = play_ours(sequences, INVENTED, data)
-    sys.exit(_judge(sequences, recorded, answered, complete=only == "*"))
+    compared = _compared(sequences, recorded, answered)
+    sys.exit(_judge(sequences, compared, complete=only == "*"))
 
 
 @main.command("variant")
@@ -132,6 +135,23 @@ def beside(urls: Sequence[str], token: str | None, seconds: float) -> None:
     requests = sum(outcome.answers.values())
     click.echo(f"{outcome.lives} lives, {requests} requests, {len(outcome.wrong)} wrong")
     sys.exit(bool(outcome.wrong))
+
+
+@main.command()
+@click.argument("url")
+@click.argument("others", nargs=-1, required=True)
+@click.option("--clouds", type=Path, help="clouds.yaml with all of the accounts.")
+@click.option("--peer-auth", help="Keystone's URL, when there is no such file.")
+@click.option("--password", help="... and the password of all accounts.")
+@click.option("--peer-db", help="SQLAlchemy URL of the database of all of them.")
+@_only
+def turns(url: str, others: Sequence[str], peer_db: str | None, only: str, **accounts: Any) -> None:
+    """Ask the Glance at URL alone, then it and OTHERS that share its database in turns, the same,
+    and print what differs."""
+    glance = log_in(url, _accounts(**accounts), peer_db, "")
+    sequences = [one for one in _chosen(only) if can_take_turns(one)]
+    compared = list(compare_turns(glance, [glance.url, *others], sequences))
+    sys.exit(_judge(sequences, compared, complete=False))
 
 
 def play_ours(
@@ -205,14 +225,17 @@ def _answerable(sequences: Sequence[RequestSequence], glances: Glances) -> list[
     return [one for one in sequences if one.variant in glances.peers]
 
 
-def _judge(
+def _compared(
     sequences: Sequence[RequestSequence],
     theirs: Mapping[str, Played],
     ours: Mapping[str, Played],
-    *,
-    complete: bool,
+) -> list[Comparison]:
+    return [compare(one, theirs[one.name], ours[one.name]) for one in sequences]
+
+
+def _judge(
+    sequences: Sequence[RequestSequence], compared: Sequence[Comparison], *, complete: bool
 ) -> int:
-    compared = [compare(one, theirs[one.name], ours[one.name]) for one in sequences]
     verdict = judge([found for one in compared for found in one.differences], load_wanted())
     if not complete:
         verdict = attrs.evolve(verdict, stale=[])
