@@ -65,7 +65,7 @@ def _home(user: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _program(name: str, *folders: Path) -> Path:
+def program(name: str, *folders: Path) -> Path:
     for folder in folders:
         if (folder / name).exists():
             return folder / name
@@ -83,7 +83,7 @@ def _run(command: Command) -> None:
 @contextmanager
 def postgresql_server() -> Iterator[Server]:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    initdb, pg_ctl = _program("initdb", *folders), _program("pg_ctl", *folders)
+    initdb, pg_ctl = program("initdb", *folders), program("pg_ctl", *folders)
     user = "postgres" if os.geteuid() == 0 else getpass.getuser()
     _known_user(user)
     with _home(user) as home:
@@ -118,7 +118,7 @@ def postgresql_server() -> Iterator[Server]:
 
 @contextmanager
 def mariadb_server() -> Iterator[Server]:
-    install, mariadbd = _program("mariadb-install-db"), _program("mariadbd", Path("/usr/sbin"))
+    install, mariadbd = program("mariadb-install-db"), program("mariadbd", Path("/usr/sbin"))
     user = "mysql" if os.geteuid() == 0 else getpass.getuser()
     _known_user(user)
     with _home(user) as home:
