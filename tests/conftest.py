@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.glance import identity
 from tests.keystone import keystone
 from tests.servers import (
     mariadb,
@@ -16,6 +17,7 @@ from tests.servers import (
 )
 
 __all__ = [
+    "identity",
     "keystone",
     "mariadb",
     "mariadb_database",

@@ -1,30 +1,28 @@
 """A real Glance for tests, beside which an imgservice can be started with the same of everything.
 
-    def test_something(postgresql: Server, tmp_path: Path) -> None:
-        database = postgresql.create("name")
-        with (
-            keystone.started(tmp_path / "keystone") as identity,
-            glance.started(tmp_path / "glance", database, identity) as there,
-        ):
+    def test_something(identity: Keystone, postgresql: Server, tmp_path: Path) -> None:
+        with glance.started(tmp_path / "glance", postgresql.create("name"), identity) as there:
             here = there.beside(tmp_path / "imgservice")  # a Service, not started yet
 
 It has two stores of type file, `local` (the default) and `second`, and tables that it has made
 itself. One Glance is a process of about 200 MB that is made and started in five seconds. It finds
-Keystone in Keystone's own catalog: `identity.offer("identity", identity.url)` has put it there.
+Keystone in Keystone's own catalog, so it needs the Keystone `identity`.
 """
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 import yaml
 
+from tests import keystone as keystones
 from tests.keystone import CACHE, PASSWORD, Keystone
 from tests.real.client import Client
 from tests.real.service import IMGSERVICE, Service, free_port, missing
@@ -32,6 +30,7 @@ from tests.real.service import IMGSERVICE, Service, free_port, missing
 ENVIRONMENT = CACHE / "glance-venv"
 START_TIME = 60.0
 DRIVERS = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
+OUR_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 SERVE = """
 import os
 from waitress import serve
@@ -75,6 +74,11 @@ service_token_roles_required = true
 """
 
 
+def _driven(database: str, drivers: Mapping[str, str]) -> str:
+    url = sa.make_url(database)
+    return url.set(drivername=drivers[url.drivername]).render_as_string(hide_password=False)
+
+
 class Glance:
     """One Glance with its own directory and port; not started when made."""
 
@@ -83,27 +87,27 @@ class Glance:
         if not (ENVIRONMENT / "installed").exists():
             missing("there is no Glance; tests/install-openstack installs it")
         self.directory = directory
-        self.database = database
+        self.database = _driven(database, OUR_DRIVERS)
+        """SQLAlchemy's URL of it, with a driver that the tests have."""
         self.config = directory / "glance-api.conf"
         self.client = Client("127.0.0.1", free_port())
         self.stores = [directory / "local", directory / "second"]
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("local", "second", "staging", "tasks", "locks"):
             (directory / name).mkdir(parents=True)
-        url = sa.make_url(database)
-        driven = url.set(drivername=DRIVERS[url.drivername])
         values = {
             "directory": directory,
             "url": self.client.url,
-            "database": driven.render_as_string(hide_password=False),
+            "database": _driven(database, DRIVERS),
             "paste": ENVIRONMENT / "etc/glance/glance-api-paste.ini",
             "keystone": keystone.url,
             "password": PASSWORD,
         }
         self.config.write_text(CONFIGURATION.format(**values))
-        self._manage("db_sync")
+        self.manage("db_sync")
 
-    def _manage(self, *arguments: str) -> None:
+    def manage(self, *arguments: str) -> None:
+        """Run `glance-manage`."""
         command: list[str | Path] = [ENVIRONMENT / "bin" / "glance-manage"]
         command += ["--config-file", self.config, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -157,6 +161,14 @@ class Glance:
         options: dict[str, Any] = yaml.safe_load(done.stdout)
         assert options.pop("logging") == {"file": str(self.directory / "log")}
         return Service(directory, options)
+
+
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """A Keystone that is in its own catalog; the one of other tests has an empty catalog."""
+    with keystones.started(tmp_path_factory.mktemp("identity")) as started:
+        started.offer("identity", started.url)
+        yield started
 
 
 @contextmanager

@@ -24,13 +24,11 @@ from tests import glance
 from tests.balancer import balanced
 from tests.glance import Glance
 from tests.keystone import PASSWORD, Keystone
-from tests.keystone import started as keystone_started
 from tests.real.client import Client
 from tests.real.service import Service
 from tests.real.test_clients import OPENSTACK
 from tests.servers import Server
 
-DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 ACCOUNTS = {
     "admin": ("admin", "admin"),
     "demo": ("demo", "demo"),
@@ -55,12 +53,6 @@ class Pair:
     def both(self) -> list[Client]:
         return [self.glance.client, self.ours.client]
 
-    @property
-    def database(self) -> str:
-        url = sa.make_url(self.glance.database)
-        driven = url.set(drivername=DRIVERS[url.drivername])
-        return driven.render_as_string(hide_password=False)
-
     def peer(self) -> Peer:
         accounts = {
             role: {
@@ -71,11 +63,11 @@ class Pair:
             }
             for role, (user, project) in ACCOUNTS.items()
         }
-        return log_in(self.glance.client.url, accounts, self.database, "")
+        return log_in(self.glance.client.url, accounts, self.glance.database, "")
 
     def other_rows(self) -> Mapping[str, int]:
         """Count the rows of Glance's tables that have nothing to do with images as they are."""
-        engine = sa.create_engine(self.database, poolclass=sa.NullPool)
+        engine = sa.create_engine(self.glance.database, poolclass=sa.NullPool)
         names = [
             name
             for name in sa.inspect(engine).get_table_names()
@@ -94,24 +86,16 @@ class Pair:
         assert "Traceback" not in self.ours.log.read_text()
 
 
-@pytest.fixture(scope="module")
-def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    """One of our own, for its catalog has something in it."""
-    with keystone_started(tmp_path_factory.mktemp("keystone")) as started:
-        started.offer("identity", started.url)
-        yield started
-
-
 @pytest.fixture(scope="module", params=["postgresql", "mariadb"])
 def pair(
-    request: pytest.FixtureRequest, keystone: Keystone, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, identity: Keystone, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
     server: Server = request.getfixturevalue(request.param)
     directory = tmp_path_factory.mktemp("beside")
-    with glance.started(directory / "glance", server.create("beside_glance"), keystone) as there:
+    with glance.started(directory / "glance", server.create("beside_glance"), identity) as there:
         here = there.beside(directory / "imgservice")
         try:
-            yield Pair(keystone, there, here.start())
+            yield Pair(identity, there, here.start())
         finally:
             here.end()
 
