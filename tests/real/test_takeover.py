@@ -29,7 +29,7 @@ PATCH = "application/openstack-images-v2.1-json-patch"
 LISTS = (
     ("admin", "limit=1000"),
     ("admin", "limit=300&os_hidden=true"),
-    ("demo", "limit=300&sort=created_at:asc"),
+    ("demo", "limit=300&sort=created_at:asc&visibility=private"),
     ("demo", "limit=300&visibility=community"),
     ("alt", "limit=300&member_status=all"),
     ("alt", "limit=300&visibility=shared&member_status=accepted"),
