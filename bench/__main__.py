@@ -13,8 +13,9 @@ import attrs
 
 from bench.address import address_of
 from bench.clouds import login
-from bench.errors import Wrong
-from bench.items import ITEMS
+from bench.databases import MARIADB, POSTGRESQL, SQLITE, started
+from bench.errors import LeftOut, Wrong
+from bench.items import ITEMS, ON_REQUEST
 from bench.options import Options, quick
 from bench.plans import print_plans
 from bench.report import Report
@@ -52,20 +53,32 @@ def main() -> int:
 
 def _measure(options: Options, report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="run-", dir=options.work) as folder:
-        run = Run(options, Path(folder), report)
-        for name in options.items:
-            run.measure(ITEMS[name])
+        try:
+            with started(options.database) as database:
+                run = Run(options, Path(folder), report, database)
+                for name in options.items:
+                    run.measure(ITEMS[name])
+        except LeftOut as reason:
+            report.problem(f"there is no {options.database}: {reason}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench", description="Measure imgservice.")
-    parser.add_argument("--only", help=f"some of {','.join(ITEMS)}")
+    parser.add_argument(
+        "--only", help=f"some of {','.join(ITEMS)} (all but {','.join(ON_REQUEST)})"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement")
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes of transfers")
     parser.add_argument("--quick", action="store_true", help="a look, in less than a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument(
         "--work", type=Path, default=REPOSITORY / "var" / "bench", help="folder for all files"
+    )
+    parser.add_argument(
+        "--database",
+        choices=(SQLITE, POSTGRESQL, MARIADB),
+        default=SQLITE,
+        help="of ours; a server is started for the run",
     )
     parser.add_argument("--base", metavar="URL", help="a server to compare with")
     parser.add_argument("--base-pid", type=int, metavar="PID", help="the root of its processes")
@@ -82,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base-database", metavar="URL", help="its PostgreSQL, filled and emptied for list"
     )
+    parser.add_argument(
+        "--base-database-pid", type=int, metavar="PID", help="the root of that server's processes"
+    )
     parser.add_argument("--full", action="store_true", help="list a million images too")
     parser.add_argument(
         "--plans", action="store_true", help="print how SQLite goes about the lists, nothing else"
@@ -90,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Options:
-    items = tuple(arguments.only.split(",")) if arguments.only else tuple(ITEMS)
+    usual = tuple(name for name in ITEMS if name not in ON_REQUEST)
+    items = tuple(arguments.only.split(",")) if arguments.only else usual
     unknown = [name for name in items if name not in ITEMS]
     if unknown:
         parser.error(f"no item {', '.join(unknown)}; there are {', '.join(ITEMS)}")
@@ -105,6 +122,7 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
     options = Options(
         items=items,
         work=arguments.work.absolute(),
+        database=arguments.database,
         rounds=arguments.rounds,
         scale=arguments.scale,
         base_url=arguments.base,
@@ -113,6 +131,7 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         base_clouds=arguments.base_clouds,
         base_users=users,
         base_database=arguments.base_database,
+        base_database_pid=arguments.base_database_pid,
     )
     if arguments.quick:
         return quick(options)

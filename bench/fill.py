@@ -57,7 +57,7 @@ def _insert(connection: sqlite3.Connection, population: Population) -> None:
 
 @attrs.frozen
 class Postgres:
-    """The database of the server that is compared with, filled through the program psql."""
+    """A PostgreSQL database with Glance's tables, filled through the program psql."""
 
     url: str = attrs.field(repr=False)
 
@@ -67,21 +67,30 @@ class Postgres:
 
         Rows of an earlier run that was killed are removed first.
         """
-        if not shutil.which("psql"):
-            raise LeftOut("psql is not installed (Debian's package: postgresql-client)")
         self._run(_REMOVAL)
         try:
-            for rows in population.batches():
-                for table, columns in COLUMNS.items():
-                    copy = f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv)"
-                    self._run(copy, _csv(rows[table]))
-            self._run("VACUUM ANALYZE")
+            self.fill(population)
             yield
         finally:
             self._run(_REMOVAL)
-            self._run("VACUUM ANALYZE")
+            self.settle()
+
+    def fill(self, population: Population) -> None:
+        """Add the images, for as long as the database is there."""
+        for rows in population.batches():
+            for table, columns in COLUMNS.items():
+                copy = f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT csv)"
+                self._run(copy, _csv(rows[table]))
+        self.settle()
+
+    def settle(self) -> None:
+        """Do now what the server would begin to do some time later, amid a measurement."""
+        self._run("VACUUM ANALYZE")
+        self._run("CHECKPOINT")
 
     def _run(self, sql: str, text: str = "") -> None:
+        if not shutil.which("psql"):
+            raise LeftOut("psql is not installed (Debian's package: postgresql-client)")
         argv = ["psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command", sql]
         environment = {**os.environ, **_environment(self.url)}
         ended = subprocess.run(

@@ -13,6 +13,8 @@ class Options:
 
     items: tuple[str, ...]
     work: Path
+    database: str = "sqlite"
+    """The kind of ours."""
     rounds: int = 3
     scale: float = 1.0
     seconds: int = 2
@@ -24,6 +26,7 @@ class Options:
     base_pid: int | None = None
     base_token: str | None = attrs.field(default=None, repr=False)
     base_database: str | None = attrs.field(default=None, repr=False)
+    base_database_pid: int | None = None
     base_clouds: Path | None = None
     base_users: tuple[str, str] = ("admin", "demo")
     """The clouds of an administrator and of a member."""

@@ -62,7 +62,7 @@ def _steps(connection: sqlite3.Connection, query: ImageQuery) -> Iterator[str]:
     """Yield the steps, without those that collect what belongs to the images of the page."""
     keys: Row = ()
     if query.marker is not None:
-        found = marker_statement(query.is_admin, query.sort)
+        found = marker_statement(query.is_admin, query.project is not None, query.sort)
         (keys,) = _rows(connection, found, parameters_of(query))
     shape, values = shape_of(query), parameters_of(query, keys)
     counting = count_statement(shape)

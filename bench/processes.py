@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from bench.units import MIB
 PROC = Path("/proc")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+CPU_CLOCK = 2
+"""What is added to a process's number to name its clock (clock_getcpuclockid)."""
 ENDING_SECONDS = 10
 LAST_LINES = 15
 
@@ -34,11 +37,23 @@ def tree(root: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the user and system time of these processes and of their reaped children."""
-    ticks = 0
-    for pid in pids:
-        ticks += sum(int(field) for field in _stat_fields(pid)[11:15])
-    return ticks / TICKS_PER_SECOND
+    """Return the user and system time of these processes and of their reaped children.
+
+    That of the processes is exact, that of the children is in hundredths of a second.
+    """
+    return sum(_own_cpu_seconds(pid) + _reaped_cpu_seconds(pid) for pid in pids)
+
+
+def _own_cpu_seconds(pid: int) -> float:
+    """Read the clock that Linux has for each process; 0 when the process is gone."""
+    try:
+        return time.clock_gettime(~pid << 3 | CPU_CLOCK)
+    except OSError:
+        return 0.0
+
+
+def _reaped_cpu_seconds(pid: int) -> float:
+    return sum(int(field) for field in _stat_fields(pid)[13:15]) / TICKS_PER_SECOND
 
 
 def resident_mib(pids: Iterable[int]) -> float:

@@ -4,18 +4,30 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import attrs
 
 from bench.address import address_of
 from bench.contestants.certificate import Certificate
-from bench.contestants.contestant import Contestant, Images
-from bench.contestants.ours import ours
+from bench.contestants.contestant import Images
+from bench.contestants.ours import Installation, installed, ours
+from bench.databases import Foreign, Own
 from bench.errors import LeftOut, Wrong
 from bench.options import Options
 from bench.payload import Payload
 from bench.report import Report
 from bench.table import Table
+
+
+class Measured(Protocol):
+    """Whatever has a column in the tables."""
+
+    @property
+    def column(self) -> str: ...
+
+
+M = TypeVar("M", bound=Measured)
 
 
 @attrs.frozen
@@ -29,11 +41,15 @@ class Item:
 
 @attrs.frozen
 class Run:
-    """What is measured, where its files go, and who is told."""
+    """What is measured, where its files go, and who is told.
+
+    `database` is the server on which ours run, None where these have SQLite.
+    """
 
     options: Options
     folder: Path
     report: Report
+    database: Own | None = None
     payload: Payload = attrs.field(factory=Payload, repr=False)
     _numbers: Iterator[int] = attrs.field(factory=itertools.count, repr=False)
 
@@ -57,8 +73,8 @@ class Run:
     def rounds(
         self,
         table: Table,
-        contestants: Sequence[Contestant],
-        measure: Callable[[Contestant], None],
+        contestants: Sequence[M],
+        measure: Callable[[M], None],
         count: int | None = None,
     ) -> None:
         """Measure the contestants in turns, so that a disturbance hits all of them.
@@ -78,8 +94,13 @@ class Run:
 
         With a certificate, over TLS, there is nothing to compare with.
         """
-        with ours(self.new_folder(), certificate) as service:
+        with ours(self.installed(certificate), self.database) as service:
             yield [service] if certificate else [service, *self.base()]
+
+    def installed(self, certificate: Certificate | None = None) -> Installation:
+        """Configure imgservice with an empty database of its own."""
+        url = self.database.create() if self.database else None
+        return installed(self.new_folder(), certificate, database=url)
 
     def base(self) -> list[Images]:
         """Return the server that ours is compared with, if any."""
@@ -87,11 +108,10 @@ class Run:
         if not options.base_url:
             return []
         address = address_of(options.base_url, options.base_token)
-        return [Images("base", address, options.base_pid)]
+        pid = options.base_database_pid
+        return [Images("base", address, options.base_pid, Foreign(pid) if pid else None)]
 
-    def _succeeds(
-        self, table: Table, contestant: Contestant, measure: Callable[[Contestant], None]
-    ) -> bool:
+    def _succeeds(self, table: Table, contestant: M, measure: Callable[[M], None]) -> bool:
         try:
             measure(contestant)
         except (Wrong, OSError) as error:
@@ -99,7 +119,7 @@ class Run:
             return False
         return True
 
-    def failed(self, table: Table, contestant: Contestant, what: str) -> None:
+    def failed(self, table: Table, contestant: Measured, what: str) -> None:
         """Report what a contestant did wrong; only a remark when it is the one compared with."""
         tell = self.report.remark if contestant.column == "base" else self.report.problem
         tell(f"{table.name}: {contestant.column}: {what}")

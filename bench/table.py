@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import attrs
 
 # Columns that ours is divided by, in this order.
-COMPARED = ("limit", "base")
-ORDER = ("ours", "indexed", "base", "limit")
+COMPARED = ("limit", "select", "base")
+ORDER = ("ours", "indexed", "base", "limit", "select")
 # The growth of a server that hardly grows is a poor divisor.
 NOT_COMPARED = ("memory growth",)
 

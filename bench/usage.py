@@ -1,4 +1,4 @@
-"""CPU and memory of a server while something is measured."""
+"""CPU and memory of a server, and what its database does, while something is measured."""
 
 import contextlib
 import threading
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import attrs
 
+from bench.databases import DatabaseServer
 from bench.processes import cpu_seconds, resident_mib, tree
+from bench.table import Table
 
 SAMPLE_SECONDS = 0.1
 
@@ -17,23 +19,52 @@ class Usage:
 
     cpu: float | None = None
     growth_mib: float | None = None
+    database_cpu: float | None = None
+    statements: int | None = None
 
     def cpu_per(self, amount: float) -> float | None:
         """Return CPU seconds per unit of `amount`."""
         return None if self.cpu is None or not amount else self.cpu / amount
 
+    def fill(self, table: Table, column: str, work: str, requests: int) -> None:
+        """Add to the table what each of the requests cost."""
+        cpu, database = self.cpu, self.database_cpu
+        table.add(column, work, "server CPU", "ms/req", cpu and cpu * 1e3 / requests)
+        table.add(column, work, "database CPU", "ms/req", database and database * 1e3 / requests)
+        statements = self.statements
+        table.add(column, work, "statements", "/req", statements and statements / requests)
+
 
 @contextlib.contextmanager
-def watched(pid: int | None) -> Iterator[Usage]:
+def watched(pid: int | None, database: DatabaseServer | None = None) -> Iterator[Usage]:
     """Measure the tree of `pid`; `growth_mib` is its highest resident set less the first one."""
     usage = Usage()
-    if pid is None:
+    with _watched_database(database, usage), _watched_service(pid, usage):
         yield usage
+
+
+@contextlib.contextmanager
+def _watched_database(database: DatabaseServer | None, usage: Usage) -> Iterator[None]:
+    if database is None:
+        yield
+        return
+    statements, cpu = database.statements(), cpu_seconds(tree(database.pid))
+    yield
+    usage.database_cpu = cpu_seconds(tree(database.pid)) - cpu
+    after = database.statements()
+    if statements is not None and after is not None:
+        usage.statements = after - statements
+
+
+@contextlib.contextmanager
+def _watched_service(pid: int | None, usage: Usage) -> Iterator[None]:
+    if pid is None:
+        yield
         return
     pids = tree(pid)
     cpu_before = cpu_seconds(pids)
     with _peak_of(pids) as samples:
-        yield usage
+        yield
     usage.cpu = cpu_seconds(tree(pid)) - cpu_before
     usage.growth_mib = max(samples) - samples[0]
 

@@ -27,6 +27,10 @@ _EMPTIED = [
 ]
 """Every other table costs a round trip for each test, and none writes to it."""
 Command = Sequence[str | Path]
+FORGETFUL = ("-c fsync=off", "-c full_page_writes=off")
+"""PostgreSQL as the tests have it: quick, and no loss when it dies with the machine."""
+SLOPPY = ("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M")
+"""The same for MariaDB."""
 
 
 @attrs.frozen
@@ -81,7 +85,7 @@ def _run(command: Command) -> None:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[Server]:
+def postgresql_server(options: Sequence[str] = FORGETFUL) -> Iterator[Server]:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     initdb, pg_ctl = program("initdb", *folders), program("pg_ctl", *folders)
     user = "postgres" if os.geteuid() == 0 else getpass.getuser()
@@ -92,8 +96,8 @@ def postgresql_server() -> Iterator[Server]:
         made: Command = [initdb, "-D", data, "-U", "tests", "-A", "trust", "--no-sync"]
         _run([*as_user, *made, "-E", "UTF8", "--locale=C"])
         settings = (
-            f"-c listen_addresses=127.0.0.1 -p {port} -k {home} -c fsync=off"
-            " -c full_page_writes=off -c max_connections=200"
+            f"-c listen_addresses=127.0.0.1 -p {port} -k {home} -c max_connections=200"
+            f" {' '.join(options)}"
         )
 
         def start() -> None:
@@ -117,7 +121,7 @@ def postgresql_server() -> Iterator[Server]:
 
 
 @contextmanager
-def mariadb_server() -> Iterator[Server]:
+def mariadb_server(options: Sequence[str] = SLOPPY) -> Iterator[Server]:
     install, mariadbd = program("mariadb-install-db"), program("mariadbd", Path("/usr/sbin"))
     user = "mysql" if os.geteuid() == 0 else getpass.getuser()
     _known_user(user)
@@ -128,8 +132,7 @@ def mariadb_server() -> Iterator[Server]:
         command: Command = [
             mariadbd, "--no-defaults", f"--user={user}", f"--datadir={data}", f"--socket={socket}",
             f"--port={port}", "--bind-address=127.0.0.1", "--skip-log-bin",
-            "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M",
-            f"--pid-file={home / 'pid'}",
+            f"--pid-file={home / 'pid'}", *options,
         ]  # fmt: skip
         running: list[subprocess.Popen[bytes]] = []
         admin = f"mysql+pymysql://root@127.0.0.1:{port}/mysql"

@@ -10,6 +10,7 @@ from typing import Protocol
 import attrs
 
 from bench.address import Address, ask
+from bench.databases import DatabaseServer
 from bench.errors import Wrong
 from bench.processes import Process
 from bench.transfer import STORED
@@ -30,6 +31,9 @@ class Contestant(Protocol):
     def address(self) -> Address: ...
     @property
     def pid(self) -> int | None: ...
+    @property
+    def database(self) -> DatabaseServer | None:
+        """The server of its database, where that is a server and known."""
 
     def place(self) -> str:
         """Return a new path for one PUT, and for GETs after it."""
@@ -48,6 +52,8 @@ class Images:
     column: str
     address: Address
     pid: int | None
+    database: DatabaseServer | None = None
+    database_url: str | None = attrs.field(default=None, repr=False)
 
     def place(self) -> str:
         """Create an image; its data is the file."""
@@ -80,6 +86,7 @@ class Plain:
     address: Address
     pid: int | None
     _numbers: Iterator[int] = attrs.field(factory=itertools.count, repr=False)
+    database: DatabaseServer | None = None
 
     def place(self) -> str:
         """Return a path of its own."""

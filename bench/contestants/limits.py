@@ -20,7 +20,7 @@ IMPORTED = ("sqlalchemy", "yaml", "attrs", "orjson")
 def hello(folder: Path, modules: Sequence[str] = ()) -> Iterator[Plain]:
     """Start a Klein app that does nothing, after importing the modules."""
     address = Address(LOOPBACK, free_port())
-    argv = _argv("klein_hello", str(address.port), *modules)
+    argv = program("klein_hello", str(address.port), *modules)
     folder.mkdir(parents=True)
     with started(argv, "klein_hello", folder) as process:
         wait_for(address, process)
@@ -35,13 +35,14 @@ def sink(
     trusted = certificate.file if certificate else None
     address = Address(LOOPBACK, free_port(), certificate=trusted)
     pem = [str(certificate.file), str(certificate.key)] if certificate else []
-    argv = _argv("sink", str(address.port), mode, str(folder), *pem)
+    argv = program("sink", str(address.port), mode, str(folder), *pem)
     folder.mkdir(parents=True)
     with started(argv, "sink", folder) as process:
         wait_for(address, process)
         yield Plain(column, address, process.pid)
 
 
-def _argv(program: str, *arguments: str) -> list[str]:
+def program(name: str, *arguments: str) -> list[str]:
+    """Return what runs one of the programs in this folder."""
     # -P: their folder must not become a place to import from.
-    return [sys.executable, "-P", str(PROGRAMS / f"{program}.py"), *arguments]
+    return [sys.executable, "-P", str(PROGRAMS / f"{name}.py"), *arguments]

@@ -11,6 +11,8 @@ import attrs
 from bench.address import LOOPBACK, Address, free_port
 from bench.contestants.certificate import Certificate
 from bench.contestants.contestant import Images, wait_for
+from bench.contestants.limits import program
+from bench.databases import Own
 from bench.errors import Wrong
 from bench.processes import Process, started
 
@@ -25,19 +27,29 @@ class Installation:
 
     folder: Path
     address: Address
+    database: str | None = attrs.field(default=None, repr=False)
+    """Its URL, None for SQLite."""
+    runner: tuple[str, ...] = ()
+    """What runs the program, if not Python by itself."""
 
     @property
     def argv(self) -> list[str]:
         """What starts the service in the foreground."""
         twistd = Path(sys.executable).with_name("twistd")
         options = ["--nodaemon", "--pidfile=", NAME, "--config", str(self.folder / "bench.yaml")]
-        return [str(twistd), *options]
+        return [*self.runner, str(twistd), *options]
 
 
 def installed(
-    folder: Path, certificate: Certificate | None = None, auth: str = "none"
+    folder: Path,
+    certificate: Certificate | None = None,
+    auth: str = "none",
+    database: str | None = None,
 ) -> Installation:
-    """Write the configuration: one process, SQLite and a file store, a line for each request."""
+    """Write the configuration: one process and a file store, a line for each request.
+
+    `database` is a URL; None is SQLite.
+    """
     folder.mkdir(parents=True)
     port = free_port()
     server: dict[str, object] = {"listen": [f"tcp:{port}:interface={LOOPBACK}"]}
@@ -46,7 +58,7 @@ def installed(
     configuration = {
         "server": server,
         "auth": {"mode": auth},
-        "database": {"url": f"sqlite:///{folder / DATABASE}"},
+        "database": {"url": database or f"sqlite:///{folder / DATABASE}"},
         "stores": {"local": {"type": "file", "path": str(folder / "images")}},
         "default_store": "local",
         "logging": {"access": True},
@@ -54,7 +66,7 @@ def installed(
     # JSON is YAML too.
     (folder / "bench.yaml").write_text(json.dumps(configuration, indent=2))
     trusted = certificate.file if certificate else None
-    return Installation(folder, Address(LOOPBACK, port, certificate=trusted))
+    return Installation(folder, Address(LOOPBACK, port, certificate=trusted), database)
 
 
 @contextlib.contextmanager
@@ -67,9 +79,15 @@ def running(installation: Installation) -> Iterator[Process]:
         yield process
 
 
+def sampled(installation: Installation) -> tuple[Installation, Path]:
+    """Return the same, to be started as a program that samples itself, and where it will write."""
+    stacks = installation.folder / "stacks"
+    return attrs.evolve(installation, runner=tuple(program("sampled", str(stacks)))), stacks
+
+
 @contextlib.contextmanager
-def ours(folder: Path, certificate: Certificate | None = None) -> Iterator[Images]:
-    """Start an empty service; stop it in the end."""
-    installation = installed(folder, certificate)
+def ours(installation: Installation, server: Own | None = None) -> Iterator[Images]:
+    """Start the service; stop it in the end. `server` is that of its database."""
     with running(installation) as process:
-        yield Images("ours", installation.address, process.pid)
+        database = installation.database
+        yield Images("ours", installation.address, process.pid, server, database)

@@ -5,6 +5,7 @@ from bench.items.idle import IDLE
 from bench.items.keystone import KEYSTONE
 from bench.items.list import LIST
 from bench.items.mixed import MIXED
+from bench.items.profile import PROFILE
 from bench.items.show import SHOW
 from bench.items.slow import SLOW
 from bench.items.startup import STARTUP
@@ -14,5 +15,8 @@ from bench.items.write import PATCH, WRITE
 
 _ALL = (
     STARTUP, SHOW, WRITE, PATCH, LIST, UPLOAD, DOWNLOAD, TLS, SLOW, IDLE, MIXED, KEYSTONE,
+    PROFILE,
 )  # fmt: skip
 ITEMS = {item.name: item for item in _ALL}
+ON_REQUEST = (PROFILE.name,)
+"""Only measured when they are asked for by name."""

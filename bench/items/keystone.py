@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from bench.contestants.contestant import Contestant, Images
-from bench.contestants.ours import installed, running
+from bench.contestants.ours import running
 from bench.errors import LeftOut
 from bench.items.documents import shown
 from bench.items.labels import connections_of
@@ -43,7 +43,7 @@ def measure(run: Run, table: Table) -> None:
 
 @contextlib.contextmanager
 def _service(run: Run, column: str, keystone: Keystone | None) -> Iterator[Images]:
-    installation = installed(run.new_folder())
+    installation = run.installed()
     options: dict[str, Any] = {"limits": LIMITS}
     token = None
     if keystone is not None:
@@ -52,16 +52,16 @@ def _service(run: Run, column: str, keystone: Keystone | None) -> Iterator[Image
     file = installation.folder / "bench.yaml"
     file.write_text(json.dumps({**json.loads(file.read_text()), **options}, indent=2))
     with running(installation) as process:
-        yield Images(column, attrs.evolve(installation.address, token=token), process.pid)
+        address = attrs.evolve(installation.address, token=token)
+        yield Images(column, address, process.pid, run.database)
 
 
 def _one(run: Run, table: Table, contestant: Contestant, path: str, connections: int) -> None:
-    with watched(contestant.pid) as usage:
+    with watched(contestant.pid, contestant.database) as usage:
         load = wrk(contestant.address, path, connections, run.options.seconds)
     work, column = connections_of(connections), contestant.column
-    cpu = usage.cpu_per(load.requests)
     table.add(column, work, "rate", "req/s", load.rate)
-    table.add(column, work, "server CPU", "ms/req", None if cpu is None else cpu * 1e3)
+    usage.fill(table, column, work, load.requests)
     table.add(column, work, "p99", "ms", load.p99 * 1e3)
 
 

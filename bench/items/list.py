@@ -11,6 +11,7 @@ from bench.address import Address, address_of
 from bench.clouds import login
 from bench.contestants.contestant import Contestant, Images
 from bench.contestants.ours import DATABASE, Installation, installed, running
+from bench.databases import POSTGRESQL, Own
 from bench.errors import LeftOut
 from bench.fill import Postgres, fill_sqlite
 from bench.population import Population
@@ -20,10 +21,12 @@ from bench.series import Client
 from bench.table import Table
 from bench.usage import watched
 from imgservice.db.indexes import add_indexes
+from imgservice.db.upgrade import upgrade
 
 ADMIN, MEMBER = "admin", "member"
 OUR_MEMBER = "member"
 """The project of the member, where we make them up."""
+PROXY = "trusted_headers"
 CPU, MEDIAN, SLOW = "server CPU", "p50", "p99"
 
 
@@ -75,12 +78,11 @@ class _Asking:
         query = lister.queries()[self.number]
         with closing(Client(lister.users[self.user])) as client:
             images = json.loads(client.get(query.path))["images"]
-            with watched(contestant.pid) as usage:
+            with watched(contestant.pid, contestant.database) as usage:
                 series = client.series(query.path, self.run.options.list_seconds)
         self.found[column] = [image["id"] for image in images]
         work = _work(lister.population.count, self.user, query)
-        cpu = usage.cpu_per(len(series.latencies))
-        self.table.add(column, work, CPU, "ms/req", None if cpu is None else cpu * 1e3)
+        usage.fill(self.table, column, work, len(series.latencies))
         self.table.add(column, work, MEDIAN, "ms", series.part(0.5) * 1e3)
         self.table.add(column, work, SLOW, "ms", series.part(0.99) * 1e3)
 
@@ -126,14 +128,16 @@ def _listers(run: Run, size: int) -> Iterator[list[Lister]]:
     with ExitStack() as stack:
         plain, indexed = _installations(run, population)
         yield [
-            stack.enter_context(_ours("ours", plain, population)),
-            stack.enter_context(_ours("indexed", indexed, population)),
+            stack.enter_context(_ours(run, "ours", plain, population)),
+            stack.enter_context(_ours(run, "indexed", indexed, population)),
             *stack.enter_context(_base(run, size)),
         ]
 
 
 def _installations(run: Run, population: Population) -> tuple[Installation, Installation]:
-    plain, indexed = (installed(run.new_folder(), auth="trusted_headers") for _ in range(2))
+    if run.database is not None:
+        return _on_server(run, run.database, population)
+    plain, indexed = (installed(run.new_folder(), auth=PROXY) for _ in range(2))
     fill_sqlite(plain.folder / DATABASE, population)
     shutil.copy(plain.folder / DATABASE, indexed.folder / DATABASE)
     for _ in add_indexes(f"sqlite:///{indexed.folder / DATABASE}"):
@@ -141,14 +145,33 @@ def _installations(run: Run, population: Population) -> tuple[Installation, Inst
     return plain, indexed
 
 
+def _on_server(run: Run, server: Own, population: Population) -> tuple[Installation, Installation]:
+    if server.kind != POSTGRESQL:
+        raise LeftOut(f"the benchmark cannot fill {server.kind}")
+    url = server.create()
+    upgrade(url)
+    Postgres(url).fill(population)
+    copy = server.create(template=url)
+    for _ in add_indexes(copy):
+        pass
+    Postgres(copy).settle()
+    plain, indexed = (
+        installed(run.new_folder(), auth=PROXY, database=each) for each in (url, copy)
+    )
+    return plain, indexed
+
+
 @contextmanager
-def _ours(column: str, installation: Installation, population: Population) -> Iterator[Lister]:
+def _ours(
+    run: Run, column: str, installation: Installation, population: Population
+) -> Iterator[Lister]:
     with running(installation) as process:
         users = {
             ADMIN: _asking(installation.address, "bench-admin", "admin,member,reader"),
             MEMBER: _asking(installation.address, OUR_MEMBER, "member,reader"),
         }
-        yield Lister(Images(column, installation.address, process.pid), users, population)
+        contestant = Images(column, installation.address, process.pid, run.database)
+        yield Lister(contestant, users, population)
     for file in installation.folder.glob(f"{DATABASE}*"):
         file.unlink()
 

@@ -3,7 +3,7 @@
 import time
 
 from bench.contestants.limits import IMPORTED, hello
-from bench.contestants.ours import Installation, installed, running
+from bench.contestants.ours import Installation, running
 from bench.processes import cpu_seconds, proportional_mib, tree
 from bench.run import Item, Run
 from bench.table import Table
@@ -14,7 +14,7 @@ SETTLING_SECONDS = 0.5
 def measure(run: Run, table: Table) -> None:
     """Start everything from nothing in each round: there are no contestants that stay."""
     for _ in range(run.options.rounds):
-        installation = installed(run.new_folder())
+        installation = run.installed()
         _ours(table, installation, "first start")
         _ours(table, installation, "next start")
         _limit(run, table)

@@ -15,7 +15,7 @@ from bench.hammer import Outcome, hammer, percentile, until
 from bench.items.labels import connections_of
 from bench.run import Item, Run
 from bench.table import Table
-from bench.usage import watched
+from bench.usage import Usage, watched
 
 NEW: dict[str, object] = {"tags": ["one"], "property_1": "1", "property_2": "2", "property_3": "3"}
 
@@ -26,23 +26,26 @@ PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
 def measure(run: Run, table: Table) -> None:
     """Create for some seconds, then delete all that was created."""
     with ExitStack() as stack:
-        services = stack.enter_context(run.services())
-        limit = stack.enter_context(hello(run.new_folder()))
+        contestants: list[Contestant] = [
+            *stack.enter_context(run.services()),
+            stack.enter_context(hello(run.new_folder())),
+        ]
         for connections in run.options.writing_connections:
 
             def one(contestant: Contestant, connections: int = connections) -> None:
                 writing = _Writing(run, table, contestant, connections)
                 writing.delete(writing.create())
 
-            run.rounds(table, [*services, limit], one)
+            run.rounds(table, contestants, one)
 
 
 def measure_patches(run: Run, table: Table) -> None:
     """Change some images again and again, on one connection and on many."""
     with ExitStack() as stack:
-        services = stack.enter_context(run.services())
-        limit = stack.enter_context(hello(run.new_folder()))
-        contestants: list[Contestant] = [*services, limit]
+        contestants: list[Contestant] = [
+            *stack.enter_context(run.services()),
+            stack.enter_context(hello(run.new_folder())),
+        ]
         ids = {each.column: stack.enter_context(_changeable(each)) for each in contestants}
         for connections in run.options.writing_connections:
 
@@ -94,7 +97,7 @@ class _Writing:
         self._measured("patch", _patches(address, ids, deadline), 200)
 
     def _measured(self, verb: str, requests: Iterator[bytes], expected: int) -> Outcome:
-        with watched(self.contestant.pid) as usage:
+        with watched(self.contestant.pid, self.contestant.database) as usage:
             outcome = hammer(self.contestant.address, requests, self.connections)
         if set(outcome.statuses) != {expected}:
             raise Wrong(f"{verb} was answered {dict(outcome.statuses)}, not {expected} each time")
@@ -103,14 +106,14 @@ class _Writing:
                 f"{verb}: the client was busy more than 80 % of the time with"
                 f" {self.contestant.column}, whose rate may be higher than shown"
             )
-        self._add(verb, outcome, usage.cpu_per(len(outcome.latencies)))
+        self._add(verb, outcome, usage)
         return outcome
 
-    def _add(self, verb: str, outcome: Outcome, cpu: float | None) -> None:
+    def _add(self, verb: str, outcome: Outcome, usage: Usage) -> None:
         work = f"{verb}, {connections_of(self.connections)}"
         column, add = self.contestant.column, self.table.add
         add(column, work, "rate", "req/s", outcome.rate)
-        add(column, work, "server CPU", "ms/req", None if cpu is None else cpu * 1e3)
+        usage.fill(self.table, column, work, len(outcome.latencies))
         add(column, work, "p99", "ms", percentile(outcome.latencies, 0.99) * 1e3)
 
 
