@@ -13,6 +13,7 @@ from sqlalchemy.sql.dml import Insert
 
 from imgservice.db import locations
 from imgservice.db.database import Transaction
+from imgservice.db.inserts import Inserts
 from imgservice.db.rows import IMAGE_COLUMNS, is_live
 from imgservice.db.schema import image_properties, image_tags, images
 from imgservice.db.statement import Parameters, Statement
@@ -51,21 +52,18 @@ def _on_duplicate_key(element: _WriteProperty, compiler: SQLCompiler, **options:
     return f"{_insert(element, compiler, options)} ON DUPLICATE KEY UPDATE {taken}"
 
 
-def _values(*names: str, **values: object) -> dict[str, object]:
-    return {name: sa.bindparam(name) for name in names} | values
-
-
-_WRITE_PROPERTY = Statement(
-    _WriteProperty(image_properties)
-    .inline()  # or the number of the row would be asked for, in the middle of our text
-    .values(
-        _values("image_id", "name", "value", "created_at", "updated_at", "deleted", "deleted_at")
-    )
+WRITE_PROPERTIES = Inserts(
+    _WriteProperty(image_properties),
+    "image_id",
+    "name",
+    "value",
+    "created_at",
+    "updated_at",
+    "deleted",
+    "deleted_at",
 )
-_ADD_TAG = Statement(
-    sa.insert(image_tags).values(
-        _values("image_id", "value", "created_at", "updated_at", deleted=sa.false())
-    )
+ADD_TAGS = Inserts(
+    sa.insert(image_tags), "image_id", "value", "created_at", "updated_at", deleted=sa.false()
 )
 _REMOVE_TAG = Statement(
     sa.update(image_tags)
@@ -74,7 +72,11 @@ _REMOVE_TAG = Statement(
         image_tags.c.value == sa.bindparam("tag"),
         is_live(image_tags),
     )
-    .values(_values("updated_at", "deleted_at", deleted=sa.true()))
+    .values(
+        updated_at=sa.bindparam("updated_at"),
+        deleted_at=sa.bindparam("deleted_at"),
+        deleted=sa.true(),
+    )
 )
 
 
@@ -97,12 +99,12 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     Tells whether the image lost locations, whose data is then to be removed.
     """
     await _record_columns(transaction, before, after, now)
-    await transaction.execute_many(_WRITE_PROPERTY, list(_property_rows(before, after, now)))
+    await WRITE_PROPERTIES.execute(transaction, list(_property_rows(before, after, now)))
     gone, new = (sorted({*one.tags} - {*other.tags}) for one, other in _both_ways(before, after))
     key = {"image": before.id, "updated_at": now, "deleted_at": now}
     await transaction.execute_many(_REMOVE_TAG, [{**key, "tag": tag} for tag in gone])
     row = {"image_id": before.id, "created_at": now, "updated_at": now}
-    await transaction.execute_many(_ADD_TAG, [{**row, "value": tag} for tag in new])
+    await ADD_TAGS.execute(transaction, [{**row, "value": tag} for tag in new])
     return await locations.record(transaction, before, after, now)
 
 

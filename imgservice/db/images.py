@@ -13,6 +13,7 @@ from imgservice.db import leases as lease_rows
 from imgservice.db import quota as quotas
 from imgservice.db.aggregate import unindexed
 from imgservice.db.database import Database, Rows, Transaction, UniqueViolation, Work
+from imgservice.db.inserts import Inserts
 from imgservice.db.listing import (
     count_statement,
     driven,
@@ -66,15 +67,6 @@ _CONTENT = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
 _CHILDREN = (image_locations, image_properties, image_tags, image_members)
 
 
-def _insert(table: sa.Table, *columns: str) -> Statement:
-    values: dict[str, object] = {column: sa.bindparam(column) for column in columns}
-    return Statement(sa.insert(table).values(values | {"deleted": sa.false()}))
-
-
-def _insert_child(table: sa.Table, *columns: str) -> Statement:
-    return _insert(table, "image_id", *columns, "created_at", "updated_at")
-
-
 def _turn(
     before: Status, after: Status, *more: sa.ColumnElement[bool], **values: object
 ) -> Statement:
@@ -115,10 +107,16 @@ _GET = Statement(sa.select(*image_columns("asking")).where(_THIS, is_live(images
 _LOCK = Statement(sa.select(images.c.id).where(_THIS, is_live(images)).with_for_update())
 _STATE = Statement(sa.select(images.c.status, images.c.protected).where(_THIS, is_live(images)))
 
-_ADD = _insert(images, *IMAGE_COLUMNS)
-_ADD_PROPERTY = _insert_child(image_properties, "name", "value")
-_ADD_TAG = _insert_child(image_tags, "value")
-_ADD_LOCATION = _insert_child(image_locations, "value", "meta_data", "status")
+_ADD = Inserts(sa.insert(images), *IMAGE_COLUMNS, deleted=sa.false())
+_ADD_PROPERTIES = Inserts(
+    sa.insert(image_properties),
+    "image_id",
+    "name",
+    "value",
+    "created_at",
+    "updated_at",
+    deleted=sa.false(),
+)
 
 _BEGIN_UPLOAD = _turn(Status.QUEUED, Status.SAVING)
 _BEGIN_UPLOAD_AS_SEEN = _turn(
@@ -186,12 +184,12 @@ class Images:
         async def work(transaction: Transaction) -> None:
             await _check(transaction, quota, {Resource.COUNT_TOTAL: 1})
             try:
-                await transaction.execute(_ADD, image_row(image))
+                await _ADD.execute(transaction, [image_row(image)])
             except UniqueViolation:
                 raise DuplicateImage(image.id) from None
-            await transaction.execute_many(_ADD_PROPERTY, property_rows(image))
-            await transaction.execute_many(_ADD_TAG, tag_rows(image))
-            await transaction.execute_many(_ADD_LOCATION, location_rows(image))
+            await _ADD_PROPERTIES.execute(transaction, property_rows(image))
+            await changes.ADD_TAGS.execute(transaction, tag_rows(image))
+            await locations.ADD.execute(transaction, location_rows(image))
 
         await self._charged(quota, work)
 
@@ -253,7 +251,8 @@ class Images:
             if not (await transaction.execute(_ACTIVATE, values)).count:
                 status, _ = await _state(transaction, image_id)
                 raise StatusConflict(image_id, status, "queued")
-            await transaction.execute(_ADD_LOCATION, location_row(image_id, content.location, now))
+            location = location_row(image_id, content.location, now)
+            await locations.ADD.execute(transaction, [location])
 
         await self._charged(quota, work)
 
@@ -319,9 +318,8 @@ class Images:
                 and (await transaction.execute(_FINISH_UPLOAD, values)).count
             ):
                 raise ImageGone(lease.image_id)
-            await transaction.execute(
-                _ADD_LOCATION, location_row(lease.image_id, content.location, now)
-            )
+            location = location_row(lease.image_id, content.location, now)
+            await locations.ADD.execute(transaction, [location])
 
         await self._database.run(work)
 

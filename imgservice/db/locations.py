@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from imgservice.db.aggregate import unindexed
 from imgservice.db.database import Transaction
+from imgservice.db.inserts import Inserts
 from imgservice.db.rows import is_live, location_row
 from imgservice.db.schema import image_locations
 from imgservice.db.statement import Statement
@@ -21,14 +22,15 @@ _IS_LOST = sa.and_(
 )
 """Rows of what clients see no more, and whose data is still to be removed."""
 
-ADD = Statement(
-    sa.insert(image_locations).values(
-        {
-            name: sa.bindparam(name)
-            for name in ("image_id", "value", "meta_data", "status", "created_at", "updated_at")
-        }
-        | {"deleted": sa.false()}
-    )
+ADD = Inserts(
+    sa.insert(image_locations),
+    "image_id",
+    "value",
+    "meta_data",
+    "status",
+    "created_at",
+    "updated_at",
+    deleted=sa.false(),
 )
 _CHANGE = Statement(
     sa.update(image_locations)
@@ -74,9 +76,8 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     ]
     await transaction.execute_many(_REMOVE, gone)
     await transaction.execute_many(_CHANGE, changed)
-    await transaction.execute_many(
-        ADD, [location_row(before.id, new[url], now) for url in new if url not in old]
-    )
+    added = [location_row(before.id, new[url], now) for url in new if url not in old]
+    await ADD.execute(transaction, added)
     return bool(gone)
 
 

@@ -271,6 +271,8 @@ class _CountingTransaction:
         (setting(name="n"), 3),
         (with_property("new", "1"), 4),
         (setting(tags=("c", "d"), properties={"b": "2", "c": "3"}, name="n"), 6),
+        (setting(properties={str(number): "" for number in range(62)}), 4),  # and two that go
+        (setting(properties={str(number): "" for number in range(63)}), 5),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -283,11 +285,15 @@ async def test_few_statements(
     assert counting.count <= most
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("dialect", [postgresql, mysql])
-def test_the_text_for_other_databases(dialect: Any) -> None:
+def test_the_text_for_other_databases(dialect: Any, rows: int) -> None:
     """Written by hand, so that it must be looked at where no such database is."""
-    text = changes._WRITE_PROPERTY.compiled(dialect.dialect(paramstyle="format")).sql
+    text = (
+        changes.WRITE_PROPERTIES.statement(rows).compiled(dialect.dialect(paramstyle="format")).sql
+    )
     assert "RETURNING" not in text
+    assert text.count("(%s") == rows
     ending = "ON DUPLICATE KEY UPDATE" if dialect is mysql else "ON CONFLICT (image_id, name)"
     assert ending in text[text.index("VALUES") :]
 
