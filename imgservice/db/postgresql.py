@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import ConnStatus, PollingStatus
+from psycopg.pq import ConnStatus, ExecStatus, PollingStatus
 from psycopg.pq import PGconn as new_pgconn
 from psycopg.pq.abc import PGconn
 from psycopg.waiting import Ready, Wait
@@ -139,11 +139,16 @@ class Connection:
     async def execute(self, compiled: Compiled, values: Sequence[object]) -> Rows:
         cursor = self._cursor
         await cursor.execute(compiled.sql, values, prepare=True)
-        raw = await cursor.fetchall() if cursor.description else ()
+        result = cursor.pgresult  # its `description` would be made anew, column by column
+        has_rows = result is not None and result.status == ExecStatus.TUPLES_OK
+        raw = await cursor.fetchall() if has_rows else ()
         return Rows(compiled.rows(raw), cursor.rowcount)
 
     async def execute_many(self, compiled: Compiled, values: Sequence[Sequence[object]]) -> None:
-        await self._cursor.executemany(compiled.sql, values)
+        if len(values) == 1:  # a pipeline is of no use then, and costs as much as a statement
+            await self.execute(compiled, values[0])
+        else:
+            await self._cursor.executemany(compiled.sql, values)
 
     async def command(self, sql: str) -> None:
         """Run what has neither parameters nor rows."""
