@@ -52,7 +52,7 @@ def image_columns(asking: str) -> tuple[sa.ColumnElement[Any], ...]:
     """
     properties, tags = image_properties.c, image_tags.c
     return (
-        *(images.c[name] for name in IMAGE_COLUMNS),
+        *(_untyped(images.c[name]) for name in IMAGE_COLUMNS),
         of_image(
             image_properties, json_object(properties.name, properties.value)
         ).scalar_subquery(),
@@ -63,6 +63,11 @@ def image_columns(asking: str) -> tuple[sa.ColumnElement[Any], ...]:
         .limit(1)
         .scalar_subquery(),
     )
+
+
+def _untyped(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Keep SQLAlchemy from making an enumeration of each text: `to_image` does that itself."""
+    return sa.type_coerce(column, sa.String) if isinstance(column.type, sa.Enum) else column
 
 
 def to_image(row: Row) -> Image:

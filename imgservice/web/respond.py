@@ -9,6 +9,8 @@ from twisted.web.http import RESPONSES
 
 from imgservice.web.streaming import StreamingRequest
 
+_AS_CLIENTS_EXPECT = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+
 
 @attrs.frozen
 class Answer:
@@ -39,11 +41,16 @@ class Answer:
             request.finish()
 
 
+def json_text(document: Any, option: int = 0) -> bytes:
+    """Write a document; times in it are naive UTC, and lose their fractions of seconds."""
+    return orjson.dumps(document, option=option | _AS_CLIENTS_EXPECT)
+
+
 def json_answer(status: int, document: Any, **headers: str) -> Answer:
     """Answer with a JSON document; `_` in the names of headers stands for `-`."""
     return Answer(
         status,
-        orjson.dumps(document),
+        json_text(document),
         "application/json",
         {name.replace("_", "-"): value for name, value in headers.items()},
     )

@@ -1,7 +1,6 @@
 """Images as JSON documents: the ones that we answer, and the ones that clients send."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -16,7 +15,7 @@ from imgservice.domain.names import is_reserved
 from imgservice.domain.protections import PropertyRules
 from imgservice.service.images import NewImage
 from imgservice.web.conditional import Validators, check_unchanged, is_known, not_modified
-from imgservice.web.respond import Answer, json_answer
+from imgservice.web.respond import Answer, json_answer, json_text
 from imgservice.web.streaming import StreamingRequest
 from imgservice.web.v2.schemas import ImageSchemas, to_text
 
@@ -35,11 +34,6 @@ WRITABLE = (
 )
 HIDDEN_PROPERTIES = ("os_glance_stage_host", "os_glance_hash_op_host")
 """Notes between nodes, shown to nobody."""
-
-
-def timestamp(moment: datetime) -> str:
-    """Write a naive UTC time as clients expect it, without fractions."""
-    return moment.isoformat(timespec="seconds") + "Z"
 
 
 @attrs.frozen
@@ -111,8 +105,8 @@ class ImageDocuments:
             os_hash_algo=image.os_hash_algo,
             os_hash_value=image.os_hash_value,
             id=image.id,
-            created_at=timestamp(image.created_at),
-            updated_at=timestamp(image.updated_at),
+            created_at=image.created_at,
+            updated_at=image.updated_at,
         )
         locations = _visible_locations(context, image)
         self._add_locations(context, document, locations)
@@ -154,7 +148,7 @@ def entity_tag(document: Mapping[str, Any]) -> str:
     one: in one second an image may change and change back, and is then the same again.
     """
     in_order = {**document, "tags": sorted(document["tags"])}
-    text = orjson.dumps(in_order, option=orjson.OPT_SORT_KEYS)
+    text = json_text(in_order, orjson.OPT_SORT_KEYS)
     return f'"{blake2b(text, digest_size=16).hexdigest()}"'
 
 

@@ -10,7 +10,7 @@ from imgservice.web.about import NOTHING, About, json_of
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer, no_content
 from imgservice.web.streaming import StreamingRequest
-from imgservice.web.v2.documents import check_text, timestamp
+from imgservice.web.v2.documents import check_text
 
 LIST = About("List the projects that an image is shared with.", {200: json_of("members")})
 ADD = About(
@@ -80,8 +80,8 @@ def member_document(member: Member) -> dict[str, Any]:
         "member_id": member.project,
         "image_id": member.image_id,
         "status": member.status,
-        "created_at": timestamp(member.created_at),
-        "updated_at": timestamp(member.updated_at),
+        "created_at": member.created_at,
+        "updated_at": member.updated_at,
         "schema": "/v2/schemas/member",
     }
 
