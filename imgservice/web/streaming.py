@@ -322,6 +322,13 @@ class StreamingChannel(HTTPChannel):
             self.paused = True  # a pipelined request waits until this answer is on its way
             self._networkProducer.pauseProducing()
         super().requestDone(request)
+        self._send_now()
+
+    def _send_now(self) -> None:
+        """Send a short answer without another turn of the reactor; what is left it sends then."""
+        ends = not self.persistent or self._socket.disconnecting or not self._socket.connected
+        if not ends and not self._waitingForTransport:
+            self._socket.doWrite()
 
     @property
     def output_waits(self) -> bool:
