@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base-database-pid", type=int, metavar="PID", help="the root of that server's processes"
     )
+    parser.add_argument(
+        "--lists", metavar="REGEX", default="", help="the names of the lists to ask for"
+    )
     parser.add_argument("--full", action="store_true", help="list a million images too")
     parser.add_argument(
         "--plans", action="store_true", help="print how SQLite goes about the lists, nothing else"
@@ -131,6 +134,7 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         base_clouds=arguments.base_clouds,
         base_users=users,
         base_database=arguments.base_database,
+        lists=arguments.lists,
         base_database_pid=arguments.base_database_pid,
     )
     if arguments.quick:

@@ -32,6 +32,8 @@ class Options:
     """The clouds of an administrator and of a member."""
     list_sizes: tuple[int, ...] = (1_000, 100_000)
     list_seconds: float = 0.2
+    lists: str = ""
+    """A regular expression for the names of those that are asked for."""
 
     def size(self, mebibytes: int) -> int:
         """Return a size in bytes, scaled: whole MiB, at least one."""

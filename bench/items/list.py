@@ -37,9 +37,11 @@ class Lister:
     contestant: Images
     users: Mapping[str, Address]
     population: Population
+    names: str
+    """Which lists it is asked for."""
 
     def queries(self) -> list[Query]:
-        return queries(self.population)
+        return queries(self.population, self.names)
 
 
 def measure(run: Run, table: Table) -> None:
@@ -171,7 +173,7 @@ def _ours(
             MEMBER: _asking(installation.address, OUR_MEMBER, "member,reader"),
         }
         contestant = Images(column, installation.address, process.pid, run.database)
-        yield Lister(contestant, users, population)
+        yield Lister(contestant, users, population, run.options.lists)
     for file in installation.folder.glob(f"{DATABASE}*"):
         file.unlink()
 
@@ -198,7 +200,7 @@ def _base(run: Run, size: int) -> Iterator[list[Lister]]:
         users, project = _base_users(run)
         population = Population(size, project)
         with Postgres(options.base_database).filled(population):
-            yield [Lister(each, users, population) for each in run.base()]
+            yield [Lister(each, users, population, options.lists) for each in run.base()]
     except LeftOut as reason:
         run.report.remark(f"list: base is left out: {reason}")
         yield []
