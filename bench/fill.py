@@ -86,7 +86,6 @@ class Postgres:
     def settle(self) -> None:
         """Do now what the server would begin to do some time later, amid a measurement."""
         self._run("VACUUM ANALYZE")
-        self._run("CHECKPOINT")
 
     def _run(self, sql: str, text: str = "") -> None:
         if not shutil.which("psql"):
