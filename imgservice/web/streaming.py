@@ -13,29 +13,23 @@ from io import BytesIO
 from typing import Any, cast
 
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, HTTPFactory, _MalformedChunkedDataError
+from twisted.web.http import HTTPFactory, _MalformedChunkedDataError
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from imgservice.domain.context import Context
 from imgservice.web.body import RequestBody
+from imgservice.web.deadlines import LINGER_IDLE, LINGER_TIME, Sweeper, TimedChannel
 
 READ_SIZE = 256 << 10
 DRAIN_LIMIT = 256 << 10
 """A rest of this size is read to keep the connection; a larger one ends it."""
-LINGER_TIME = 30.0
-"""How long a client that got its answer early may go on sending before it is cut off."""
-LINGER_IDLE = 5.0
-"""How long it may do nothing before the connection is closed on our side, too."""
 NO_ADDRESS = "-"
 """The peer of a connection through a Unix socket."""
 LONGEST_CONTENT_LENGTH = 18
 """Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
 
-_log = Logger()
 _HOST = re.compile(rb"[!-~]*")
 
 
@@ -146,35 +140,19 @@ class StreamingRequest(Request):
         return f"{scheme}://{host}"
 
 
-class StreamingChannel(HTTPChannel):
-    """One connection.
-
-    It ends in one of three ways: closed once all is sent (`loseConnection`), left with an ear open
-    for a client that is still sending (`_leave`), or cut so that the client sees an error
-    (`abort`).
-    """
+class StreamingChannel(TimedChannel):
+    """One connection."""
 
     site: "StreamingSite"
-    transport: Any
     _networkProducer: Any
     _transferDecoder: Any
     requests: list[StreamingRequest]
     speaks_http_1_1 = True
-    timeOut: Any
     _body_paused = False
     _body_broken = False
-    _leaving = False
-    _period: float | None = None
-    _touched = 0.0
-    _unsent = 0
-    _headers_since: float | None = None
-    _linger_until: float | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._socket = self.transport
-        while hasattr(self._socket, "wrappedProtocol"):  # TLS
-            self._socket = self._socket.transport
         self._socket.bufferSize = READ_SIZE
         self.MAX_LENGTH = self.site.max_header_line
         self.totalHeadersSize = self.site.max_headers_size
@@ -360,71 +338,6 @@ class StreamingChannel(HTTPChannel):
         else:
             self.transport.loseWriteConnection()
 
-    def loseConnection(self) -> None:
-        """Close once all is sent."""
-        self._begin_leaving()
-        super().loseConnection()
-
-    def _begin_leaving(self) -> None:
-        self._leaving = True
-        self._linger_until = self.site.seconds() + self.site.linger_time
-        self.resetTimeout()
-
-    def abort(self) -> None:
-        """End the connection at once, so that the other side sees an error."""
-        self.transport.abortConnection()
-
-    # -- deadlines: set here, and checked for all connections by the site's one timer -------------
-
-    def setTimeout(self, period: float | None) -> float | None:
-        previous, self._period = self._period, period
-        self._touched = self.site.seconds()
-        return previous
-
-    def resetTimeout(self) -> None:
-        self._touched = self.site.seconds()
-
-    def check_deadlines(self, now: float) -> None:
-        """Close or cut the connection if it has taken too long over something."""
-        self._notice_sending(now)
-        lingers_too_long = self._linger_until is not None and now > self._linger_until
-        if self._leaving:
-            self._check_leaving(now - self._touched, lingers_too_long)
-        elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
-            self.timeoutConnection()
-
-    def _headers_are_late(self, now: float) -> bool:
-        since = self._headers_since
-        return since is not None and now - since > self.site.header_timeout
-
-    def _is_idle_too_long(self, now: float) -> bool:
-        return self._period is not None and now - self._touched > self._period
-
-    def _notice_sending(self, now: float) -> None:
-        """A client that takes what waits for it is not idle."""
-        unsent = len(self._socket.dataBuffer) - self._socket.offset + self._socket._tempDataLen
-        if unsent != self._unsent:
-            self._unsent = unsent
-            self._touched = now
-
-    def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
-        if self._unsent and idle > self.timeOut:
-            self.abort()
-        elif not self._unsent and (lingers_too_long or idle > self.site.linger_idle):
-            self._socket.loseConnection()  # the kernel may still have something to deliver
-
-    def timeoutConnection(self) -> None:
-        """Close an idle connection; one whose client stopped amid a request is cut."""
-        if self.requests and self._headers_since is None:
-            self.abort()
-        else:
-            self.loseConnection()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is under way, nor the beginning of one."""
-        return not self.requests and self._headers_since is None
-
 
 def _may_drain(body: RequestBody) -> bool:
     """Tell whether to read the rest of a body that nobody wants, to keep the connection."""
@@ -475,9 +388,7 @@ class StreamingSite(Site):
         self.channels: set[StreamingChannel] = set()
         self.draining = False
         self.seconds = reactor.seconds
-        self._sweep_interval = sweep_interval
-        self._sweeper = LoopingCall(self._sweep)
-        self._sweeper.clock = reactor
+        self._sweeper = Sweeper(self.channels, sweep_interval, reactor)
 
     def buildProtocol(self, addr: Any) -> Any:
         channel = cast(StreamingChannel, HTTPFactory.buildProtocol(self, addr))
@@ -490,23 +401,13 @@ class StreamingSite(Site):
         return [b"http/1.1"]
 
     def startFactory(self) -> None:
-        self._sweeper.start(self._sweep_interval, now=False)
+        self._sweeper.start()
 
     def stopFactory(self) -> None:
-        if self._sweeper.running:
-            self._sweeper.stop()
+        self._sweeper.stop()
 
     def log(self, request: Any) -> None:
         """Called once for every request, when its answer is complete or its client is gone."""
-
-    def _sweep(self) -> None:
-        now = self.seconds()
-        for channel in list(self.channels):
-            try:
-                channel.check_deadlines(now)
-            except Exception:  # one connection must not keep the others from being looked after
-                _log.failure("A connection could not be looked after")
-                channel.abort()
 
     def drain(self) -> None:
         """Close idle connections now and the others with their present answer."""

@@ -1,0 +1,144 @@
+"""How long a connection may take over what it does, and how it ends when that was too long."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
+
+LINGER_TIME = 30.0
+"""How long a client that got its answer early may go on sending before it is cut off."""
+LINGER_IDLE = 5.0
+"""How long it may do nothing before the connection is closed on our side, too."""
+
+_log = Logger()
+
+
+class Times(Protocol):
+    """What a site allows its connections, in seconds; `idle_timeout` comes to them as `timeOut`."""
+
+    header_timeout: float
+    linger_time: float
+    linger_idle: float
+    seconds: Callable[[], float]
+
+
+class TimedChannel(HTTPChannel):
+    """A connection with deadlines: set by what happens on it, and checked from a `Sweeper`.
+
+    It ends in one of three ways: closed once all is sent (`loseConnection`), left with an ear open
+    for a client that is still sending (`_leave` of the subclass), or cut so that the client sees an
+    error (`abort`).
+    """
+
+    site: Times
+    transport: Any
+    requests: list[Any]
+    timeOut: Any
+    _leaving = False
+    _period: float | None = None
+    _touched = 0.0
+    _unsent = 0
+    _headers_since: float | None = None
+    _linger_until: float | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._socket = self.transport
+        while hasattr(self._socket, "wrappedProtocol"):  # TLS
+            self._socket = self._socket.transport
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def loseConnection(self) -> None:
+        """Close once all is sent."""
+        self._begin_leaving()
+        super().loseConnection()
+
+    def _begin_leaving(self) -> None:
+        self._leaving = True
+        self._linger_until = self.site.seconds() + self.site.linger_time
+        self.resetTimeout()
+
+    def abort(self) -> None:
+        """End the connection at once, so that the other side sees an error."""
+        self.transport.abortConnection()
+
+    def timeoutConnection(self) -> None:
+        """Close an idle connection; one whose client stopped amid a request is cut."""
+        if self.requests and self._headers_since is None:
+            self.abort()
+        else:
+            self.loseConnection()
+
+    # -- deadlines --------------------------------------------------------------------------------
+
+    def setTimeout(self, period: float | None) -> float | None:
+        previous, self._period = self._period, period
+        self._touched = self.site.seconds()
+        return previous
+
+    def resetTimeout(self) -> None:
+        self._touched = self.site.seconds()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, nor the beginning of one."""
+        return not self.requests and self._headers_since is None
+
+    def check_deadlines(self, now: float) -> None:
+        """Close or cut the connection if it has taken too long over something."""
+        self._notice_sending(now)
+        lingers_too_long = self._linger_until is not None and now > self._linger_until
+        if self._leaving:
+            self._check_leaving(now - self._touched, lingers_too_long)
+        elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
+            self.timeoutConnection()
+
+    def _headers_are_late(self, now: float) -> bool:
+        since = self._headers_since
+        return since is not None and now - since > self.site.header_timeout
+
+    def _is_idle_too_long(self, now: float) -> bool:
+        return self._period is not None and now - self._touched > self._period
+
+    def _notice_sending(self, now: float) -> None:
+        """A client that takes what waits for it is not idle."""
+        unsent = len(self._socket.dataBuffer) - self._socket.offset + self._socket._tempDataLen
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._touched = now
+
+    def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
+        if self._unsent and idle > self.timeOut:
+            self.abort()
+        elif not self._unsent and (lingers_too_long or idle > self.site.linger_idle):
+            self._socket.loseConnection()  # the kernel may still have something to deliver
+
+
+class Sweeper:
+    """The one timer of all connections: an idle one costs nothing else."""
+
+    def __init__(self, channels: Iterable[TimedChannel], interval: float, reactor: Any) -> None:
+        self._channels = channels
+        self._interval = interval
+        self._seconds = reactor.seconds
+        self._call = LoopingCall(self._sweep)
+        self._call.clock = reactor
+
+    def start(self) -> None:
+        self._call.start(self._interval, now=False)
+
+    def stop(self) -> None:
+        if self._call.running:
+            self._call.stop()
+
+    def _sweep(self) -> None:
+        now = self._seconds()
+        for channel in list(self._channels):
+            try:
+                channel.check_deadlines(now)
+            except Exception:  # one connection must not keep the others from being looked after
+                _log.failure("A connection could not be looked after")
+                channel.abort()
