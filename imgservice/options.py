@@ -49,6 +49,17 @@ class Server:
         (), "Addresses or networks whose Forwarded and X-Forwarded-* headers are believed."
     )
     backlog: int = option(4096, "Connections that may wait to be accepted.")
+    max_connections: int | None = option(
+        None,
+        "Most connections of this process; more wait in the backlog. null: as many as there are"
+        " descriptors for, of which a quarter is kept for files.",
+    )
+    max_connections_per_address: int | None = option(
+        1000,
+        "Most connections from one address, which in IPv6 is a /64 network; more are closed at"
+        " once. Loopback, trusted_proxies and limits.rate.address.exempt are not counted; null:"
+        " any number.",
+    )
     tcp_keepidle: Duration = option(
         Duration(600), "Idle time before TCP probes a client; 0: never."
     )

@@ -10,7 +10,7 @@ from imgservice.build.authentication import Authentication, make_authentication
 from imgservice.build.limits import Limits, make_limits
 from imgservice.build.policy import make_rules
 from imgservice.build.protections import make_property_rules
-from imgservice.build.rates import make_transfers
+from imgservice.build.rates import make_admission, make_transfers
 from imgservice.build.services import make_services
 from imgservice.build.steps import make_steps
 from imgservice.build.stores import make_fetcher, make_stores
@@ -114,4 +114,5 @@ def _site(
         max_header_line=server.max_header_line,
         max_headers_size=server.max_headers_size,
         max_headers=server.max_headers,
+        admission=make_admission(config, reactor),
     )

@@ -5,8 +5,11 @@ from typing import Any
 from imgservice.domain.rates import Buckets, Places, Rate
 from imgservice.options import Config
 from imgservice.web.addresses import networks
+from imgservice.web.admission import Admission, ConnectionLimits
 from imgservice.web.steps.rate_limit import AddressLimit, AskerRates, RateLimit
 from imgservice.web.transfers import ByteRates, Transfers
+
+LOOPBACK = ("127.0.0.0/8", "::1")
 
 
 def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
@@ -34,6 +37,16 @@ def make_transfers(config: Config, reactor: Any) -> Transfers:
         uploads=Places(limits.uploads.total, limits.uploads.project),
         exempt_roles=limits.rate.exempt_roles,
     )
+
+
+def make_admission(config: Config, reactor: Any) -> Admission:
+    """Connections of a proxy are those of many; on this machine, nobody has to be held off."""
+    server = config.server
+    exempt = (*LOOPBACK, *server.trusted_proxies, *config.limits.rate.address.exempt)
+    limits = ConnectionLimits(
+        server.max_connections, server.max_connections_per_address, networks(exempt)
+    )
+    return Admission(reactor, limits)
 
 
 def _buckets(rate: Rate | None) -> Buckets | None:

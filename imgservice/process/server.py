@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from imgservice.process.descriptors import raise_descriptor_limit
 from imgservice.process.sockets import ListenError
 from imgservice.service.data import LEASE_TIME
 
@@ -55,6 +56,7 @@ class Server(Service):
         return call, interval
 
     def privilegedStartService(self) -> None:
+        raise_descriptor_limit()
         for description, endpoint in self._endpoints:
             listening: Deferred[Any] = endpoint.listen(self._built.site)
             listening.addCallback(self._opened)
@@ -66,6 +68,7 @@ class Server(Service):
     def _opened(self, port: Any) -> None:
         """Keep the port; what is set on its socket, the kernel sets on every connection."""
         self._ports.append(port)
+        self._built.site.admission.watch(port)
         listener = getattr(port, "socket", None)
         if listener is not None and listener.family != socket.AF_UNIX and self._keepidle:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from imgservice.domain.context import Context
+from imgservice.web.admission import Admission
 from imgservice.web.body import RequestBody
 from imgservice.web.deadlines import LINGER_IDLE, LINGER_TIME, Sweeper, TimedChannel
 
@@ -157,10 +158,13 @@ class StreamingChannel(TimedChannel):
         self.MAX_LENGTH = self.site.max_header_line
         self.totalHeadersSize = self.site.max_headers_size
         self.maxHeaders = self.site.max_headers
+        self._place = self.site.admission.enter(getattr(self.getPeer(), "host", None))
         self.site.channels.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.site.channels.discard(self)
+        if self in self.site.channels:
+            self.site.channels.remove(self)
+            self.site.admission.leave(self._place)
         super().connectionLost(reason)
 
     # -- headers ----------------------------------------------------------------------------------
@@ -371,6 +375,7 @@ class StreamingSite(Site):
         linger_time: float = LINGER_TIME,
         linger_idle: float = LINGER_IDLE,
         sweep_interval: float = 1.0,
+        admission: Admission | None = None,
     ) -> None:
         super().__init__(
             resource,
@@ -386,6 +391,7 @@ class StreamingSite(Site):
         self.linger_time = linger_time
         self.linger_idle = linger_idle
         self.channels: set[StreamingChannel] = set()
+        self.admission = admission or Admission(reactor)
         self.draining = False
         self.seconds = reactor.seconds
         self._sweeper = Sweeper(self.channels, sweep_interval, reactor)

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -62,6 +62,8 @@ class Service:
         self.log = Path(self.options.get("logging", {}).get("file", self.output))
         self.config.write_text(yaml.safe_dump(self.options, sort_keys=False))
         self.client = Client("127.0.0.1", self.port)
+        self.prefix: Sequence[str] = ()
+        """A command that starts the command which comes after it."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def _options(self, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class Service:
 
     def start(self) -> "Service":
         """Start it and wait until it answers."""
-        command: list[str | Path] = [TWISTD, "--nodaemon", "--pidfile=", "imgservice"]
+        command: list[str | Path] = [*self.prefix, TWISTD, "--nodaemon", "--pidfile=", "imgservice"]
         command += ["--config", self.config]
         with self.output.open("ab") as output, self.said.open("ab") as said:
             self._process = subprocess.Popen(

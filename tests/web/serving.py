@@ -108,8 +108,9 @@ class Serving:
             endpoint = wrapServerTLS(own, endpoint)  # type: ignore[arg-type]  # adapted
         listening: list[Any] = []
         endpoint.listen(self.site).addCallback(listening.append)
-        self._listener = listening[0]
-        self.port: int = self._listener.getHost().port
+        self.listener = listening[0]
+        self.site.admission.watch(self.listener)
+        self.port: int = self.listener.getHost().port
 
     def _app(self, handler: Handler) -> ApiApp:
         app = ApiApp(self.tasks)
@@ -144,7 +145,9 @@ class Serving:
         await self.tasks.ended()
 
     async def stop(self) -> None:
-        await self._listener.stopListening()
+        stopping = self.listener.stopListening()
+        if stopping is not None:  # else a test has stopped it
+            await stopping
         self.site.abort()
         await self.quiet()
 
@@ -166,8 +169,11 @@ class Wire:
         tls: bool = False,
         receive_buffer: int | None = None,
         alpn: Sequence[str] = (),
+        source: str | None = None,
     ) -> None:
         plain = socket.socket()
+        if source is not None:
+            plain.bind((source, 0))
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         plain.settimeout(PATIENCE)
