@@ -107,10 +107,14 @@ def _contradictions(config: Config) -> "list[tuple[list[str | int], str]]":
     if config.api.page_default > config.api.page_max:
         found.append((["api", "page_default"], "is more than api.page_max"))
     found += [(path, f"must be at least {least}") for path, least in _too_small(config)]
-    for name in ("total", "project"):
-        places = getattr(config.limits.uploads, name)
-        if places is not None and places < 1:
-            found.append((["limits", "uploads", name], "must be at least 1, or null"))
+    for path, one in (
+        (["limits", "uploads", "total"], config.limits.uploads.total),
+        (["limits", "uploads", "project"], config.limits.uploads.project),
+        (["server", "max_connections"], config.server.max_connections),
+        (["server", "max_connections_per_address"], config.server.max_connections_per_address),
+    ):
+        if one is not None and one < 1:
+            found.append(([*path], "must be at least 1, or null"))
     if not config.server.listen:
         found.append((["server", "listen"], "names no endpoint"))
     return found
@@ -136,7 +140,14 @@ def _wrong_limits(limits: Limits) -> "Iterator[tuple[list[str | int], str]]":
 
 
 _LEAST: Mapping[str, Mapping[str, int]] = {
-    "server": {"backlog": 1, "max_header_line": 1024, "max_headers_size": 1024, "max_headers": 10},
+    "server": {
+        "backlog": 1,
+        "max_header_line": 1024,
+        "max_headers_size": 1024,
+        "max_headers": 10,
+        "min_rate": 0,
+        "min_rate_time": 1,
+    },
     "database": {"threads": 1, "pool": 1},
     "api": {"page_default": 1, "page_max": 1, "max_body": 1024, "max_request_id": 1},
     "transfer": {"window": 1 << 20, "memory": 1 << 20, "threads": 1},

@@ -72,6 +72,12 @@ class Server:
     header_timeout: Duration = option(
         Duration(60), "A request whose headers take longer than this is given up."
     )
+    min_rate: int = option(
+        100,
+        "Bytes a second that a client must send of a body, or read of an answer, on the average of"
+        " min_rate_time; else it is disconnected. What we make it wait for does not count. 0: off.",
+    )
+    min_rate_time: Duration = option(Duration(120), "Seconds over which that is measured.")
     shutdown_grace: Duration = option(
         Duration(60), "How long running requests may go on after a stop was asked for."
     )

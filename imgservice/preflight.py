@@ -63,7 +63,6 @@ def check_values(config: Config) -> None:
             networks(addresses)
         except ValueError as error:
             raise OptionError(path, str(error)) from None
-    _check_connections(config)
     _check_exposure(config)
     _check_version(config.api.max_version)
     make_target_rules(config)
@@ -78,13 +77,6 @@ def _check_pipeline(config: Config) -> None:
         check_order(config.pipeline)
     except PipelineError as error:
         raise OptionError(("pipeline", error.position), str(error)) from None
-
-
-def _check_connections(config: Config) -> None:
-    for name in ("max_connections", "max_connections_per_address"):
-        most = getattr(config.server, name)
-        if most is not None and most < 1:
-            raise OptionError(("server", name), f"nobody could connect with {most}")
 
 
 def _check_exposure(config: Config) -> None:

@@ -134,6 +134,12 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
         ("limits: {rate: {adress: {}}}", "limits.rate.adress: unknown key; did you mean address?"),
         ("limits: {rate: {address: {exempt: [here]}}}", "limits.rate.address.exempt: 'here'"),
         ("limits: {uploads: {total: 0}}", "limits.uploads.total: must be at least 1, or null"),
+        (
+            "server: {max_connections: 0}",
+            "server.max_connections: must be at least 1, or null",
+        ),
+        ("server: {min_rate: -1}", "server.min_rate: must be at least 0"),
+        ("server: {min_rate_time: 0}", "server.min_rate_time: must be at least 1"),
         ("api: {max_version: '3'}", 'api.max_version: expected a version such as "2.9"'),
     ],
 )

@@ -25,6 +25,7 @@ from imgservice.threads import Threads
 from imgservice.web.app import Tasks
 from imgservice.web.pipeline import Pipeline
 from imgservice.web.send import Turns
+from imgservice.web.slowness import LeastRate
 from imgservice.web.streaming import StreamingRequest, StreamingSite
 from imgservice.web.tree import Healthcheck, Root, Versions
 
@@ -115,4 +116,5 @@ def _site(
         max_headers_size=server.max_headers_size,
         max_headers=server.max_headers,
         admission=make_admission(config, reactor),
+        least_rate=LeastRate(server.min_rate, server.min_rate_time) if server.min_rate else None,
     )

@@ -113,3 +113,7 @@ class Unavailable(ImageServiceError):
 
 class BodyAborted(ImageServiceError):
     """The client went away, or broke the framing, before its body was complete."""
+
+
+class BodyTooSlow(BodyAborted):
+    """The client sent so slowly that it was not waited for any longer."""

@@ -147,12 +147,17 @@ class RequestBody:
         self.complete = True
         self._wake()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, kind: type[BodyAborted] = BodyAborted) -> None:
         """The rest of the body will never come."""
         if not self.complete and self._failure is None:
-            self._failure = BodyAborted(reason)
+            self._failure = kind(reason)
             self._pieces.clear()
             self._wake()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the client has to send more of it."""
+        return not (self.complete or self.expects_continue or self.failed)
 
     @property
     def failed(self) -> bool:

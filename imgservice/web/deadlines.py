@@ -7,20 +7,29 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
 
+from imgservice.web.admission import Admission
+from imgservice.web.slowness import Counters, LeastRate, Slowness
+
 LINGER_TIME = 30.0
 """How long a client that got its answer early may go on sending before it is cut off."""
 LINGER_IDLE = 5.0
 """How long it may do nothing before the connection is closed on our side, too."""
 
+CROWDED_IDLE = 10.0
+"""How long a connection may wait for a request while others wait for a connection."""
+
 _log = Logger()
 
 
 class Times(Protocol):
-    """What a site allows its connections, in seconds; `idle_timeout` comes to them as `timeOut`."""
+    """What a site allows its connections; its `idle_timeout` comes to them as `timeOut`."""
 
     header_timeout: float
     linger_time: float
     linger_idle: float
+    crowded_idle: float
+    least_rate: LeastRate | None
+    admission: Admission
     seconds: Callable[[], float]
 
 
@@ -42,9 +51,13 @@ class TimedChannel(HTTPChannel):
     _unsent = 0
     _headers_since: float | None = None
     _linger_until: float | None = None
+    _slowness: Slowness | None = None
+    _was_our_turn = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        # Until a first request is there: of a TLS handshake that takes long we hear nothing.
+        self.setTimeout(min(self.timeOut, self.site.header_timeout))
         self._socket = self.transport
         while hasattr(self._socket, "wrappedProtocol"):  # TLS
             self._socket = self._socket.transport
@@ -76,6 +89,8 @@ class TimedChannel(HTTPChannel):
 
     def setTimeout(self, period: float | None) -> float | None:
         previous, self._period = self._period, period
+        if period is None:
+            self._was_our_turn = True
         self._touched = self.site.seconds()
         return previous
 
@@ -95,13 +110,19 @@ class TimedChannel(HTTPChannel):
             self._check_leaving(now - self._touched, lingers_too_long)
         elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
             self.timeoutConnection()
+        if self.site.least_rate is not None:
+            self._check_rate(now, self.site.least_rate)
 
     def _headers_are_late(self, now: float) -> bool:
         since = self._headers_since
         return since is not None and now - since > self.site.header_timeout
 
     def _is_idle_too_long(self, now: float) -> bool:
-        return self._period is not None and now - self._touched > self._period
+        idle = now - self._touched
+        return self._period is not None and (
+            idle > self._period
+            or (idle > self.site.crowded_idle and self.site.admission.is_crowded and self.is_idle)
+        )
 
     def _notice_sending(self, now: float) -> None:
         """A client that takes what waits for it is not idle."""
@@ -115,6 +136,34 @@ class TimedChannel(HTTPChannel):
             self.abort()
         elif not self._unsent and (lingers_too_long or idle > self.site.linger_idle):
             self._socket.loseConnection()  # the kernel may still have something to deliver
+
+    # -- slow clients -----------------------------------------------------------------------------
+
+    def _check_rate(self, now: float, least: LeastRate) -> None:
+        if not (self.requests or self._unsent):
+            self._slowness = None
+            return
+        if self._slowness is None:
+            self._slowness = Slowness(least)
+        if not self._slowness.is_due(now):
+            return
+        must_send = self.must_send() and not self._was_our_turn
+        self._was_our_turn = self._period is None
+        counters = Counters.of(self._socket.socket)
+        if counters is None:
+            return
+        if self._slowness.reads_too_slowly(now, counters):
+            self.abort()
+        elif self._slowness.sends_too_slowly(now, counters, must_send):
+            self.body_is_too_slow()
+
+    def must_send(self) -> bool:
+        """Tell whether a body is due from the client."""
+        raise NotImplementedError
+
+    def body_is_too_slow(self) -> None:
+        """Do something about it."""
+        raise NotImplementedError
 
 
 class Sweeper:

@@ -17,6 +17,7 @@ from imgservice.web.streaming import StreamingRequest
 STATUS: dict[type[errors.ImageServiceError], int] = {
     errors.Invalid: 400,
     errors.BodyAborted: 400,
+    errors.BodyTooSlow: 408,
     errors.NotAuthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,

@@ -19,9 +19,17 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from imgservice.domain.context import Context
+from imgservice.domain.errors import BodyTooSlow
 from imgservice.web.admission import Admission
 from imgservice.web.body import RequestBody
-from imgservice.web.deadlines import LINGER_IDLE, LINGER_TIME, Sweeper, TimedChannel
+from imgservice.web.deadlines import (
+    CROWDED_IDLE,
+    LINGER_IDLE,
+    LINGER_TIME,
+    Sweeper,
+    TimedChannel,
+)
+from imgservice.web.slowness import LeastRate
 
 READ_SIZE = 256 << 10
 DRAIN_LIMIT = 256 << 10
@@ -52,7 +60,7 @@ class StreamingRequest(Request):
     base_url: str | None = None
     """How the client addressed us, when a trusted proxy told; else None."""
     aborted = False
-    _headers_in = False
+    has_headers = False
 
     def __init__(self, channel: "StreamingChannel", *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
@@ -63,7 +71,7 @@ class StreamingRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         self.content = BytesIO()
-        self._headers_in = True
+        self.has_headers = True
         expect = self.requestHeaders.getRawHeaders(b"Expect")
         waits = expect is not None and expect[0].lower() == b"100-continue"
         self.body = RequestBody(self.channel, length, waits and self.channel.speaks_http_1_1)
@@ -109,11 +117,11 @@ class StreamingRequest(Request):
         self.channel.site.log(self)
 
     def connectionLost(self, reason: Failure) -> None:
-        if self._headers_in and not self.finished:
+        if self.has_headers and not self.finished:
             self.aborted = True
             self.channel.site.log(self)
         super().connectionLost(reason)
-        if self._headers_in:
+        if self.has_headers:
             self.body.fail("The client closed the connection before the end of the request body.")
 
     @property
@@ -196,8 +204,8 @@ class StreamingChannel(TimedChannel):
         super().allHeadersReceived()
         if self.length != 0:
             request = self.requests[-1]
-            if request.body.expects_continue:
-                self.setTimeout(None)  # it is our turn
+            # A client that waits for us to go on is not late.
+            self.setTimeout(None if request.body.expects_continue else self.timeOut)
             line: Any = (self._command, self._path, self._version)
             request.headers_complete(*line)
 
@@ -257,6 +265,22 @@ class StreamingChannel(TimedChannel):
             request.body.fail(f"The chunked request body is malformed: {error}")
             if request.finished:
                 self._leave()
+
+    def must_send(self) -> bool:
+        if not self.requests or self._body_paused or self._waitingForTransport:
+            return False
+        request = self.requests[-1]
+        return request.has_headers and request.body.is_awaited
+
+    def body_is_too_slow(self) -> None:
+        """Answer 408 through the handler, where an answer has not begun."""
+        request = self.requests[-1]
+        if request.startedWriting:
+            self.abort()
+            return
+        self._body_broken = True
+        self.persistent = 0
+        request.body.fail("The request body came too slowly.", BodyTooSlow)
 
     def allContentReceived(self) -> None:
         self.setTimeout(self.timeOut)  # this is what Twisted saves for the time between requests
@@ -374,6 +398,8 @@ class StreamingSite(Site):
         max_headers: int = 200,
         linger_time: float = LINGER_TIME,
         linger_idle: float = LINGER_IDLE,
+        crowded_idle: float = CROWDED_IDLE,
+        least_rate: LeastRate | None = None,
         sweep_interval: float = 1.0,
         admission: Admission | None = None,
     ) -> None:
@@ -390,6 +416,8 @@ class StreamingSite(Site):
         self.max_headers = max_headers
         self.linger_time = linger_time
         self.linger_idle = linger_idle
+        self.crowded_idle = crowded_idle
+        self.least_rate = least_rate
         self.channels: set[StreamingChannel] = set()
         self.admission = admission or Admission(reactor)
         self.draining = False
