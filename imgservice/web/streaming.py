@@ -34,6 +34,12 @@ from imgservice.web.slowness import LeastRate
 READ_SIZE = 256 << 10
 DRAIN_LIMIT = 256 << 10
 """A rest of this size is read to keep the connection; a larger one ends it."""
+SMALL_CHUNK = 64
+"""Bytes that the chunks of a body must have on the average: each costs the time of a thousand."""
+SMALL_CHUNKS = 4096
+"""Empty ones that are forgiven, or a few more small ones."""
+PIPELINED_AT_ONCE = 16
+"""Requests of one connection after which it is the turn of the others."""
 NO_ADDRESS = "-"
 """The peer of a connection through a Unix socket."""
 LONGEST_CONTENT_LENGTH = 18
@@ -61,6 +67,7 @@ class StreamingRequest(Request):
     """How the client addressed us, when a trusted proxy told; else None."""
     aborted = False
     has_headers = False
+    _smallness = 0
 
     def __init__(self, channel: "StreamingChannel", *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
@@ -86,6 +93,10 @@ class StreamingRequest(Request):
             super().requestReceived(*self._line)
 
     def handleContentChunk(self, data: bytes) -> None:
+        if self.body.length is None:
+            self._smallness = max(0, self._smallness + SMALL_CHUNK - len(data))
+            if self._smallness > SMALL_CHUNK * SMALL_CHUNKS:
+                raise _MalformedChunkedDataError("its chunks are too small")
         self.body.feed(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -159,6 +170,7 @@ class StreamingChannel(TimedChannel):
     speaks_http_1_1 = True
     _body_paused = False
     _body_broken = False
+    _in_a_row = 0
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -327,6 +339,11 @@ class StreamingChannel(TimedChannel):
         if self._waitingForTransport:
             self.paused = True  # a pipelined request waits until this answer is on its way
             self._networkProducer.pauseProducing()
+        elif self.persistent and (self._buffer or self._dataBuffer):
+            self._in_a_row += 1
+            if self._in_a_row >= PIPELINED_AT_ONCE:
+                self._rest(request)
+                return
         super().requestDone(request)
         self._send_now()
 
@@ -335,6 +352,18 @@ class StreamingChannel(TimedChannel):
         ends = not self.persistent or self._socket.disconnecting or not self._socket.connected
         if not ends and not self._waitingForTransport:
             self._socket.doWrite()
+
+    def _rest(self, request: Any) -> None:
+        """End a request, and begin with the next one after everybody else had a turn."""
+        self._in_a_row = 0
+        self.paused = True
+        super().requestDone(request)
+        self._networkProducer.pauseProducing()
+        self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.paused and not self._waitingForTransport and self in self.site.channels:
+            self.resumeProducing()
 
     @property
     def output_waits(self) -> bool:
