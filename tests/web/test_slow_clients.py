@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,13 +105,11 @@ async def test_slow_body_of_an_answer_that_has_begun(serve_both: Serve) -> None:
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 20000000"))
         assert wire.head() and wire.exactly(5)
-        with pytest.raises(AssertionError, match="ended too early"):
-            trickle(wire)
-            wire.exactly(1)
+        trickle(wire)
+        with suppress(ConnectionError):
+            assert wire.ends()
 
-    with pytest.raises(OSError):
-        await serving.talk(client)
-        raise OSError  # a FIN instead of a reset is as good
+    await serving.talk(client)
     await serving.quiet()
     assert [one.aborted for one in serving.site.logged] == [True]
 
@@ -201,20 +200,14 @@ def _sip(wire: Wire) -> None:
     wire.ask("GET")
     wire.head()
     deadline = time.monotonic() + PATIENCE
-    with pytest.raises((OSError, AssertionError)):
-        while time.monotonic() < deadline:
-            wire.socket.settimeout(PATIENCE)
-            wire.exactly(1)
-            time.sleep(0.05)
-            assert wire.socket.fileno() >= 0
-            if _is_reset(wire):
-                raise ConnectionResetError
-        pytest.fail("the client was not cut")
-
-
-def _is_reset(wire: Wire) -> bool:
-    error: int = wire.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return error != 0
+    while not wire.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        assert time.monotonic() < deadline, "the client was not cut"
+        try:
+            if not wire.some(1):
+                return
+        except OSError:
+            return
+        time.sleep(0.05)
 
 
 @pytest_twisted.ensureDeferred
