@@ -1,5 +1,6 @@
 """The command `imgservice`, for what an operator does beside running the service."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,9 @@ from imgservice.preflight import (
     check_stores,
     check_values,
     endpoints,
+    server_contexts,
 )
+from imgservice.process.tls import doubts
 
 _CONFIG = click.option(
     "--config", "-c", type=click.Path(path_type=Path), help="The configuration file."
@@ -52,7 +55,10 @@ def check(config: Path | None) -> None:
         check_values(loaded)
         for doubt in read_policies(loaded).doubts if has_policies(loaded) else ():
             warn(doubt)
-        endpoints(loaded, reactor)
+        contexts = server_contexts(loaded)
+        for doubt in doubts(contexts.material, datetime.now(UTC)) if contexts else ():
+            warn(doubt)
+        endpoints(loaded, reactor, contexts)
         check_database(loaded)
         check_stores(loaded)
         check_keystone(loaded, reactor)

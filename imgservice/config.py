@@ -115,6 +115,9 @@ def _contradictions(config: Config) -> "list[tuple[list[str | int], str]]":
     ):
         if one is not None and one < 1:
             found.append(([*path], "must be at least 1, or null"))
+    tls = config.server.tls
+    if tls is not None and tls.client_auth == "optional" and tls.client_ca is None:
+        found.append((["server", "tls", "client_auth"], "optional needs client_ca"))
     if not config.server.listen:
         found.append((["server", "listen"], "names no endpoint"))
     return found
@@ -256,6 +259,8 @@ def _boolean(value: object, _type: object) -> bool:
 
 def _literal(value: object, type_: Any) -> object:
     allowed = get_args(type_)
+    if isinstance(value, float) and str(value) in allowed:
+        return str(value)  # a version that was written without quotes
     if value not in allowed:
         raise ValueError(f"expected one of {', '.join(map(str, allowed))}, got {value!r}")
     return value

@@ -24,11 +24,25 @@ def required(doc: str) -> Any:
 
 
 @attrs.frozen(kw_only=True)
-class Tls:
+class TlsPair:
     certificate: str = required("PEM file: the certificate, then its intermediates.")
-    key: str = required("PEM file with the private key.")
+    key: str = required("PEM file with the private key, unencrypted.")
+
+
+@attrs.frozen(kw_only=True)
+class Tls(TlsPair):
+    more: tuple[TlsPair, ...] = option(
+        (), "Further certificates with their keys, for clients that ask for one of their names."
+    )
     client_ca: str | None = option(
         None, "PEM file of the authorities one of which must have signed a client's certificate."
+    )
+    client_auth: Literal["required", "optional"] = option(
+        "required", "Whether a client without a certificate gets in where there is client_ca."
+    )
+    min_version: Literal["1.2", "1.3"] = option("1.2", "The oldest version of TLS.")
+    ciphers: str | None = option(
+        None, "Those of TLS 1.2, as OpenSSL writes them; null: ECDHE with AES-GCM or ChaCha20."
     )
 
 
@@ -40,7 +54,8 @@ class Server:
     tls: Tls | None = option(
         None,
         "{certificate: FILE, key: FILE} turns TLS on; with client_ca: FILE, only clients with a"
-        " certificate of one of its authorities get in.",
+        " certificate of one of its authorities get in. Further keys: more, client_auth,"
+        " min_version and ciphers.",
     )
     public_url: str | None = option(
         None, "How clients reach us, for links in answers; null: as they asked."

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads, IStreamServerEndpoint
-from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,8 +20,9 @@ from imgservice.build.stores import make_fetcher, make_stores, make_target_rules
 from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
 from imgservice.db.url import UrlError
-from imgservice.options import Config, Tls
-from imgservice.process.sockets import ListenError, endpoint, is_loopback, tls_options
+from imgservice.options import Config
+from imgservice.process.sockets import ListenError, endpoint, is_loopback
+from imgservice.process.tls import ServerContexts, read_material
 from imgservice.store.interface import StoreError
 from imgservice.threads import Threads
 from imgservice.web.addresses import networks
@@ -113,9 +113,11 @@ def _check_version(newest: str | None) -> None:
         )
 
 
-def endpoints(config: Config, reactor: Any) -> list[tuple[str, IStreamServerEndpoint]]:
+def endpoints(
+    config: Config, reactor: Any, tls: ServerContexts | None
+) -> list[tuple[str, IStreamServerEndpoint]]:
     """Make the endpoints, each with its description; listens on nothing."""
-    found, tls = [], _tls(config.server.tls)
+    found = []
     for index, description in enumerate(config.server.listen):
         try:
             one = endpoint(reactor, description, config.server.backlog, tls)
@@ -125,9 +127,12 @@ def endpoints(config: Config, reactor: Any) -> list[tuple[str, IStreamServerEndp
     return found
 
 
-def _tls(files: Tls | None) -> CertificateOptions | None:
+def server_contexts(config: Config) -> ServerContexts | None:
+    """Read the files of `server.tls`, if there are any."""
+    if config.server.tls is None:
+        return None
     try:
-        return tls_options(files.certificate, files.key, files.client_ca) if files else None
+        return ServerContexts(read_material(config.server.tls))
     except ListenError as error:
         raise OptionError(("server", "tls"), str(error)) from None
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -13,9 +14,10 @@ from imgservice.build import build
 from imgservice.config import ConfigError, OptionError, load, located
 from imgservice.logs import AccessLog, Observer, Output, say
 from imgservice.options import Config
-from imgservice.preflight import endpoints, preflight
+from imgservice.preflight import endpoints, preflight, server_contexts
 from imgservice.process.server import Server
 from imgservice.process.sockets import ListenError
+from imgservice.process.tls import TlsReloader, read_material, signature
 
 _log = Logger()
 
@@ -90,12 +92,16 @@ def _service(config: Config, options: Options, reactor: Any) -> ImageService:
     as_json = config.logging.format == "json"
     observer = Observer(output, as_json, config.logging.level)
     access = AccessLog(output, as_json) if config.logging.access else None
-    listening = endpoints(config, reactor)
+    contexts = server_contexts(config)
+    listening = endpoints(config, reactor, contexts)
     built = build(config, reactor, access)
     service = ImageService(output, observer, _greeting(config), _is_daemon(options))
     Server(reactor, built, listening, server.tcp_keepidle, server.shutdown_grace).setServiceParent(
         service
     )
+    if contexts is not None and server.tls is not None:
+        read, look = partial(read_material, server.tls), partial(signature, server.tls)
+        TlsReloader(reactor, read, look, contexts).setServiceParent(service)
     return service
 
 

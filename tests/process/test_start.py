@@ -185,11 +185,11 @@ def test_tls_files(tmp_path: Path) -> None:
     write_certificate(tmp_path / "other.pem", tmp_path / "other-key.pem")
     (tmp_path / "empty").touch()
     for certificate, key, complaint in (
-        ("cert.pem", "other-key.pem", "other-key.pem: not an unencrypted PEM key that fits"),
+        ("cert.pem", "other-key.pem", "other-key.pem: the key does not fit"),
         ("missing", "key.pem", "missing: the certificate cannot be read: No such file"),
         ("cert.pem", "missing", "missing: the key cannot be read: No such file"),
         ("empty", "key.pem", "empty: there is no certificate in it"),
-        ("cert.pem", "empty", "empty: not an unencrypted PEM key"),
+        ("cert.pem", "empty", "empty: there is no private key in it"),
         ("cert.pem", ".", ".: the key cannot be read: Is a directory"),
     ):
         tls = f"tls: {{certificate: {certificate}, key: {key}}}, listen"

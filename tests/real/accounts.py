@@ -15,7 +15,7 @@ import yaml
 from twisted.internet import reactor
 
 from imgservice.config import ConfigError, load, located
-from imgservice.preflight import check_values, endpoints
+from imgservice.preflight import check_values, endpoints, server_contexts
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
 
@@ -88,7 +88,7 @@ def refusal(directory: Path, options: Mapping[str, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
         loaded = load(config)
         check_values(loaded)
-        endpoints(loaded, reactor)
+        endpoints(loaded, reactor, server_contexts(loaded))
     return located(config, caught.value)
 
 

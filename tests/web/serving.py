@@ -18,7 +18,8 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, wrapServerTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from imgservice.process.sockets import tls_options
+from imgservice.options import Tls
+from imgservice.process.tls import ServerContexts, read_material
 from imgservice.web.app import ApiApp, Tasks
 from imgservice.web.pipeline import Pipeline, Step
 from imgservice.web.respond import Answer
@@ -104,8 +105,9 @@ class Serving:
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         if certificate is not None:
-            own = tls_options(str(certificate.certificate), str(certificate.key))
-            endpoint = wrapServerTLS(own, endpoint)  # type: ignore[arg-type]  # adapted
+            files = Tls(certificate=str(certificate.certificate), key=str(certificate.key))
+            contexts: Any = ServerContexts(read_material(files))
+            endpoint = wrapServerTLS(contexts, endpoint)
         listening: list[Any] = []
         endpoint.listen(self.site).addCallback(listening.append)
         self.listener = listening[0]
