@@ -4,8 +4,10 @@ import re
 from ipaddress import ip_address
 from typing import Any, cast
 
-from twisted.internet.endpoints import serverFromString, wrapServerTLS
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
+
+from imgservice.process.tls_transport import TlsEndpoint
 
 
 class ListenError(Exception):
@@ -24,8 +26,7 @@ def endpoint(
         raise ListenError(
             f"{description!r} is not an endpoint: {error or type(error).__name__}"
         ) from None
-    # zope's interfaces are no types: IOpenSSLServerConnectionCreator is what it must provide.
-    return plain if tls is None else wrapServerTLS(cast(Any, tls), plain)
+    return plain if tls is None else cast(IStreamServerEndpoint, TlsEndpoint(reactor, plain, tls))
 
 
 def is_loopback(description: str) -> bool:

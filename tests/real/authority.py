@@ -1,4 +1,4 @@
-"""An authority that signs certificates of clients."""
+"""An authority that signs certificates of clients, of servers, and of other authorities."""
 
 import ssl
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ from pathlib import Path
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 Part = tuple[ObjectIdentifier, str]
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def names(*parts: Part) -> x509.Name:
@@ -25,7 +26,12 @@ class Held:
 
     file: Path
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: Key
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate alone."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
 
 
 @attrs.frozen
@@ -37,12 +43,16 @@ class Authority:
     def make(cls, directory: Path, name: str = "authority") -> "Authority":
         key = ec.generate_private_key(ec.SECP256R1())
         subject = names((NameOID.COMMON_NAME, name))
-        signed = _builder(subject, subject, key, timedelta(days=1)).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        return cls(
-            directory, _held(directory / f"{name}.pem", signed.sign(key, hashes.SHA256()), key)
-        )
+        builder = _may_sign(_builder(subject, subject, key, timedelta(days=1)))
+        return cls(directory, _held(directory / f"{name}.pem", _signed(builder, key), key))
+
+    def intermediate(self, name: str) -> "Authority":
+        """Make an authority that this one vouches for."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = names((NameOID.COMMON_NAME, name))
+        builder = _may_sign(_builder(subject, self.own.certificate.subject, key, timedelta(days=1)))
+        held = _held(self.directory / f"{name}.pem", _signed(builder, self.own.key), key)
+        return Authority(self.directory, held)
 
     @property
     def file(self) -> Path:
@@ -58,12 +68,33 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(names(*parts), self.own.certificate.subject, key, lifetime)
         builder = builder.add_extension(x509.ExtendedKeyUsage(list(usage)), critical=False)
-        signed = builder.sign(self.own.key, hashes.SHA256())
-        return _held(self.directory / f"client-{signed.serial_number}.pem", signed, key)
+        return self._issue("client", builder, key)
+
+    def server(
+        self, *hosts: str, key: Key | None = None, lifetime: timedelta = timedelta(days=1)
+    ) -> Held:
+        """Sign a certificate for the names, which may be wildcards."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        subject = names((NameOID.COMMON_NAME, hosts[0]))
+        builder = _builder(subject, self.own.certificate.subject, key, lifetime)
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(one) for one in hosts])
+        return self._issue("server", builder.add_extension(alternatives, critical=False), key)
+
+    def _issue(self, kind: str, builder: x509.CertificateBuilder, key: Key) -> Held:
+        signed = _signed(builder, self.own.key)
+        return _held(self.directory / f"{kind}-{signed.serial_number}.pem", signed, key)
+
+
+def _may_sign(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+    return builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+
+
+def _signed(builder: x509.CertificateBuilder, key: Key) -> x509.Certificate:
+    return builder.sign(key, hashes.SHA256())
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lifetime: timedelta
+    subject: x509.Name, issuer: x509.Name, key: Key, lifetime: timedelta
 ) -> x509.CertificateBuilder:
     end = datetime.now(UTC) + lifetime
     return (
@@ -77,7 +108,7 @@ def _builder(
     )
 
 
-def _held(file: Path, signed: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Held:
+def _held(file: Path, signed: x509.Certificate, key: Key) -> Held:
     secret = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -14,12 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.endpoints import TCP4ServerEndpoint, wrapServerTLS
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from imgservice.options import Tls
 from imgservice.process.tls import ServerContexts, read_material
+from imgservice.process.tls_transport import TlsEndpoint
 from imgservice.web.app import ApiApp, Tasks
 from imgservice.web.pipeline import Pipeline, Step
 from imgservice.web.respond import Answer
@@ -106,8 +107,7 @@ class Serving:
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         if certificate is not None:
             files = Tls(certificate=str(certificate.certificate), key=str(certificate.key))
-            contexts: Any = ServerContexts(read_material(files))
-            endpoint = wrapServerTLS(contexts, endpoint)
+            endpoint = TlsEndpoint(reactor, endpoint, ServerContexts(read_material(files)))
         listening: list[Any] = []
         endpoint.listen(self.site).addCallback(listening.append)
         self.listener = listening[0]

@@ -1,0 +1,96 @@
+"""TLS in large pieces: Twisted's transport with the inner loops for much data.
+
+Twisted moves each record of 16 KiB alone, through OpenSSL, the buffers of the socket and the HTTP
+parser. Here it is as many at a time as came or fit. `tests/process/test_tls_transport.py` pins the
+private names of Twisted that are used.
+"""
+
+from typing import Any, cast
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+RECORD = 16 << 10
+PIECE = 4 * RECORD
+"""Encrypted at a time: more costs more, since the allocator gets such buffers anew each time."""
+OVERHEAD = 256
+"""Bytes that may be added to a record, and more."""
+
+
+class TlsTransport(BufferingTLSTransport):
+    _aborted: bool
+    _lostTLSConnection: bool
+    _tlsConnection: SSL.Connection
+
+    def _write(self, data: bytes) -> None:
+        """Encrypt and send; what comes before the handshake is done waits for it."""
+        if self._lostTLSConnection:
+            return
+        view, sent = memoryview(data), 0
+        while sent < len(view):
+            try:
+                sent += self._tlsConnection.send(view[sent : sent + PIECE])
+            except SSL.WantReadError:
+                self._bufferedWrite(bytes(view[sent:]))
+                return
+            except SSL.Error:
+                self._tlsShutdownFinished(Failure())
+                return
+            self._flushSendBIO()
+
+    def _flushSendBIO(self) -> None:
+        try:
+            encrypted = self._tlsConnection.bio_read(PIECE + 4 * OVERHEAD)
+        except SSL.WantReadError:
+            return
+        cast(Any, self.transport).write(encrypted)
+
+    def _flushReceiveBIO(self) -> None:
+        """Hand over all that has come, in one piece, before what comes after it is looked at."""
+        pieces: list[bytes] = []
+        while not self._lostTLSConnection:
+            try:
+                pieces.append(self._tlsConnection.recv(RECORD))
+            except SSL.WantReadError:
+                break
+            except SSL.ZeroReturnError:
+                self._hand_over(pieces)
+                self._shutdownTLS()
+                self._tlsShutdownFinished(None)
+            except SSL.Error:
+                failure = Failure()
+                self._hand_over(pieces)
+                self._tlsShutdownFinished(failure)
+        self._hand_over(pieces)
+        self._flushSendBIO()
+
+    def _hand_over(self, pieces: list[bytes]) -> None:
+        if pieces and not self._aborted:
+            ProtocolWrapper.dataReceived(self, b"".join(pieces))
+        pieces.clear()
+
+
+class _TlsFactory(TLSMemoryBIOFactory):
+    protocol = TlsTransport
+
+
+@implementer(IStreamServerEndpoint)
+class TlsEndpoint:
+    """Speaks TLS on the connections of another endpoint.
+
+    `contexts` is what provides IOpenSSLServerConnectionCreator.
+    """
+
+    def __init__(self, reactor: Any, endpoint: Any, contexts: Any) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._contexts = contexts
+
+    def listen(self, factory: IProtocolFactory) -> "Deferred[Any]":
+        secured = _TlsFactory(self._contexts, False, factory, clock=self._reactor)
+        return cast("Deferred[Any]", self._endpoint.listen(secured))
