@@ -43,6 +43,7 @@ class TimedChannel(HTTPChannel):
 
     site: Times
     transport: Any
+    _networkProducer: Any
     requests: list[Any]
     timeOut: Any
     _leaving = False
@@ -67,6 +68,8 @@ class TimedChannel(HTTPChannel):
     def loseConnection(self) -> None:
         """Close once all is sent."""
         self._begin_leaving()
+        if self.isSecure():  # the other side's close_notify, or its end, is still to be read
+            self._networkProducer.resumeProducing()
         super().loseConnection()
 
     def _begin_leaving(self) -> None:

@@ -220,6 +220,24 @@ async def test_client_wants_the_connection_closed(serve_both: Serve, header: str
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_large_last_answer_leaves_nothing_behind(serve_both: Serve) -> None:
+    """While it waited to be sent nothing was read; the end of the client must be noticed."""
+    body = bytes(16 << 20)
+
+    async def large(_: StreamingRequest) -> Answer:
+        return Answer(200, body)
+
+    def client(wire: Wire) -> None:
+        wire.ask("GET", "/x", "Connection: close")
+        assert wire.reply().body == body
+        assert wire.ends()
+
+    serving = serve_both(large, linger_idle=600, linger_time=600)
+    await serving.talk(client)
+    await serving.quiet()
+
+
+@pytest_twisted.ensureDeferred
 async def test_alpn_offers_http_1_1_only(serve_both: Serve) -> None:
     serving = serve_both(echo)
 
