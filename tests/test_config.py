@@ -39,6 +39,18 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
         ("server:\n  listen: 5", "x.yaml:2: server.listen: expected a list, got 5"),
         ("server: {listen: []}", "x.yaml:1: server.listen: names no endpoint"),
         ("server:\n  tls: {certificate: /x}", "x.yaml:2: server.tls.key: is required"),
+        (
+            "server:\n  tls:\n    {certificate: /x, key: /y, client_auth: optional}",
+            "x.yaml:3: server.tls.client_auth: optional needs client_ca",
+        ),
+        (
+            "server: {tls: {certificate: /x, key: /y, min_version: 1.1}}",
+            "x.yaml:1: server.tls.min_version: expected one of 1.2, 1.3, got 1.1",
+        ),
+        (
+            "server:\n  tls:\n    certificate: /x\n    key: /y\n    more: [{certificate: /z}]",
+            "x.yaml:5: server.tls.more[0].key: is required",
+        ),
         ("api: {page_max: true}", "x.yaml:1: api.page_max: expected a whole number, got True"),
         ("api: {page_max: '7'}", "x.yaml:1: api.page_max: expected a whole number, got '7'"),
         ("api: {page_default: 2000}", "x.yaml:1: api.page_default: is more than api.page_max"),
@@ -177,6 +189,14 @@ def test_a_secret_comes_from_a_file_or_the_environment(
     for text in (f"{{file: {secret}}}", "{env: DATABASE}"):
         url = parse(f"database: {{url: {text}}}", "x.yaml").database.url
         assert url.reveal() == "postgresql://user:word@host/db"
+
+
+def test_versions_need_no_quotes() -> None:
+    for text in ("1.3", "'1.3'"):
+        keys = f"certificate: /x, key: /y, min_version: {text}"
+        tls = parse(f"server: {{tls: {{{keys}}}}}", "x.yaml").server.tls
+        assert tls is not None
+        assert tls.min_version == "1.3"
 
 
 def test_rates_are_numbers_or_sizes_or_none() -> None:

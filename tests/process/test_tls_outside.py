@@ -116,7 +116,8 @@ def key_in(held: Held) -> bytes:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("outside")
-    root, clients = Authority.make(directory, "root"), Authority.make(directory, "clients")
+    root = Authority.make(directory, "root")
+    clients = Authority.make(directory, "above").intermediate("clients")  # trusted without that
     issuing = root.intermediate("issuing")
     rsa_key = rsa.generate_private_key(65537, 2048)
     pairs = []
