@@ -13,6 +13,7 @@ from imgservice.build.policy import has_policies, read_policies
 from imgservice.commands.convert import convert_config
 from imgservice.commands.db import db
 from imgservice.commands.policy import policy, warn
+from imgservice.commands.process import drain, status
 from imgservice.commands.token import token
 from imgservice.config import ConfigError, load, located
 from imgservice.domain.units import Secret
@@ -22,8 +23,7 @@ from imgservice.preflight import (
     check_keystone,
     check_stores,
     check_values,
-    endpoints,
-    server_contexts,
+    tls_material,
 )
 from imgservice.process.tls import doubts
 
@@ -55,10 +55,9 @@ def check(config: Path | None) -> None:
         check_values(loaded)
         for doubt in read_policies(loaded).doubts if has_policies(loaded) else ():
             warn(doubt)
-        contexts = server_contexts(loaded)
-        for doubt in doubts(contexts.material, datetime.now(UTC)) if contexts else ():
+        material = tls_material(loaded)
+        for doubt in doubts(material, datetime.now(UTC)) if material else ():
             warn(doubt)
-        endpoints(loaded, reactor, contexts)
         check_database(loaded)
         check_stores(loaded)
         check_keystone(loaded, reactor)
@@ -75,6 +74,8 @@ def print_sample() -> None:
     click.echo(sample(), nl=False)
 
 
+main.add_command(status)
+main.add_command(drain)
 main.add_command(db)
 main.add_command(convert_config)
 main.add_command(policy)

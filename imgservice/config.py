@@ -16,10 +16,11 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from imgservice.domain.rates import ByteRate, Rate
 from imgservice.domain.units import Duration, Secret, Size, Urls
-from imgservice.options import Config, Limits, LocalLimits, StoreEntry
+from imgservice.options import Config, Limits, LocalLimits, Server, StoreEntry, Workers
 from imgservice.store import registry
 
 T = TypeVar("T")
+MOST_WORKERS = 1000
 
 
 class ConfigError(Exception):
@@ -118,9 +119,18 @@ def _contradictions(config: Config) -> "list[tuple[list[str | int], str]]":
     tls = config.server.tls
     if tls is not None and tls.client_auth == "optional" and tls.client_ca is None:
         found.append((["server", "tls", "client_auth"], "optional needs client_ca"))
-    if not config.server.listen:
-        found.append((["server", "listen"], "names no endpoint"))
+    found += _wrong_server(config.server)
     return found
+
+
+def _wrong_server(server: Server) -> "Iterator[tuple[list[str | int], str]]":
+    if not server.listen:
+        yield ["server", "listen"], "names no endpoint"
+    for index, description in enumerate(server.listen):
+        if description in server.listen[:index]:
+            yield ["server", "listen", index], f"{description!r} is there twice"
+    if server.umask is not None and not re.fullmatch("0?[0-7]{3}", server.umask):
+        yield ["server", "umask"], f"expected an octal number such as 027, got {server.umask!r}"
 
 
 def _wrong_limits(limits: Limits) -> "Iterator[tuple[list[str | int], str]]":
@@ -251,6 +261,13 @@ def _integer(value: object, _type: object) -> int:
     return value
 
 
+def _workers(value: object, type_: object) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value != "auto" and not (is_number and value in range(MOST_WORKERS + 1)):
+        raise ValueError(f"expected a number from 0 to {MOST_WORKERS}, or auto, got {value!r}")
+    return value
+
+
 def _boolean(value: object, _type: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"expected true or false, got {value!r}")
@@ -364,6 +381,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_origin_is(Literal), _literal)
     converter.register_structure_hook_func(_origin_is(tuple), _sequence)
     converter.register_structure_hook_func(_origin_is(Union, types.UnionType), _optional)
+    converter.register_structure_hook_func(lambda t: t == Workers, _workers)
     converter.register_structure_hook_func(lambda t: t is Size, parse_size)
     converter.register_structure_hook_func(lambda t: t is Duration, _duration)
     converter.register_structure_hook_func(lambda t: t is Urls, _urls)

@@ -11,6 +11,7 @@ import orjson
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
 
+from imgservice.options import Logging
 from imgservice.web.streaming import StreamingRequest
 
 FLUSH_INTERVAL = 0.2
@@ -38,6 +39,26 @@ class Output:
         self._lines: list[bytes] = []
         self._reactor: Any = None
         self._scheduled = False
+
+    def redirect(self, path: str | None) -> None:
+        """Write to this file from now on; `OSError` when that cannot be."""
+        if path != self._path:
+            self.flush()
+            before, self._path = self._path, path
+            try:
+                descriptor = 1 if path is None else self._open()
+            except OSError:
+                self._path = before
+                raise
+            if before is not None:
+                os.close(self._descriptor)
+            self._descriptor = descriptor
+            self._inode = os.fstat(descriptor).st_ino
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file another user's, so that it can be begun anew when we are that user."""
+        if self._path is not None:
+            os.fchown(self._descriptor, uid, gid)
 
     def start(self, reactor: Any) -> None:
         """From now on lines may wait for the reactor."""
@@ -98,6 +119,9 @@ class Observer:
 
     def __init__(self, output: Output, as_json: bool, level: str) -> None:
         self._output = output
+        self.configure(as_json, level)
+
+    def configure(self, as_json: bool, level: str) -> None:
         self._as_json = as_json
         self._least = _LEVELS[level]
 
@@ -140,6 +164,16 @@ class AccessLog:
             "aborted": request.aborted or None,
         }
         self._output.write(_json(**facts) if self._as_json else _access_text(facts))
+
+
+def make_logs(options: Logging, file: str | None) -> tuple[Output, Observer]:
+    """Make what logs to the file, or to standard output; `OSError` when it cannot be written."""
+    output = Output(file)
+    return output, Observer(output, options.format == "json", options.level)
+
+
+def access_log(options: Logging, output: Output) -> AccessLog | None:
+    return AccessLog(output, options.format == "json") if options.access else None
 
 
 def _access_text(facts: dict[str, Any]) -> bytes:

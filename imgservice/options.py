@@ -10,6 +10,8 @@ from imgservice.domain.units import Duration, Secret, Size, Urls
 from imgservice.store import registry
 from imgservice.store.file import FileConfig
 
+Workers = int | Literal["auto"]
+
 
 def option(default: Any, doc: str) -> Any:
     """Declare a key with its default and the sentence that the sample file says about it."""
@@ -63,6 +65,10 @@ class Server:
     trusted_proxies: tuple[str, ...] = option(
         (), "Addresses or networks whose Forwarded and X-Forwarded-* headers are believed."
     )
+    workers: Workers = option(
+        0,
+        "Processes that serve; auto: one for each processor; 0: only this one, without a parent.",
+    )
     backlog: int = option(4096, "Connections that may wait to be accepted.")
     max_connections: int | None = option(
         None,
@@ -95,6 +101,26 @@ class Server:
     min_rate_time: Duration = option(Duration(120), "Seconds over which that is measured.")
     shutdown_grace: Duration = option(
         Duration(60), "How long running requests may go on after a stop was asked for."
+    )
+    reload_grace: Duration = option(
+        Duration(3600),
+        "How long requests that were there before a reload may go on, with the old configuration.",
+    )
+    drain_delay: Duration = option(
+        Duration(15),
+        "How long `imgservice drain` lets /healthcheck answer 503 before no more connections are"
+        " accepted: as long as load balancers take to notice.",
+    )
+    hang_limit: Duration = option(
+        Duration(30),
+        "A process that does nothing for so long logs where it is stuck; a worker is replaced; 0:"
+        " never.",
+    )
+    umask: str | None = option(
+        "027", "Rights that files we make do not have, in octal; null: as twistd was told."
+    )
+    state_file: str | None = option(
+        "var/imgservice.state", "Where we write how we are, for `imgservice status`; null: nowhere."
     )
 
 

@@ -5,7 +5,7 @@ from queue import SimpleQueue
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,8 +21,8 @@ from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
 from imgservice.db.url import UrlError
 from imgservice.options import Config
-from imgservice.process.sockets import ListenError, endpoint, is_loopback
-from imgservice.process.tls import ServerContexts, read_material
+from imgservice.process.addresses import Address, ListenError, read_address
+from imgservice.process.tls import TlsMaterial, read_material
 from imgservice.store.interface import StoreError
 from imgservice.threads import Threads
 from imgservice.web.addresses import networks
@@ -32,9 +32,8 @@ from imgservice.web.pipeline import PipelineError, check_order
 def preflight(config: Config) -> None:
     """Bring the database to its present shape, and see that every store takes data.
 
-    `OptionError` tells what stands in the way.
+    `OptionError` tells what stands in the way. The values must have been checked.
     """
-    check_values(config)
     _ask_database(config, upgrade)
     check_stores(config)
 
@@ -91,12 +90,12 @@ def _check_exposure(config: Config) -> None:
             "needs TLS there, or passwords and tokens can be read on the way; set server.tls,"
             " listen on 127.0.0.1 behind a proxy that does TLS, or set auth.clear_text: true"
         )
-    for index, description in enumerate(config.server.listen):
-        if danger and not is_loopback(description):
+    for index, address in enumerate(addresses(config)):
+        if danger and not address.is_loopback:
             raise OptionError(
                 ("server", "listen", index),
-                f"{description!r} can be reached from other machines, and auth.mode {auth.mode}"
-                f" {danger}",
+                f"{address.description!r} can be reached from other machines, and auth.mode"
+                f" {auth.mode} {danger}",
             )
 
 
@@ -113,26 +112,23 @@ def _check_version(newest: str | None) -> None:
         )
 
 
-def endpoints(
-    config: Config, reactor: Any, tls: ServerContexts | None
-) -> list[tuple[str, IStreamServerEndpoint]]:
-    """Make the endpoints, each with its description; listens on nothing."""
+def addresses(config: Config) -> tuple[Address, ...]:
+    """Read where to listen; listens on nothing."""
     found = []
     for index, description in enumerate(config.server.listen):
         try:
-            one = endpoint(reactor, description, config.server.backlog, tls)
+            found.append(read_address(description, config.server.backlog))
         except ListenError as error:
             raise OptionError(("server", "listen", index), str(error)) from None
-        found.append((description, one))
-    return found
+    return tuple(found)
 
 
-def server_contexts(config: Config) -> ServerContexts | None:
+def tls_material(config: Config) -> TlsMaterial | None:
     """Read the files of `server.tls`, if there are any."""
     if config.server.tls is None:
         return None
     try:
-        return ServerContexts(read_material(config.server.tls))
+        return read_material(config.server.tls)
     except ListenError as error:
         raise OptionError(("server", "tls"), str(error)) from None
 

@@ -1,23 +1,32 @@
 """What `twistd imgservice` runs: from the command line to a service."""
 
+import atexit
+import os
+import pwd
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import attrs
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 
-from imgservice.build import build
-from imgservice.config import ConfigError, OptionError, load, located
-from imgservice.logs import AccessLog, Observer, Output, say
+from imgservice.build import Built, build
+from imgservice.config import ConfigError, OptionError, located
+from imgservice.keeper import Keeper
+from imgservice.logs import Observer, Output, access_log, make_logs, say
 from imgservice.options import Config
-from imgservice.preflight import endpoints, preflight, server_contexts
-from imgservice.process.server import Server
-from imgservice.process.sockets import ListenError
-from imgservice.process.tls import TlsReloader, read_material, signature
+from imgservice.process.addresses import ListenError
+from imgservice.process.crew import Alone, Crew
+from imgservice.process.supervisor import StartError, Supervisor
+from imgservice.process.workers import Workers, worker_count
+from imgservice.sources import Files, examine, prepare
+
+WORKER = [sys.executable, "-P", "-m", "imgservice.worker"]
 
 _log = Logger()
 
@@ -29,38 +38,82 @@ class Options(usage.Options):
     longdesc = "A server for the OpenStack Images API."
 
 
+@attrs.frozen
+class Twistd:
+    """What twistd was told on its own part of the command line."""
+
+    log_file: str | None
+    is_daemon: bool
+    uid: int | None
+    gid: int | None
+
+    def log_path(self, config: Config) -> str | None:
+        """Return where to log to: where twistd was told to, else where the configuration says."""
+        path = self.log_file or config.logging.file
+        if path == "-":
+            return None
+        if path is None and self.is_daemon:
+            return "imgservice.log"  # a daemon has no standard output
+        return path
+
+    @property
+    def gives_up_root(self) -> bool:
+        return os.geteuid() == 0 and self.uid not in (None, 0)
+
+
 class ImageService(MultiService):
     """The root of our services; brings the log observer to the application that it joins."""
 
-    def __init__(self, output: Output, observer: Observer, greeting: str, is_daemon: bool) -> None:
+    def __init__(
+        self, supervisor: Supervisor, path: Path | None, output: Output, observer: Observer,
+        twistd: Twistd,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._supervisor = supervisor
+        self._path = path
         self._output = output
         self._observer = observer
-        self._greeting = greeting
-        self._is_daemon = is_daemon
+        self._twistd = twistd
+        supervisor.setServiceParent(self)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         super().setServiceParent(parent)
         parent.setComponent(ILogObserver, self._observer)
 
     def privilegedStartService(self) -> None:
+        self._or_fail(super().privilegedStartService)
+        uid, gid = self._twistd.uid, self._twistd.gid
+        if self._twistd.gives_up_root and uid is not None and gid is not None:
+            self._output.give_to(uid, gid)
+            if self._path is not None:
+                self._or_fail(self._keep_rights)
+
+    def _keep_rights(self) -> None:
+        """Start what reads keys and binds addresses for us when we are nobody."""
+        assert self._path is not None  # noqa: S101
         try:
-            super().privilegedStartService()
-        except ListenError as error:
-            if self._is_daemon:
-                _log.error("{error}", error=error)
-                sys.excepthook = _say_nothing
-                raise  # the process that waits at the terminal says it, and removes the pid file
-            fail(str(error))
+            self._supervisor.source = Keeper(self._path)
+        except ConfigError as error:
+            _log.warn("{error}: a reload has the rights of {uid} only", error=error,
+                      uid=self._twistd.uid)  # fmt: skip
 
     def startService(self) -> None:
         from twisted.internet import reactor
 
-        super().startService()
+        self._or_fail(super().startService)
         self._output.start(reactor)
         # Not atexit: twistd ends by the signal that stopped it, and then nothing else is run.
         cast(Any, reactor).addSystemEventTrigger("after", "shutdown", self._output.stop)
-        say(self._greeting)
+
+    def _or_fail(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except (ConfigError, ListenError, StartError) as error:
+            if self._twistd.is_daemon:
+                _log.error("{error}", error=error)
+                sys.excepthook = _say_nothing
+                raise  # the process that waits at the terminal says it, and removes the pid file
+            fail(str(error))
 
 
 def makeService(options: Options) -> ImageService:
@@ -69,59 +122,94 @@ def makeService(options: Options) -> ImageService:
 
     path = Path(options["config"]) if options["config"] is not None else None
     try:
-        config = load(path)
-        preflight(config)
-        return _service(config, options, reactor)
+        return _service(_moved(path, options.parent), _twistd(options), reactor)
     except ConfigError as error:
-        fail(located(path, error))
+        fail(str(error))
+
+
+def _moved(path: Path | None, twistd: Any) -> Path | None:
+    """Go where twistd will go, so that the same files are meant now and later."""
+    if not twistd or Path(twistd["rundir"]).resolve() == Path.cwd():
+        return path
+    path = path and path.absolute()
+    twistd["rundir"] = str(Path(twistd["rundir"]).resolve())
+    os.chdir(twistd["rundir"])
+    return path
+
+
+def _twistd(options: Options) -> Twistd:
+    found: Any = options.parent or {}
+    uid, gid = found.get("uid"), found.get("gid")
+    return Twistd(
+        found.get("logfile"),
+        bool(found) and not found.get("nodaemon"),
+        uid,
+        pwd.getpwuid(uid).pw_gid if uid is not None and gid is None else gid,
+    )
 
 
 def fail(message: str) -> NoReturn:
     """End the process with a message and no traceback."""
-    say("\n".join(f"imgservice: {line}" for line in message.splitlines()))
+    _tell(message)
     raise SystemExit(1)
+
+
+def _tell(message: str) -> None:
+    say("\n".join(f"imgservice: {line}" for line in message.splitlines()))
 
 
 def _say_nothing(*_: object) -> None:
     """Print no traceback of an error that was told already."""
 
 
-def _service(config: Config, options: Options, reactor: Any) -> ImageService:
-    server = config.server
-    output = _output(config, options)
-    as_json = config.logging.format == "json"
-    observer = Observer(output, as_json, config.logging.level)
-    access = AccessLog(output, as_json) if config.logging.access else None
-    contexts = server_contexts(config)
-    listening = endpoints(config, reactor, contexts)
-    built = build(config, reactor, access)
-    service = ImageService(output, observer, _greeting(config), _is_daemon(options))
-    Server(reactor, built, listening, server.tcp_keepidle, server.shutdown_grace).setServiceParent(
-        service
+def _service(path: Path | None, twistd: Twistd, reactor: Any) -> ImageService:
+    """Read the configuration, and make everything that needs no rights."""
+    source = Files(path)
+    setup = source.read(1)
+    examine(path, setup.config)
+    output, observer = _logs(path, setup.config, twistd)
+
+    def make(config: Config) -> Built:
+        return build(config, reactor, access_log(config.logging, output))
+
+    def prepare_at(config: Config) -> None:
+        examine(path, config)
+        prepare(path, config)
+
+    def renewed(config: Config) -> None:
+        output.redirect(twistd.log_path(config))
+        observer.configure(config.logging.format == "json", config.logging.level)
+
+    count = worker_count(setup.config)
+    give_up = partial(_give_up, reactor)
+    crew: Crew = (
+        Workers(reactor, count, WORKER, twistd.log_path, give_up) if count else Alone(reactor, make)
     )
-    if contexts is not None and server.tls is not None:
-        read, look = partial(read_material, server.tls), partial(signature, server.tls)
-        TlsReloader(reactor, read, look, contexts).setServiceParent(service)
-    return service
+    supervisor = Supervisor(reactor, setup, source, crew, prepare_at, renewed, _greet, give_up)
+    return ImageService(supervisor, path, output, observer, twistd)
 
 
-def _output(config: Config, options: Options) -> Output:
-    """Log to where twistd was told to, else to where the configuration says."""
-    twistd: Any = options.parent or {}
-    path = twistd.get("logfile") or config.logging.file
-    if path == "-":
-        path = None
-    elif path is None and _is_daemon(options):
-        path = "imgservice.log"  # a daemon has no standard output
+def _logs(path: Path | None, config: Config, twistd: Twistd) -> tuple[Output, Observer]:
+    log_path = twistd.log_path(config)
     try:
-        return Output(path)
+        return make_logs(config.logging, log_path)
     except OSError as error:
-        raise OptionError(("logging", "file"), f"{path}: {error.strerror}") from None
+        complaint = OptionError(("logging", "file"), f"{log_path}: {error.strerror}")
+        raise ConfigError(located(path, complaint)) from None
 
 
-def _is_daemon(options: Options) -> bool:
-    """Tell whether twistd will leave the terminal."""
-    return options.parent is not None and not options.parent.get("nodaemon")
+def _give_up(reactor: Any, why: str) -> None:
+    """End the process by and by, with an exit code that tells of a failure."""
+    _log.error("Giving up: {why}", why=why)
+    _tell(why)
+    # twistd has no exit code for this, and what is left to do by then is done.
+    atexit.register(os._exit, 1)
+    if reactor.running:
+        reactor.stop()
+
+
+def _greet(config: Config) -> None:
+    say(_greeting(config))
 
 
 def _greeting(config: Config) -> str:

@@ -35,6 +35,7 @@ class Built:
     """A site, and what must be started, stopped or asked beside it."""
 
     site: StreamingSite
+    health: Healthcheck
     data: DataService
     database: Database
     threads: Threads
@@ -51,6 +52,7 @@ class LoggingSite(StreamingSite):
         self._access = access
 
     def log(self, request: Any) -> None:
+        self.served += 1
         if self._access is not None:
             self._access(request)
 
@@ -81,9 +83,10 @@ def build(
     authentication = make_authentication(config, reactor)
     steps = make_steps(config, rules, authentication)
     pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))
-    root = Root(pipeline, Healthcheck(config.healthcheck.disable_by_file))
+    health = Healthcheck(config.healthcheck.disable_by_file)
+    root = Root(pipeline, health)
     site = _site(config, reactor, root, access_log)
-    return Built(site, services.data, database, threads, tasks, authentication, limits)
+    return Built(site, health, services.data, database, threads, tasks, authentication, limits)
 
 
 def _database_limits(config: Config) -> DatabaseLimits:

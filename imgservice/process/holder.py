@@ -1,5 +1,6 @@
 """Which process this is, in words that another process can check."""
 
+import itertools
 import os
 import socket
 from functools import cached_property
@@ -11,22 +12,26 @@ class ProcessHolder:
 
     Whether a holder on the same host still runs can so be told for certain, even if its pid was
     given to another process. Of holders on other hosts nothing is known here: their leases expire.
+    So do those of a holder that has come to its end in a process that goes on with another.
     """
 
+    _serials = itertools.count()
+
     def __init__(self) -> None:
+        self._serial = next(self._serials)
         self._here = f"{socket.gethostname()[:64]}:{_boot()}:{_namespace()}"
 
     @cached_property
     def id(self) -> str:
         """The name; found when it is first asked for, which a daemon does after it has forked."""
-        return f"{self._here}:{os.getpid()}:{_start_time(os.getpid())}"
+        return f"{self._here}:{os.getpid()}:{start_time(os.getpid())}.{self._serial}"
 
     def is_dead(self, holder: str) -> bool:
         where, _, rest = holder.rpartition(":")
         where, _, pid = where.rpartition(":")
         if where != self._here or not pid.isdigit():
             return False
-        return _start_time(int(pid)) != rest
+        return start_time(int(pid)) != rest.partition(".")[0]
 
 
 def _boot() -> str:
@@ -43,7 +48,7 @@ def _namespace() -> str:
         return "unknown"
 
 
-def _start_time(pid: int) -> str:
+def start_time(pid: int) -> str:
     """Return the start time of a process in clock ticks since boot; empty when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -1,40 +1,100 @@
-"""Where we listen: Twisted endpoint strings, with TLS around them when it is configured."""
+"""The sockets on which we listen, which outlive the processes and configurations that use them."""
 
-import re
-from ipaddress import ip_address
-from typing import Any, cast
+import socket
+from collections.abc import Callable, Mapping, Sequence
 
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IStreamServerEndpoint
+import attrs
 
-from imgservice.process.tls_transport import TlsEndpoint
+from imgservice.process.addresses import Address, release
 
-
-class ListenError(Exception):
-    """An endpoint, or the TLS for it, cannot be used; the message says which and why."""
+Bind = Callable[[Address, int, socket.socket | None], list[socket.socket]]
+"""Make so many bound sockets at the address, where there may be one already."""
+Place = tuple[Address, socket.socket]
 
 
-def endpoint(
-    reactor: Any, description: str, backlog: int, tls: object | None
-) -> IStreamServerEndpoint:
-    """Make the endpoint of a description such as "tcp:9292:interface=127.0.0.1"."""
-    if description.startswith(("tcp:", "tcp6:", "unix:")) and "backlog=" not in description:
-        description += f":backlog={backlog}"
-    try:
-        plain = serverFromString(reactor, description)
-    except Exception as error:
-        raise ListenError(
-            f"{description!r} is not an endpoint: {error or type(error).__name__}"
-        ) from None
-    return plain if tls is None else cast(IStreamServerEndpoint, TlsEndpoint(reactor, plain, tls))
+@attrs.frozen
+class _Opened:
+    address: Address
+    sockets: list[socket.socket]
+    """One for each slot."""
 
 
-def is_loopback(description: str) -> bool:
-    """Tell whether only this machine can connect there."""
-    if description.startswith("unix:"):
-        return True
-    matched = re.search(r":interface=((?:\\:|[^:])*)", description)
-    try:
-        return matched is not None and ip_address(matched[1].replace("\\:", ":")).is_loopback
-    except ValueError:
-        return False
+class Sockets:
+    """All that is bound, by address and by slot: each worker has one, and so has its successor."""
+
+    def __init__(self, bind: Bind) -> None:
+        self._bind = bind
+        self._opened: Mapping[str, _Opened] = {}
+
+    def of(self, slot: int) -> list[Place]:
+        """Return the sockets of a slot, which stay ours."""
+        return [(one.address, one.sockets[slot]) for one in self._opened.values()]
+
+    def prepare(self, addresses: Sequence[Address], count: int) -> "Change":
+        """Bind what is new; `ListenError` when that cannot be, and then nothing has changed."""
+        made: list[socket.socket] = []
+        wanted: dict[str, _Opened] = {}
+        change = Change(self, self._opened, wanted, made)
+        try:
+            for address in addresses:
+                present = self._opened.get(address.description)
+                sockets = present.sockets[:count] if present else []
+                if missing := count - len(sockets):
+                    added = self._bind(address, missing, sockets[0] if sockets else None)
+                    made += added
+                    sockets = [*sockets, *added]
+                wanted[address.description] = _Opened(address, sockets)
+        except BaseException:
+            change.undo()
+            raise
+        return change
+
+    def adopt(self, opened: Mapping[str, _Opened]) -> None:
+        self._opened = opened
+
+    def close(self) -> None:
+        """Close all of them."""
+        for one in self._opened.values():
+            release(one.address, one.sockets)
+        self._opened = {}
+
+
+@attrs.frozen
+class Change:
+    """From what is bound now to what shall be."""
+
+    _sockets: Sockets
+    _before: Mapping[str, _Opened]
+    _after: Mapping[str, _Opened]
+    _made: Sequence[socket.socket]
+
+    @property
+    def removed(self) -> frozenset[str]:
+        """The descriptions of the addresses that are left."""
+        return frozenset(self._before.keys() - self._after.keys())
+
+    def begin(self) -> None:
+        """From now on the new sockets are handed out; the old ones are still open."""
+        self._sockets.adopt(self._after)
+
+    def undo(self) -> None:
+        """Go back to what was before `begin`."""
+        self._sockets.adopt(self._before)
+        for description in self._after.keys() - self._before.keys():
+            one = self._after[description]
+            release(one.address, one.sockets)
+        for made in self._made:
+            made.close()
+
+    def close_left(self, slot: int) -> None:
+        """Close our copies of what the slot no longer has: only its old worker has them now."""
+        for description, one in self._before.items():
+            after = self._after.get(description)
+            if slot < len(one.sockets) and (after is None or slot >= len(after.sockets)):
+                one.sockets[slot].close()
+
+    def finish(self) -> None:
+        """Let go of the addresses that are left."""
+        for description in self.removed:
+            one = self._before[description]
+            release(one.address, one.sockets)

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from imgservice.options import Tls, TlsPair
-from imgservice.process.sockets import ListenError
+from imgservice.process.addresses import ListenError
 
 MODERN = ":".join(
     f"ECDHE-{key}-{cipher}"

@@ -1,6 +1,6 @@
 """How long a connection may take over what it does, and how it ends when that was too long."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from twisted.internet.task import LoopingCall
@@ -105,6 +105,11 @@ class TimedChannel(HTTPChannel):
         """Whether no request is under way, nor the beginning of one."""
         return not self.requests and self._headers_since is None
 
+    @property
+    def idle_time(self) -> float:
+        """Seconds since something happened here."""
+        return self.site.seconds() - self._touched
+
     def check_deadlines(self, now: float) -> None:
         """Close or cut the connection if it has taken too long over something."""
         self._notice_sending(now)
@@ -129,10 +134,15 @@ class TimedChannel(HTTPChannel):
 
     def _notice_sending(self, now: float) -> None:
         """A client that takes what waits for it is not idle."""
-        unsent = len(self._socket.dataBuffer) - self._socket.offset + self._socket._tempDataLen
+        unsent = self.unsent_bytes()
         if unsent != self._unsent:
             self._unsent = unsent
             self._touched = now
+
+    def unsent_bytes(self) -> int:
+        """Return how many bytes the kernel has not taken yet."""
+        waiting: int = len(self._socket.dataBuffer) - self._socket.offset
+        return waiting + int(self._socket._tempDataLen)
 
     def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
         if self._unsent and idle > self.timeOut:
@@ -172,18 +182,26 @@ class TimedChannel(HTTPChannel):
 class Sweeper:
     """The one timer of all connections: an idle one costs nothing else."""
 
-    def __init__(self, channels: Iterable[TimedChannel], interval: float, reactor: Any) -> None:
+    def __init__(self, channels: Collection[TimedChannel], interval: float, reactor: Any) -> None:
         self._channels = channels
         self._interval = interval
         self._seconds = reactor.seconds
         self._call = LoopingCall(self._sweep)
         self._call.clock = reactor
+        self._is_wanted = False
 
     def start(self) -> None:
-        self._call.start(self._interval, now=False)
+        self._is_wanted = True
+        if not self._call.running:
+            self._call.start(self._interval, now=False)
 
-    def stop(self) -> None:
-        if self._call.running:
+    def stop_when_alone(self) -> None:
+        """Go on until the last connection is gone."""
+        self._is_wanted = False
+        self._rest_when_alone()
+
+    def _rest_when_alone(self) -> None:
+        if not self._is_wanted and not self._channels and self._call.running:
             self._call.stop()
 
     def _sweep(self) -> None:
@@ -194,3 +212,4 @@ class Sweeper:
             except Exception:  # one connection must not keep the others from being looked after
                 _log.failure("A connection could not be looked after")
                 channel.abort()
+        self._rest_when_alone()

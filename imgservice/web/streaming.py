@@ -7,6 +7,7 @@ is. `tests/web/test_streaming.py` pins every private name of Twisted that is use
 """
 
 import re
+import socket
 import time
 from collections.abc import Sequence
 from io import BytesIO
@@ -175,17 +176,26 @@ class StreamingChannel(TimedChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._socket.bufferSize = READ_SIZE
-        self.MAX_LENGTH = self.site.max_header_line
-        self.totalHeadersSize = self.site.max_headers_size
-        self.maxHeaders = self.site.max_headers
+        self._take_limits()
+        self._enter()
+
+    def _enter(self) -> None:
         self._place = self.site.admission.enter(getattr(self.getPeer(), "host", None))
         self.site.channels.add(self)
 
+    def _take_limits(self) -> None:
+        self.MAX_LENGTH = self.site.max_header_line
+        self.totalHeadersSize = self.site.max_headers_size
+        self.maxHeaders = self.site.max_headers
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._exit()
+        super().connectionLost(reason)
+
+    def _exit(self) -> None:
         if self in self.site.channels:
             self.site.channels.remove(self)
             self.site.admission.leave(self._place)
-        super().connectionLost(reason)
 
     # -- headers ----------------------------------------------------------------------------------
 
@@ -319,9 +329,13 @@ class StreamingChannel(TimedChannel):
 
     def answer_begins(self, request: StreamingRequest) -> None:
         """Decide, before the headers go out, whether the connection outlives the answer."""
-        if self.site.draining or not (request.body.complete or _may_drain(request.body)):
+        if self._is_last() or not (request.body.complete or _may_drain(request.body)):
             self.persistent = 0
             request.setHeader(b"connection", b"close")
+
+    def _is_last(self) -> bool:
+        """Whether no other request can be taken on this connection, here or elsewhere."""
+        return self.site.draining or (self.site.retiring and self.transport is not self._socket)
 
     def answer_done_early(self, request: StreamingRequest) -> None:
         """Read the rest of the body, or leave without it."""
@@ -395,6 +409,32 @@ class StreamingChannel(TimedChannel):
         else:
             self.transport.loseWriteConnection()
 
+    # -- going on elsewhere -----------------------------------------------------------------------
+
+    def detach(self) -> socket.socket | None:
+        """Take the socket out of an idle connection, for another process; None if it must stay.
+
+        It must where we know more of the connection than its socket does: over TLS, behind the
+        PROXY protocol, when it is being closed, and while something waits to be sent.
+        """
+        if self.transport is not self._socket or self._leaving or self.unsent_bytes():
+            return None
+        taken: socket.socket = self._socket.socket.dup()
+        self._socket._shouldShutdown = False  # a shutdown would hold for the copy, too
+        self._socket.connectionLost(Failure(connectionDone.value))
+        return taken
+
+    def move(self, site: "StreamingSite") -> None:
+        """Let another site of this process have this idle connection."""
+        self._exit()
+        self.site = self.factory = site
+        self._take_limits()
+        self._enter()
+
+    def go_on(self) -> None:
+        """Wait for the next request, where another process has answered earlier ones."""
+        self.setTimeout(self.timeOut)
+
 
 def _may_drain(body: RequestBody) -> bool:
     """Tell whether to read the rest of a body that nobody wants, to keep the connection."""
@@ -450,6 +490,9 @@ class StreamingSite(Site):
         self.channels: set[StreamingChannel] = set()
         self.admission = admission or Admission(reactor)
         self.draining = False
+        self.retiring = False
+        self.served = 0
+        """Requests that were answered, as whoever logs them counts them."""
         self.seconds = reactor.seconds
         self._sweeper = Sweeper(self.channels, sweep_interval, reactor)
 
@@ -467,7 +510,8 @@ class StreamingSite(Site):
         self._sweeper.start()
 
     def stopFactory(self) -> None:
-        self._sweeper.stop()
+        """Connections that are still there are looked after until the last of them is gone."""
+        self._sweeper.stop_when_alone()
 
     def log(self, request: Any) -> None:
         """Called once for every request, when its answer is complete or its client is gone."""
@@ -478,6 +522,10 @@ class StreamingSite(Site):
         for channel in list(self.channels):
             if channel.is_idle:
                 channel.loseConnection()
+
+    def retire(self) -> None:
+        """Let connections that cannot go on elsewhere end with their next answer."""
+        self.retiring = True
 
     def abort(self) -> None:
         """Cut all connections."""

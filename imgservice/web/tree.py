@@ -14,6 +14,8 @@ class Healthcheck(Resource):
     """Tells a load balancer whether to send requests here."""
 
     isLeaf = True
+    is_leaving = False
+    """Whether this node is about to accept no more."""
 
     def __init__(self, disable_by_file: str | None) -> None:
         super().__init__()
@@ -22,6 +24,8 @@ class Healthcheck(Resource):
     def render(self, request: StreamingRequest) -> bytes:
         if self._disable_by_file is not None and self._disable_by_file.exists():
             return Answer(503, b"DISABLED BY FILE", "text/plain; charset=UTF-8").prepare(request)
+        if self.is_leaving:
+            return Answer(503, b"DRAINING", "text/plain; charset=UTF-8").prepare(request)
         return Answer(200, b"OK", "text/plain; charset=UTF-8").prepare(request)
 
 

@@ -168,7 +168,7 @@ def test_no_authentication_only_on_loopback(tmp_path: Path, endpoint: str) -> No
 
 def test_endpoint_that_is_none(tmp_path: Path) -> None:
     text = good().replace("tcp:PORT", "carrier-pigeon:PORT")
-    assert "is not an endpoint: Unknown endpoint type" in Attempt(tmp_path, text).says()
+    assert "is not an endpoint: unknown kind 'carrier-pigeon'" in Attempt(tmp_path, text).says()
 
 
 def test_address_in_use(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from imgservice.options import Tls, TlsPair
-from imgservice.process.sockets import ListenError
+from imgservice.process.addresses import ListenError
 from imgservice.process.tls import (
     MODERN,
     ServerContexts,

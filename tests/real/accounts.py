@@ -12,10 +12,9 @@ import attrs
 import bcrypt
 import pytest
 import yaml
-from twisted.internet import reactor
 
 from imgservice.config import ConfigError, load, located
-from imgservice.preflight import check_values, endpoints, server_contexts
+from imgservice.preflight import addresses, check_values, tls_material
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
 
@@ -88,7 +87,8 @@ def refusal(directory: Path, options: Mapping[str, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
         loaded = load(config)
         check_values(loaded)
-        endpoints(loaded, reactor, server_contexts(loaded))
+        addresses(loaded)
+        tls_material(loaded)
     return located(config, caught.value)
 
 

@@ -1,0 +1,93 @@
+"""Where the service gets its configuration, its keys and its sockets from, now and at a reload."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from imgservice.config import ConfigError, load, located
+from imgservice.options import Config
+from imgservice.preflight import addresses, check_values, preflight, tls_material
+from imgservice.process.addresses import Address, bind, copies
+from imgservice.process.crew import Setup
+from imgservice.process.tls import TlsMaterial, read_material, signature
+
+
+class Source(Protocol):
+    def read(self, generation: int) -> Setup:
+        """Read everything; `ConfigError` has a line, with its place, for each mistake.
+
+        Whether the values can be used is for the one to find out who will use them: `examine`.
+        """
+
+    def bind(
+        self, address: Address, count: int, is_divided: bool, present: socket.socket | None
+    ) -> list[socket.socket]:
+        """Make sockets, of which there may be one; `ListenError` when they cannot be had."""
+
+    def signature(self, config: Config) -> object:
+        """Return what differs when the files of TLS have changed."""
+
+    def read_tls(self, config: Config) -> TlsMaterial:
+        """Read the files of TLS; `ListenError` when they cannot be used."""
+
+
+class Files:
+    """Does everything with the rights of this process."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def read(self, generation: int) -> Setup:
+        return read_setup(self._path, generation)
+
+    def bind(
+        self, address: Address, count: int, is_divided: bool, present: socket.socket | None
+    ) -> list[socket.socket]:
+        if present is not None and not address.is_divisible:
+            return copies(present.dup(), count)
+        return bind(address, count, is_divided, port_of(present))
+
+    def signature(self, config: Config) -> object:
+        return signature(config.server.tls) if config.server.tls else None
+
+    def read_tls(self, config: Config) -> TlsMaterial:
+        assert config.server.tls is not None  # noqa: S101
+        return read_material(config.server.tls)
+
+
+def read_setup(path: Path | None, generation: int) -> Setup:
+    """Read the file, and the keys that it names; `ConfigError` tells mistakes and their places."""
+    with _placed(path):
+        config = load(path)
+        return Setup(config, addresses(config), tls_material(config), generation)
+
+
+def examine(path: Path | None, config: Config) -> None:
+    """See that the values can be used; `ConfigError` tells which cannot, and its place."""
+    with _placed(path):
+        check_values(config)
+
+
+def prepare(path: Path | None, config: Config) -> None:
+    """Do what must be done before the first request: to the database, and to the stores."""
+    with _placed(path):
+        preflight(config)
+
+
+@contextmanager
+def _placed(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        try:
+            told = located(path, error)
+        except OSError:  # we may not read it, or not any more
+            told = str(error)
+        raise ConfigError(told) from error
+
+
+def port_of(present: socket.socket | None) -> int | None:
+    """Return the port of a socket that is one of ours."""
+    return None if present is None else present.getsockname()[1]

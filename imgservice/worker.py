@@ -1,0 +1,193 @@
+"""A worker process: serves on sockets that its parent has opened, with what the parent has read."""
+
+import faulthandler
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger, globalLogBeginner
+
+from imgservice.build import build
+from imgservice.config import ConfigError
+from imgservice.logs import access_log, make_logs
+from imgservice.process.addresses import Address, read_address
+from imgservice.process.control import Control, read_hidden_file
+from imgservice.process.member import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
+from imgservice.process.serving import Serving
+from imgservice.process.tls import ServerContexts
+
+BEAT = 1.0
+"""Seconds between two signs of life."""
+
+_log = Logger()
+
+
+def main() -> int:
+    """Serve until told to end; what is wrong is said to the parent, which logs it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all of us; the parent acts
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR2, file=STACKS, all_threads=True)
+    # It comes from our parent, and from nobody else.
+    bootstrap: Bootstrap = pickle.loads(read_hidden_file(BOOTSTRAP))  # noqa: S301
+    from twisted.internet import reactor
+
+    return _Worker(reactor, bootstrap).run()
+
+
+class _Worker:
+    def __init__(self, reactor: Any, bootstrap: Bootstrap) -> None:
+        self._reactor = reactor
+        self._setup = bootstrap.setup
+        self._places = [
+            (read_address(*place), socket.socket(fileno=FIRST_SOCKET + index))
+            for index, place in enumerate(bootstrap.places)
+        ]
+        self._output, self._observer = make_logs(self._setup.config.logging, bootstrap.log_file)
+        globalLogBeginner.beginLoggingTo([cast(Any, self._observer)], redirectStandardIO=False)
+        self._control = Control(reactor, socket.socket(fileno=CONTROL), self._told, self._orphaned)
+        self._serving: Serving | None = None
+        self._ending: Deferred[None] | None = None
+        self._is_leaving = False
+        self._grace: float = self._setup.config.server.shutdown_grace
+        self._beats = LoopingCall(self._beat)
+        self._beats.clock = reactor
+
+    def run(self) -> int:
+        self._reactor.callWhenRunning(self._start)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._end_by_signal)
+        self._output.start(self._reactor)
+        self._reactor.run()
+        self._output.stop()
+        return 0 if self._serving is not None else 1
+
+    def _start(self) -> None:
+        config = self._setup.config
+        try:
+            contexts = ServerContexts(self._setup.tls) if self._setup.tls else None
+            built = build(config, self._reactor, access_log(config.logging, self._output))
+            self._serving = Serving(self._reactor, built, contexts, config.server.tcp_keepidle)
+            self._serving.listen("own", self._places)
+            self._serving.start()
+        except Exception as error:
+            if not isinstance(error, ConfigError | OSError):
+                _log.failure("A worker cannot start")
+            self._control.send({"say": "failed", "why": str(error) or type(error).__name__})
+            self._serving = None
+            self._reactor.stop()
+            return
+        for _, bound in self._places:
+            bound.close()
+        self._control.send({"say": "ready"})
+        self._beats.start(BEAT)
+
+    def _beat(self) -> None:
+        assert self._serving is not None  # noqa: S101
+        self._control.send(
+            {
+                "say": "beat",
+                "connections": self._serving.connections,
+                "requests": self._serving.requests,
+            }
+        )
+
+    # -- what the parent tells --------------------------------------------------------------------
+
+    def _told(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        serving = self._serving
+        if serving is None:
+            return
+        match message["do"]:
+            case "listen":
+                self._listen(message, descriptors, serving)
+            case "unlisten":
+                serving.close(message["key"], False)
+            case "take":
+                serving.take_connection(descriptors[0])
+            case "tls":
+                material = pickle.loads(read_hidden_file(descriptors[0]))  # noqa: S301  as above
+                if serving.contexts is not None:
+                    serving.contexts.replace(material)
+            case "health":
+                serving.set_health(message["well"])
+            case "close":
+                serving.leave()
+            case "retire":
+                self._retire(message, serving)
+            case "stop":
+                self._stop(message["grace"])
+
+    def _listen(
+        self, message: Mapping[str, Any], descriptors: Sequence[int], serving: Serving
+    ) -> None:
+        places = [
+            (read_address(description, backlog), socket.socket(fileno=descriptor))
+            for (description, backlog), descriptor in zip(
+                message["places"], descriptors, strict=True
+            )
+        ]
+        serving.listen(message["key"], places)
+        for _, bound in places:
+            bound.close()
+
+    def _retire(self, message: Mapping[str, Any], serving: Serving) -> None:
+        removed = message["removed"]
+
+        def is_last(address: Address) -> bool:
+            return removed is None or address.description in removed
+
+        def hand_over(channel: Any) -> bool:
+            return message["hand_over"] and self._give(channel)
+
+        if self._ending is None:
+            retiring = serving.retire(message["grace"], is_last, hand_over)
+            self._ending = Deferred.fromCoroutine(retiring)
+            self._ending.addErrback(lambda failure: _log.failure("An end went wrong", failure))
+            self._ending.addCallback(lambda _: self._leave())
+
+    def _give(self, channel: Any) -> bool:
+        """Hand a connection over by way of the parent."""
+        taken = channel.detach()
+        if taken is None:
+            return False
+        self._control.send({"say": "give"}, [taken.detach()])
+        return True
+
+    def _stop(self, grace: float) -> None:
+        self._grace = grace
+        if self._ending is not None and self._serving is not None:
+            self._serving.hasten(grace)
+        else:
+            self._leave()
+
+    def _orphaned(self) -> None:
+        """The parent is gone without a word, and with it whoever could replace us."""
+        self._stop(self._grace)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        if self._reactor.running and not self._is_leaving:
+            self._is_leaving = True
+            self._reactor.stop()
+
+    def _end_by_signal(self) -> Deferred[None] | None:
+        """SIGTERM: end as if the parent had said so."""
+        self._is_leaving = True
+        if self._serving is None:
+            return None
+        if self._beats.running:
+            self._beats.stop()
+        if self._ending is None:
+            self._ending = Deferred.fromCoroutine(self._serving.stop(self._grace))
+        else:
+            self._serving.hasten(self._grace)
+        return self._ending
+
+
+if __name__ == "__main__":
+    sys.exit(main())

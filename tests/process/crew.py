@@ -1,0 +1,82 @@
+"""A service of several processes, as its operator sees it."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.real.service import Service, wait_until
+
+READY = 60.0
+"""Seconds that starts may take on a busy machine."""
+
+
+class CrewService(Service):
+    """A service that can be asked how it is, and be given another configuration."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what it has written of itself; nothing before it has."""
+        path = self.directory / "var" / "imgservice.state"
+        found: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
+    def workers(self, state: str = "ready") -> Sequence[Mapping[str, Any]]:
+        return [one for one in self.state().get("workers", ()) if one["state"] == state]
+
+    def pids(self) -> list[int]:
+        return [one["pid"] for one in self.workers()]
+
+    def until(self, workers: int, generation: int = 1) -> None:
+        """Wait until so many workers serve, all with this configuration."""
+
+        def are_ready() -> bool:
+            ready = self.workers()
+            return (
+                len(ready) == workers
+                and {one["generation"] for one in ready} == {generation}
+                and all(Path(f"/proc/{one['pid']}").exists() for one in ready)
+            )
+
+        wait_until(are_ready, READY)
+
+    def reconfigure(self, options: Mapping[str, Any]) -> None:
+        """Write another configuration and let it be read."""
+        self.config.write_text(yaml.safe_dump(self._options(options), sort_keys=False))
+        self.signal(signal.SIGHUP)
+
+    def descendants(self) -> list[int]:
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def end(self) -> None:
+        """Kill the workers, too: some tests leave them without their parent."""
+        left = [one["pid"] for one in self.state().get("workers", ())]
+        super().end()
+        for pid in left:
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists() and b"imgservice" in command.read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def crew_options(workers: int, **server: Any) -> dict[str, Any]:
+    return {"server": {"workers": workers, **server}}
+
+
+@contextmanager
+def crew(directory: Path, options: Mapping[str, Any]) -> Iterator[CrewService]:
+    """Run a service until all of its workers are ready; see in the end that nothing is left."""
+    service = CrewService(directory, options)
+    try:
+        service.start()
+        service.until(options["server"]["workers"] or 1)
+        yield service
+        children = service.descendants()
+        service.stop()
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    finally:
+        service.end()

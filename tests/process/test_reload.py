@@ -1,0 +1,206 @@
+"""SIGHUP: everything is read anew, and nobody who is being served notices."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.process.crew import crew, crew_options
+from tests.process.load import SHOW, load
+from tests.real.client import Client, receive
+from tests.real.service import free_port, wait_until
+from tests.real.streams import begin_download, drop, upload_head
+
+HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
+
+
+@pytest.mark.parametrize(("workers", "times"), [(0, 10), (2, 10)], ids=["alone", "workers"])
+def test_ten_times_in_a_row(tmp_path: Path, workers: int, times: int) -> None:
+    with crew(tmp_path, crew_options(workers)) as service:
+        image_id = service.client.active(b"data")
+        with load(service.client, image_id, pause=3.0) as state:
+            before = set(service.pids())
+            for generation in range(2, times + 2):
+                # What comes during a roll is not forgotten, nor done twice.
+                service.signal(signal.SIGHUP)
+                service.until(workers or 1, generation)
+            wait_until(lambda: state.done.get("idle", 0) > 20, 30)
+        assert state.failures == []
+        assert all(count > 10 for count in state.done.values()), state.done
+        if workers:
+            assert not before & set(service.pids())
+        wait_until(lambda: service.workers("retiring") == [], 30)
+        assert len(service.descendants()) == workers
+
+
+def test_signals_in_one_burst_end_with_what_is_in_the_file(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(2)) as service:
+        for page in range(1, 6):
+            options = {**crew_options(2), "api": {"page_default": page}}
+            service.reconfigure(options)
+            time.sleep(0.2)
+        wait_until(lambda: all(_page(service.client) == 5 for _ in range(20)), 60)
+
+
+def _page(client: Client) -> int:
+    while len(client.get("/v2/images?limit=6").json()["images"]) < 6:
+        client.create()
+    return len(client.get("/v2/images").json()["images"])
+
+
+@HOW_MANY
+def test_transfers_go_on_as_they_began(tmp_path: Path, workers: int) -> None:
+    with crew(tmp_path, crew_options(workers)) as service:
+        client, length = service.client, 32 << 20
+        stored, image_id = client.active(bytes(length)), client.create()
+        with (
+            begin_download(client, stored, buffer=65536) as download,
+            client.connect() as upload,
+        ):
+            upload.sendall(upload_head(image_id, "Content-Length: 1000000") + bytes(400_000))
+            wait_until(lambda: client.show(image_id)["status"] == "saving")
+            service.signal(signal.SIGHUP)
+            service.until(workers or 1, 2)
+            service.signal(signal.SIGHUP)
+            service.until(workers or 1, 3)
+            assert service.workers("retiring") != []
+            upload.sendall(bytes(600_000))
+            assert receive(upload).status == 204
+            # The connection goes on, with a successor.
+            upload.sendall(SHOW % stored.encode())
+            reply = receive(upload)
+            assert reply.status == 200
+            assert "connection" not in reply.headers
+            left, buffer = length, bytearray(1 << 20)
+            while left:
+                taken = drop(download, left, buffer)
+                assert taken, "the download was cut off"
+                left -= taken
+            wait_until(lambda: service.workers("retiring") == [], 30)
+
+
+@HOW_MANY
+def test_an_idle_client_is_served_by_the_successor(tmp_path: Path, workers: int) -> None:
+    with crew(tmp_path, crew_options(workers)) as service, service.client.connect() as idle:
+        idle.sendall(SHOW % b"none")
+        assert receive(idle).status == 404
+        for generation in (2, 3):
+            service.signal(signal.SIGHUP)
+            service.until(workers or 1, generation)
+            wait_until(lambda: service.workers("retiring") == [], 30)
+            idle.sendall(SHOW % b"none")
+            assert receive(idle).status == 404
+
+
+@HOW_MANY
+def test_addresses_come_and_go(tmp_path: Path, workers: int) -> None:
+    with crew(tmp_path, crew_options(workers)) as service:
+        other, path = free_port(), tmp_path / "socket"
+        own = f"tcp:{service.port}:interface=127.0.0.1"
+        added = [own, f"tcp:{other}:interface=127.0.0.1", f"unix:{path}:mode=600"]
+        service.reconfigure(crew_options(workers, listen=added))
+        service.until(workers or 1, 2)
+        there = Client("127.0.0.1", other)
+        for _ in range(10):
+            assert there.get("/healthcheck").status == 200
+        with socket.socket(socket.AF_UNIX) as through_file:
+            through_file.connect(str(path))
+            through_file.sendall(SHOW % b"none")
+            assert receive(through_file).status == 404
+        assert path.stat().st_mode & 0o777 == 0o600
+        # The one that is left has clients to its last moment, and none is turned away.
+        with load(service.client, service.client.active(b"data")) as state:
+            service.reconfigure(crew_options(workers, listen=[own]))
+            service.until(workers or 1, 3)
+            wait_until(lambda: _refuses(other), 30)
+            wait_until(lambda: not path.exists(), 30)
+        assert state.failures == []
+
+
+def _refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_more_workers_and_fewer(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(1)) as service:
+        with load(service.client, service.client.active(b"data"), transfers=0) as state:
+            for generation, workers in enumerate((3, 1, 2), 2):
+                service.reconfigure(crew_options(workers))
+                service.until(workers, generation)
+                wait_until(lambda: service.workers("retiring") == [], 30)
+        assert state.failures == []
+        assert all(count > 10 for count in state.done.values()), state.done
+        assert len(service.descendants()) == 2
+
+
+WRONG = {
+    "syntax": ("server: [", "c.yaml"),
+    "unknown key": ("servr: {}\n", "servr: unknown key"),
+    "database": ('database: {url: "sqlite:////nowhere/x.db"}\n', "database.url: "),
+    "store": ("stores: {local: {type: file, path: /proc/images}}\n", "stores.local"),
+    "policy": ("policy: {file: /nowhere}\n", "policy: /nowhere"),
+    "pipeline": ("pipeline: [context]\n", "pipeline[0]"),
+    "TLS": (
+        "server: {workers: SAME, tls: {certificate: /nowhere, key: /nowhere}}\n",
+        "server.tls: /nowhere",
+    ),
+    "process model": ("server: {workers: OTHER}\n", "server.workers: from"),
+    "an address in use": (
+        'server: {workers: SAME, listen: ["tcp:TAKEN:interface=127.0.0.1"]}\n',
+        "cannot listen on tcp:TAKEN:interface=127.0.0.1: Address already in use",
+    ),
+}
+
+
+@HOW_MANY
+def test_a_broken_configuration_changes_nothing(tmp_path: Path, workers: int) -> None:
+    with crew(tmp_path, crew_options(workers)) as service, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        pids = service.pids()
+        for text, complaint in WRONG.values():
+            text, complaint = (
+                one.replace("OTHER", "0" if workers else "1")
+                .replace("SAME", str(workers))
+                .replace("TAKEN", str(taken.getsockname()[1]))
+                .replace("c.yaml", str(service.config))
+                for one in (text, complaint)
+            )
+            if not text.startswith("server:"):
+                text += f"server: {{workers: {workers}}}\n"
+            service.config.write_text(text)
+            service.signal(signal.SIGHUP)
+            wait_until(lambda wanted=complaint: wanted in str(service.state()["trouble"]), 30)
+            assert complaint in service.log.read_text()
+            assert service.client.get("/healthcheck").status == 200
+        assert service.pids() == pids
+        assert service.state()["generation"] == 1
+        service.reconfigure(crew_options(workers))
+        service.until(workers or 1, 2)
+        wait_until(lambda: service.state()["trouble"] is None)
+
+
+def test_the_log_moves(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(2)) as service:
+        log = tmp_path / "elsewhere"
+        service.reconfigure({**crew_options(2), "logging": {"file": str(log), "format": "json"}})
+        service.until(2, 2)
+        for _ in range(10):
+            service.client.get("/healthcheck")
+        wait_until(lambda: log.exists() and log.read_text().count('"/healthcheck"') == 10, 20)
+        assert '"Serving with the new configuration, number 2"' in log.read_text()
+        service.log = log
+
+
+def test_a_worker_killed_during_a_roll(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(3)) as service:
+        for generation in range(2, 5):
+            service.signal(signal.SIGHUP)
+            time.sleep(0.3 * generation)
+            os.kill(service.pids()[-1], signal.SIGKILL)
+            service.until(3, generation)
+        wait_until(lambda: len(service.descendants()) == 3, 30)

@@ -1,0 +1,151 @@
+"""Several processes that serve, and a parent that looks after them."""
+
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.process.crew import CrewService, crew, crew_options
+from tests.process.load import SHOW, load
+from tests.real.client import receive
+from tests.real.service import wait_until
+from tests.real.streams import begin_download, drop, upload_head
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewService]:
+    with crew(tmp_path_factory.mktemp("workers"), crew_options(2)) as started:
+        yield started
+
+
+def test_connections_are_spread(service: CrewService) -> None:
+    with ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(service.client.connect())
+            connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert receive(connection).body == b"OK"
+        wait_until(lambda: sum(one["connections"] for one in service.workers()) >= 40, 20)
+        assert all(one["connections"] >= 5 for one in service.workers()), service.workers()
+
+
+def test_the_parent_serves_nobody(service: CrewService) -> None:
+    assert sorted(service.descendants()) == sorted(service.pids())
+    before = {one["pid"]: one["requests"] for one in service.workers()}
+    for _ in range(20):
+        assert service.client.get("/healthcheck").status == 200
+    wait_until(
+        lambda: sum(one["requests"] - before[one["pid"]] for one in service.workers()) >= 20, 20
+    )
+
+
+def test_workers_are_told_no_secrets_where_others_can_read(service: CrewService) -> None:
+    for pid in service.pids():
+        seen = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+        assert str(service.database).encode() not in seen
+        targets = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
+        # One is for the stacks of a worker that is stuck; what it was given to begin with is gone.
+        hidden = [target for target in targets if target.startswith("/memfd:")]
+        assert len(hidden) == 1, targets
+
+
+def test_a_killed_worker_takes_only_its_own_requests_along(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(2)) as service:
+        image_id = service.client.active(b"data")
+        with load(service.client, image_id) as state:
+            for _ in range(4):
+                service.until(2)
+                time.sleep(1)
+                connected = state.done["come and go"]
+                os.kill(random.choice(service.pids()), signal.SIGKILL)
+                # Whoever comes now is served at once, long before there is another worker.
+                wait_until(lambda at=connected: state.done["come and go"] > at + 20, 20)
+        # Each time no more than one request of each client was under way.
+        assert len(state.failures) <= 4 * 7, state.failures
+        assert all(count > 10 for count in state.done.values()), state.done
+        assert not [one for one in state.failures if "refused" in one.lower()], state.failures
+        service.until(2)
+        wait_until(service.is_at_rest, 30)
+
+
+def test_a_stuck_worker_is_replaced_and_tells_where_it_was(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(2, hang_limit=2)) as service:
+        stuck = service.pids()[0]
+        os.kill(stuck, signal.SIGSTOP)
+        wait_until(lambda: stuck not in service.pids() and len(service.pids()) == 2, 60)
+        log = service.log.read_text()
+        assert f"Worker {stuck} is stuck: its reactor did not turn for" in log
+        for _ in range(20):
+            assert service.client.get("/healthcheck").status == 200
+
+
+def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(2))
+    try:
+        service.start()
+        service.until(2)
+        pids, image_id = service.pids(), service.client.create()
+        with service.client.connect() as upload:
+            upload.sendall(upload_head(image_id, "Content-Length: 1000000") + bytes(400_000))
+            wait_until(lambda: service.client.show(image_id)["status"] == "saving")
+            service.kill()
+            upload.sendall(bytes(600_000))  # what is under way is finished
+            assert receive(upload).status == 204
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 30)
+    finally:
+        service.end()
+
+
+def test_transfers_are_finished_at_the_end(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(2))
+    try:
+        service.start()
+        service.until(2)
+        client, length = service.client, 32 << 20
+        stored, image_id = client.active(bytes(length)), client.create()
+        with (
+            begin_download(client, stored, buffer=65536) as download,
+            client.connect() as upload,
+            client.connect() as idle,
+        ):
+            upload.sendall(upload_head(image_id, "Content-Length: 1000000") + bytes(400_000))
+            idle.sendall(SHOW % stored.encode())
+            assert receive(idle).status == 200
+            wait_until(lambda: client.show(image_id)["status"] == "saving")
+            service.signal(signal.SIGTERM)
+            assert idle.recv(1) == b""
+            upload.sendall(bytes(600_000))
+            assert receive(upload).status == 204
+            left, buffer = length, bytearray(1 << 20)
+            while left:
+                taken = drop(download, left, buffer)
+                assert taken, "the download was cut off"
+                left -= taken
+        assert service.wait() == -signal.SIGTERM
+        service.assert_clean()
+    finally:
+        service.end()
+
+
+def test_the_service_ends_when_no_worker_can_start(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("{}\n")
+    options = {**crew_options(1), "policy": {"file": str(policy)}}
+    service = CrewService(tmp_path, options)
+    try:
+        service.start()
+        service.until(1)
+        policy.write_text("get_images: [this is no rule\n")
+        os.kill(service.pids()[0], signal.SIGKILL)
+        assert service.wait() == 1
+        said = service.said.read_text()
+        assert f"imgservice: no worker can start: policy: {policy}:2: not valid YAML" in said
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", service.port)) != 0
+    finally:
+        service.end()
