@@ -116,6 +116,13 @@ class Fetcher:
             target = target.redirected(onward)
         raise FetchFailed("The server of the URL redirects too often.")
 
+    async def send(self, method: str, url: str, headers: Mapping[str, str]) -> "Fetched":
+        """Send a request without a body, and return the answer, as `open` does.
+
+        A redirect is an answer like any other: what the headers hold goes to nobody else.
+        """
+        return await self._ask(method, read_target(url), headers)
+
     def _allowed(self, target: Target) -> Target:
         self._rules.check(target)
         return target

@@ -125,6 +125,22 @@ class Server:
 
 
 @attrs.frozen(kw_only=True)
+class Node:
+    url: str | None = option(
+        None,
+        "How the other nodes that share the database reach this one, such as http://node1:9292.",
+    )
+    peers: tuple[str, ...] | None = option(
+        None,
+        "URLs of the other nodes, to which requests may be sent on with what proves who asks; null:"
+        " those that nodes have recorded in the database, unless they are this host or its link.",
+    )
+    ca_file: str | None = option(
+        None, "PEM file of whom to trust there; null: the authorities that the system trusts."
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Cors:
     allowed_origins: tuple[str, ...] = option(
         (), 'Origins whose pages may call the API from a browser; "*" is all; none: no CORS.'
@@ -549,6 +565,7 @@ class Config:
     """The whole file."""
 
     server: Server = option(Server, "Where and how we listen.")
+    node: Node = option(Node, "This node beside others, of Glance or of ours, on one database.")
     pipeline: tuple[str, ...] = option(
         (
             "proxy_headers",

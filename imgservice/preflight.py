@@ -14,6 +14,7 @@ from imgservice.build.api import make_schemas
 from imgservice.build.authentication import make_authentication
 from imgservice.build.keystone import keystone_mistake, make_keystone_tokens
 from imgservice.build.limits import make_limits
+from imgservice.build.nodes import make_handover, make_nodes
 from imgservice.build.policy import make_rules
 from imgservice.build.protections import make_property_rules
 from imgservice.build.stores import make_fetcher, make_stores, make_target_rules
@@ -69,6 +70,8 @@ def check_values(config: Config) -> None:
     make_property_rules(config, make_rules(config, tell=lambda doubt: None))
     _check_authentication(config)
     make_limits(config, None)
+    make_nodes(config)
+    make_handover(config, None)
 
 
 def _check_pipeline(config: Config) -> None:

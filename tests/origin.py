@@ -75,11 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
             told = page.told if self.command == "HEAD" else None
             self.send_header("Content-Length", str(len(data) if told is None else told))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self._write(data[: len(data) - page.cut])
         self.close_connection = self.close_connection or page.cut > 0
 
-    do_HEAD = do_GET
+    do_HEAD = do_DELETE = do_GET
 
     def _write(self, data: bytes) -> None:
         for start in range(0, len(data), 1 << 20):

@@ -8,6 +8,7 @@ import attrs
 from imgservice.build.api import make_v2
 from imgservice.build.authentication import Authentication, make_authentication
 from imgservice.build.limits import Limits, make_limits
+from imgservice.build.nodes import make_handover, make_nodes
 from imgservice.build.policy import make_rules
 from imgservice.build.protections import make_property_rules
 from imgservice.build.rates import make_admission, make_transfers
@@ -75,11 +76,30 @@ def build(
     property_rules = make_property_rules(config, rules)
     limits = make_limits(config, reactor)
     services = make_services(
-        config, database, stores, threads, access, property_rules, limits.source
+        config,
+        database,
+        stores,
+        threads,
+        access,
+        property_rules,
+        limits.source,
+        make_nodes(config),
     )
     tasks = Tasks()
     turns, transfers = Turns(reactor), make_transfers(config, reactor)
-    v2 = make_v2(config, services, access, property_rules, stores, threads, tasks, turns, transfers)
+    handover = make_handover(config, reactor)
+    v2 = make_v2(
+        config,
+        services,
+        access,
+        property_rules,
+        stores,
+        threads,
+        tasks,
+        turns,
+        transfers,
+        handover,
+    )
     authentication = make_authentication(config, reactor)
     steps = make_steps(config, rules, authentication)
     pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))

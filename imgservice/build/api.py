@@ -12,6 +12,7 @@ from imgservice.store.choose import Stores
 from imgservice.threads import Threads
 from imgservice.web import openapi
 from imgservice.web.app import ApiApp, Tasks
+from imgservice.web.handover import Handover
 from imgservice.web.send import Turns
 from imgservice.web.transfers import Transfers
 from imgservice.web.v2 import actions as action_routes
@@ -39,6 +40,7 @@ def make_v2(
     tasks: Tasks,
     turns: Turns,
     transfers: Transfers,
+    handover: Handover,
 ) -> ApiApp:
     documents = ImageDocuments(
         make_schemas(config),
@@ -57,6 +59,7 @@ def make_v2(
         largest_body,
         ",".join(config.stores),
         config.server.public_url,
+        handover,
     )
     data_routes.routes(app, services.data, threads, turns, transfers)
     location_routes.routes(app, services.locations, largest_body)

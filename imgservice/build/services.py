@@ -12,6 +12,7 @@ from imgservice.domain.access import Access
 from imgservice.domain.formats import FormatRules
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.locations import LocationRules
+from imgservice.domain.nodes import Nodes
 from imgservice.domain.protections import PropertyRules
 from imgservice.options import Config
 from imgservice.process.holder import ProcessHolder
@@ -44,6 +45,7 @@ def make_services(
     access: Access,
     property_rules: Callable[[], PropertyRules],
     limit_source: LimitSource | None,
+    nodes: Nodes,
 ) -> Services:
     images, limits = Images(database), _limits(config)
     quotas = QuotaService(images, limit_source)
@@ -68,7 +70,7 @@ def make_services(
         quotas,
     )
     return Services(
-        images=ImageService(images, data, limits, locations, access, quotas, property_rules),
+        images=ImageService(images, data, limits, locations, access, quotas, property_rules, nodes),
         members=MemberService(images, Members(database), limits, access),
         data=data,
         locations=locations,

@@ -22,6 +22,7 @@ _PLAIN: Sequence[tuple[str, Read, Sequence[str]]] = (
     ("server.backlog", whole(1), ["DEFAULT/backlog"]),
     ("server.tcp_keepidle", whole(1), ["DEFAULT/tcp_keepidle"]),
     ("server.max_header_line", whole(1), ["DEFAULT/max_header_line"]),
+    ("node.url", string, ["DEFAULT/worker_self_reference_url"]),
     ("cors.allowed_origins", words, ["cors/allowed_origin"]),
     ("cors.allow_credentials", boolean, ["cors/allow_credentials"]),
     ("cors.max_age", whole(0), ["cors/max_age"]),

@@ -57,7 +57,7 @@ _LATER: Sequence[Topic] = (
     Topic(["image_import_opts/image_import_plugins"],
           "not supported yet, what is done to imported images", "import", matters=True,
           unless=("", "[]", "[no_op]", "['no_op']", '["no_op"]')),
-    Topic(["DEFAULT/node_staging_uri", "DEFAULT/worker_self_reference_url", "image_import_opts/*",
+    Topic(["DEFAULT/node_staging_uri", "image_import_opts/*",
            "import_filtering_opts/*", "image_conversion/*", "inject_metadata_properties/*",
            "glance_download_properties/*", "glance_download_opts/*", "os_glance_staging_store/*",
            "os_glance_tasks_store/*", "DEFAULT/max_parallel_stores"],

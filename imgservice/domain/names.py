@@ -5,6 +5,10 @@ RESERVED_PREFIX = "os_glance"
 """Properties whose names begin so are the service's own notes."""
 IMPORT_LOCK = "os_glance_import_task"
 """The property that marks an image as being imported; only the import itself touches its row."""
+STAGE_HOST = "os_glance_stage_host"
+"""The property with the URL of the node on which data for the image waits to be imported."""
+HASH_HOST = "os_glance_hash_op_host"
+"""The property with the URL of the node that reads the image's data to hash it."""
 READ_ONLY_NAMES = frozenset(
     ("id", "status", "created_at", "updated_at", "checksum", "os_hash_algo", "os_hash_value",
      "size", "virtual_size", "direct_url", "self", "file", "schema")

@@ -1,7 +1,7 @@
 """Use cases around an image's record: create, show, list, change, delete."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import attrs
@@ -12,6 +12,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotFound
 from imgservice.domain.image import Image, Precondition, Status, Visibility
 from imgservice.domain.limits import ImageLimits, bounded
+from imgservice.domain.nodes import Nodes
 from imgservice.domain.patch import Operation
 from imgservice.domain.protections import PropertyRules
 from imgservice.domain.query import ImageQuery
@@ -44,6 +45,11 @@ class NewImage:
 
 Requirement = Callable[[Context, str, Image], None]
 """Raises when the asker may not do this to the image."""
+HandOver = Callable[[str], Awaitable[bool]]
+"""Sends what is asked for to the node of that URL, in the name of who asks.
+
+It tells whether that node has done it, and raises what that node objects.
+"""
 
 
 @attrs.frozen
@@ -66,7 +72,9 @@ class ImageService:
         access: Access,
         quotas: QuotaService,
         property_rules: Callable[[], PropertyRules],
+        nodes: Nodes,
     ) -> None:
+        self._nodes = nodes
         self._images = images
         self._quotas = quotas
         self._data = data
@@ -183,14 +191,26 @@ class ImageService:
         await self._images.update(image_id, change, context.project)
 
     async def delete(
-        self, context: Context, image_id: str, unless: Precondition | None = None
+        self,
+        context: Context,
+        image_id: str,
+        unless: Precondition | None = None,
+        hand_over: HandOver | None = None,
     ) -> None:
         """Remove the image and its data; what is protected, or still needed by a store, stays.
 
-        `unless` as in `update`.
+        `unless` as in `update`. When another node works on the image, that one removes it, since
+        only there can the work be stopped; it is removed here if `hand_over` is None or fails.
         """
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "delete_image", image)
+        node = self._nodes.at_work(image)
+        if node is not None and hand_over is not None:
+            if unless is not None:
+                unless(image)
+            if await hand_over(node):
+                return
+            image = await self._images.get(image_id, context.project)
         await self._data.delete(image, unless)
 
     def _new(self, context: Context, wanted: NewImage) -> Image:

@@ -272,7 +272,7 @@ def test_staging(lab: Lab) -> None:
     )
     assert found.exit_code == 0
     assert "[DEFAULT] node_staging_uri = file:///srv/staging" in comments(found)
-    assert "[DEFAULT] worker_self_reference_url = http://one:9292" in comments(found)
+    assert yaml.safe_load(found.stdout)["node"] == {"url": "http://one:9292"}
 
 
 @pytest.mark.parametrize(("methods", "code"), [("[]", 0), ("[glance-direct,web-download]", 3)])

@@ -14,6 +14,22 @@ from imgservice.web.addresses import is_within
 from imgservice.web.respond import Answer
 from imgservice.web.streaming import StreamingRequest
 
+IDENTITY_HEADERS = (
+    "x-identity-status",
+    "x-user-id",
+    "x-project-id",
+    "x-tenant-id",
+    "x-roles",
+    "x-user-domain-id",
+    "x-project-domain-id",
+    "openstack-system-scope",
+    "x-domain-id",
+    "x-service-identity-status",
+    "x-service-user-id",
+    "x-service-roles",
+)
+"""What `TrustedHeaders` reads."""
+
 
 class EverybodyIs:
     """The mode `none`: everybody is the one user of the configuration."""

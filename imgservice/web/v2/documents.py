@@ -11,7 +11,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, Invalid
 from imgservice.domain.image import Image, Location, Precondition, Status, Visibility
 from imgservice.domain.limits import LONGEST_NAME
-from imgservice.domain.names import is_reserved
+from imgservice.domain.names import HASH_HOST, STAGE_HOST, is_reserved
 from imgservice.domain.protections import PropertyRules
 from imgservice.service.images import NewImage
 from imgservice.web.conditional import Validators, check_unchanged, is_known, not_modified
@@ -32,7 +32,7 @@ WRITABLE = (
     "min_ram",
     "tags",
 )
-HIDDEN_PROPERTIES = ("os_glance_stage_host", "os_glance_hash_op_host")
+HIDDEN_PROPERTIES = (STAGE_HOST, HASH_HOST)
 """Notes between nodes, shown to nobody."""
 
 

@@ -1,8 +1,11 @@
 """Routes of the image record: /v2/images and /v2/images/{id}."""
 
+from urllib.parse import quote
+
 from imgservice.service.images import ImageService
 from imgservice.web.about import NOTHING, About, json_of, named
 from imgservice.web.app import ApiApp
+from imgservice.web.handover import Handover
 from imgservice.web.respond import Answer, json_answer, no_content
 from imgservice.web.streaming import StreamingRequest
 from imgservice.web.v2.documents import ImageDocuments, new_image
@@ -68,6 +71,7 @@ def routes(
     largest_body: int,
     store_ids: str,
     public_url: str | None,
+    handover: Handover,
 ) -> None:
     @app.route("/images", methods=["GET"], takes_body=True, about=LIST)
     async def list_images(request: StreamingRequest) -> Answer:
@@ -106,5 +110,10 @@ def routes(
 
     @app.route("/images/<image_id>", methods=["DELETE"], about=DELETE)
     async def delete_image(request: StreamingRequest, image_id: str) -> Answer:
-        await images.delete(request.context, image_id, documents.unchanged(request))
+        await images.delete(
+            request.context,
+            image_id,
+            documents.unchanged(request),
+            handover.of(request, f"/v2/images/{quote(image_id, safe='')}"),
+        )
         return no_content()

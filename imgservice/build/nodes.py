@@ -1,0 +1,67 @@
+"""From the configuration to the nodes of the cloud, and to what sends requests on to them."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any
+
+from imgservice.config import OptionError
+from imgservice.domain.nodes import Nodes, node_url
+from imgservice.domain.targets import Refused, TargetRules
+from imgservice.fetch import Fetcher, FetchLimits
+from imgservice.options import Config
+from imgservice.web.handover import Handover
+from imgservice.web.steps.auth_token import IDENTITY_HEADERS
+
+_EVERYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
+_LIMITS = FetchLimits(connect=10, idle=60)
+_CREDENTIALS: Mapping[str, Sequence[str]] = {
+    "none": (),
+    "basic": ("authorization",),
+    "tokens": ("x-auth-token", "authorization"),
+    "keystone": ("x-auth-token", "x-storage-token", "x-service-token"),
+    "client_certificate": (),
+    "trusted_headers": IDENTITY_HEADERS,
+}
+"""By `auth.mode`: never more, or a client could say to another node who he is not."""
+
+
+def make_nodes(config: Config) -> Nodes:
+    """Make what is known of the nodes; `OptionError` for a URL that cannot be one's."""
+    node = config.node
+    own = set() if node.url is None else {_checked(("node", "url"), node.url)}
+    if config.server.public_url is not None:
+        own |= _spellings(config.server.public_url)
+    if node.peers is None:
+        return Nodes(own)
+    return Nodes(
+        own, {_checked(("node", "peers", at), url) for at, url in enumerate(node.peers)} - own
+    )
+
+
+def make_handover(config: Config, reactor: Any) -> Handover:
+    """Make what sends requests on; `OptionError` for a file without certificates."""
+    # Who is listed is trusted with the credentials already, wherever he is.
+    listed = config.node.peers is not None
+    rules = TargetRules(allowed_ports=(), exempt=_EVERYWHERE if listed else ())
+    fetcher = Fetcher(reactor, rules, _LIMITS)
+    if config.node.ca_file is not None:
+        try:
+            fetcher = fetcher.trusting(config.node.ca_file)
+        except ValueError as error:
+            raise OptionError(("node", "ca_file"), str(error)) from None
+    return Handover(fetcher, _CREDENTIALS[config.auth.mode])
+
+
+def _checked(path: Sequence[str | int], text: str) -> str:
+    try:
+        return node_url(text)
+    except Refused:
+        raise OptionError(path, f"expected a URL such as http://node1:9292, got {text!r}") from None
+
+
+def _spellings(public_url: str) -> set[str]:
+    """Return the URL by which clients reach any of the nodes, if one could take it for a node's."""
+    try:
+        return {node_url(public_url)}
+    except Refused:
+        return set()
