@@ -46,6 +46,7 @@ def make_v2(
         make_schemas(config),
         property_rules,
         stores.order,
+        stores.id_of,
         config.locations.show,
         config.locations.direct_url,
     )
@@ -62,7 +63,7 @@ def make_v2(
         handover,
     )
     data_routes.routes(app, services.data, threads, turns, transfers)
-    location_routes.routes(app, services.locations, largest_body)
+    location_routes.routes(app, services.locations, documents, largest_body)
     tag_routes.routes(app, services.images, schemas)
     action_routes.routes(app, services.images)
     member_routes.routes(app, services.members, largest_body)

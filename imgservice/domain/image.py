@@ -1,14 +1,12 @@
 """The image: its fields, its states, and which state may follow which."""
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
 import attrs
 
-# Keys for S3 and Swift were once recorded unquoted, with slashes.
-_CREDENTIALS = re.compile(r"^((?:s3|swift)[^:/]*://).*@|(?<=://)[^/?#]*@")
+from imgservice.domain.location_urls import is_encrypted, public_url
 
 
 class Status(StrEnum):
@@ -45,6 +43,10 @@ class Visibility(StrEnum):
     COMMUNITY = "community"
 
 
+OLD_STORE = "backend"
+"""Under this name releases before 2019 wrote the id of a location's store."""
+
+
 @attrs.frozen
 class Location:
     """One place where the bytes of an image lie."""
@@ -52,16 +54,23 @@ class Location:
     url: str = attrs.field(repr=False)  # older locations carry credentials
     metadata: Mapping[str, object] = attrs.field(factory=dict)
     """Has the store's id under "store"; further keys are kept as they are."""
+    row: int | None = attrs.field(default=None, eq=False, repr=False)
+    """Where the database has it: other nodes may meanwhile have written it another way."""
 
     @property
     def public_url(self) -> str:
         """The URL without the credentials that it may carry."""
-        return _CREDENTIALS.sub(r"\1", self.url, count=1)
+        return public_url(self.url)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether only a node of Glance that has the key can know where it is."""
+        return is_encrypted(self.url)
 
     @property
     def store(self) -> str | None:
-        """The id of the store; releases before 2019 wrote it under "backend"."""
-        name = self.metadata.get("store") or self.metadata.get("backend")
+        """The id of the store, if it is recorded."""
+        name = self.metadata.get("store") or self.metadata.get(OLD_STORE)
         return str(name) if name else None
 
 

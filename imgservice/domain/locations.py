@@ -127,6 +127,14 @@ def check_formats(image: Image) -> None:
         raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
 
 
+def check_readable(image: Image) -> None:
+    """Raise `Conflict` when the image has a location that only Glance can make sense of."""
+    if any(location.is_encrypted for location in image.locations):
+        raise Conflict(
+            f"A location of image {image.id} is encrypted, which this server does not support."
+        )
+
+
 # -- operations of a patch ------------------------------------------------------------------------
 
 
@@ -160,6 +168,7 @@ def change(
 
     A queued image that gets locations is active.
     """
+    check_readable(image)
     if operation.verb == "remove":
         return _remove(image, operation)
     if image.status not in (Status.ACTIVE, Status.QUEUED):

@@ -21,7 +21,7 @@ from imgservice.domain.errors import (
 )
 from imgservice.domain.formats import FormatCheck, FormatRules
 from imgservice.domain.image import Content, Image, Location, Precondition, Status
-from imgservice.domain.locations import Checksums
+from imgservice.domain.locations import Checksums, check_readable
 from imgservice.domain.quota import Quota
 from imgservice.service.ports import (
     Added,
@@ -247,23 +247,29 @@ class DataService:
             self._stores.chosen(store_id)  # or it is not known here
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
             return Download(image)
-        copies = self._copies(image, prefer)
-        if image.locations and not copies:
-            raise Unavailable("The stores that hold the image cannot be reached.")
-        return Download(image, image.size or 0, copies)
+        return Download(image, image.size or 0, self._copies(image, prefer))
 
     def _copies(self, image: Image, prefer: Sequence[str]) -> list[Copy]:
-        """Return the copies in the stores that are configured here."""
-        copies = []
+        """Return the copies in the stores that are configured here; `Unavailable` if none is."""
+        copies, reason = [], None
         for location in self._stores.order(image.locations, prefer):
-            with suppress(Unavailable):
+            try:
                 copies.append(Copy(self._stores.holding(location), location.url))
+            except Unavailable as error:
+                reason = error
+        if reason is not None and not copies:
+            raise reason
         return copies
 
     # -- away -------------------------------------------------------------------------------------
 
     async def delete(self, image: Image, unless: Precondition | None = None) -> None:
-        """Delete the image and its data; take it back when a store still needs the data."""
+        """Delete the image and its data; take it back when a store still needs the data.
+
+        What lies in a store that is not configured here waits for a node that has it. Nobody but
+        Glance knows where data lies whose location is encrypted: `Conflict`.
+        """
+        check_readable(image)
         lease = self._lease("delete", image.id)
         self._deleting.add(lease.id)
         try:

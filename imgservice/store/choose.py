@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from imgservice.domain.errors import Invalid
 from imgservice.domain.image import Location
+from imgservice.domain.location_urls import read_place
 from imgservice.store.interface import Store, StoreUnavailable, TakesLocations
 
 
@@ -53,10 +54,12 @@ class Stores:
 
     def holding(self, location: Location) -> Store:
         """Return the store of the location; `StoreUnavailable` when this server has it not."""
-        store_id = self._id_of(location)
-        if store_id is None or store_id not in self._stores:
-            raise StoreUnavailable("The store that holds the data is not configured on this server")
-        return self._stores[store_id]
+        store_id = self.id_of(location)
+        if store_id is not None and store_id in self._stores:
+            return self._stores[store_id]
+        if location.is_encrypted:
+            raise StoreUnavailable("The location of the data is encrypted, and not readable here")
+        raise StoreUnavailable("The store that holds the data is not configured on this server")
 
     def taking(self, url: str) -> tuple[str, Store] | None:
         """Return the first store that serves what others put at this URL, with its id."""
@@ -73,17 +76,21 @@ class Stores:
         ranks = {store_id: rank for rank, store_id in reversed([*enumerate(preferred)])}
 
         def precedence(place: Location) -> tuple[int, int]:
-            store_id = self._id_of(place) or ""
+            store_id = self.id_of(place) or ""
             return ranks.get(store_id, len(preferred)), -self._weights.get(store_id, 0)
 
         return sorted(locations, key=precedence)
 
-    def _id_of(self, location: Location) -> str | None:
-        return location.store or next(
-            (
-                store_id
-                for store_id, store in self._stores.items()
-                if isinstance(store, KnowsItsUrls) and store.holds(location.url)
-            ),
-            None,
-        )
+    def id_of(self, location: Location) -> str | None:
+        """Return the id of the store that has the location, whether it is configured here or not.
+
+        What was recorded before stores had ids is known by its URL; None when it is not.
+        """
+        return location.store or self._named_in(location.url)
+
+    def _named_in(self, url: str) -> str | None:
+        for store_id, store in self._stores.items():
+            if isinstance(store, KnowsItsUrls) and store.holds(url):
+                return store_id
+        place = read_place(url)
+        return place.store if place is not None else None

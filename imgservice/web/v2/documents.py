@@ -9,7 +9,14 @@ import orjson
 
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, Invalid
-from imgservice.domain.image import Image, Location, Precondition, Status, Visibility
+from imgservice.domain.image import (
+    OLD_STORE,
+    Image,
+    Location,
+    Precondition,
+    Status,
+    Visibility,
+)
 from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.names import HASH_HOST, STAGE_HOST, is_reserved
 from imgservice.domain.protections import PropertyRules
@@ -45,6 +52,8 @@ class ImageDocuments:
     """Tells which custom properties the asker may read."""
     order: Callable[[Sequence[Location]], Sequence[Location]]
     """Puts the location to be read first in front."""
+    store_of: Callable[[Location], str | None]
+    """Tells the id of the store that has the location."""
     locations: bool = False
     """Whether `locations` is shown, with the URLs of the data in the stores."""
     direct_url: bool = False
@@ -112,16 +121,31 @@ class ImageDocuments:
         self._add_locations(context, document, locations)
         document.update(tags=image.tags, self=path, file=f"{path}/file", schema="/v2/schemas/image")
         if locations:
-            document["stores"] = ",".join(filter(None, (one.store for one in locations)))
+            document["stores"] = ",".join(filter(None, map(self.store_of, locations)))
         return document
 
     def _add_locations(
         self, context: Context, document: dict[str, Any], locations: Sequence[Location]
     ) -> None:
         if self.locations:
-            document["locations"] = location_documents(context, locations)
+            document["locations"] = self.location_documents(context, locations)
         if self.direct_url and locations:
             document["direct_url"] = _shown_url(context, self.order(locations)[0])
+
+    def location_documents(
+        self, context: Context, locations: Sequence[Location]
+    ) -> Sequence[Mapping[str, Any]]:
+        return [
+            {"url": _shown_url(context, one), "metadata": self._metadata(one)} for one in locations
+        ]
+
+    def _metadata(self, location: Location) -> Mapping[str, object]:
+        """Return it with the store, under today's name, also where it was never recorded."""
+        store = self.store_of(location)
+        if store is None or "store" in location.metadata:
+            return dict(location.metadata)
+        rest = {name: value for name, value in location.metadata.items() if name != OLD_STORE}
+        return {**rest, "store": store}
 
 
 def _visible_locations(context: Context, image: Image) -> Sequence[Location]:
@@ -129,12 +153,6 @@ def _visible_locations(context: Context, image: Image) -> Sequence[Location]:
     if image.status is Status.DEACTIVATED and not context.is_admin:
         return ()
     return image.locations
-
-
-def location_documents(
-    context: Context, locations: Sequence[Location]
-) -> Sequence[Mapping[str, Any]]:
-    return [{"url": _shown_url(context, one), "metadata": dict(one.metadata)} for one in locations]
 
 
 def _shown_url(context: Context, location: Location) -> str:

@@ -7,7 +7,7 @@ from imgservice.web.about import NOTHING, About
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer
 from imgservice.web.streaming import StreamingRequest
-from imgservice.web.v2.documents import location_documents
+from imgservice.web.v2.documents import ImageDocuments
 
 _VALIDATED = frozenset(("os_hash_algo", "os_hash_value"))
 _TEXT = {"type": "string"}
@@ -46,7 +46,9 @@ SHOW = About(
 )
 
 
-def routes(app: ApiApp, locations: LocationService, largest_body: int) -> None:
+def routes(
+    app: ApiApp, locations: LocationService, documents: ImageDocuments, largest_body: int
+) -> None:
     @app.route("/images/<image_id>/locations", methods=["POST"], takes_body=True, about=ADD)
     async def add_location(request: StreamingRequest, image_id: str) -> Answer:
         document = await request.body.json(largest_body)
@@ -63,4 +65,4 @@ def routes(app: ApiApp, locations: LocationService, largest_body: int) -> None:
     @app.route("/images/<image_id>/locations", methods=["GET"], about=SHOW)
     async def show_locations(request: StreamingRequest, image_id: str) -> Answer:
         found = await locations.show(request.context, image_id)
-        return json_answer(200, location_documents(request.context, found))
+        return json_answer(200, documents.location_documents(request.context, found))

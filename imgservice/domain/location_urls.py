@@ -1,0 +1,122 @@
+"""URLs of locations, in all forms that releases of Glance and its stores have written."""
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import attrs
+
+# Keys for S3 and Swift were once recorded unquoted, with slashes.
+_CREDENTIALS = re.compile(r"^((?:s3|swift)[^:/]*://).*@|(?<=://)[^/?#]*@", re.DOTALL | re.I)
+_NAME = re.compile(r"[^/?#]+")
+
+
+@attrs.frozen
+class Place:
+    """Where data lies, as far as the URL tells; never with credentials."""
+
+    kind: str
+    """Of the store: file, http, s3, rbd, swift, cinder or vmware."""
+    name: str
+    """Of the object, the image or the volume; of what lies on a web server the whole path."""
+    container: str = ""
+    """What the object is in: a directory, a bucket, a pool, a container, a data store."""
+    host: str = ""
+    """What that is in: a server, a cluster, or a reference to one in Glance's configuration."""
+    store: str | None = None
+    """The id of the store, where the URL has it."""
+
+
+def public_url(url: str) -> str:
+    """Return the URL without the credentials that it may carry."""
+    return _CREDENTIALS.sub(r"\1", url, count=1)
+
+
+def is_encrypted(url: str) -> bool:
+    """Tell whether the URL is not one but what `metadata_encryption_key` of Glance makes of it."""
+    return "://" not in url
+
+
+def read_place(url: str) -> Place | None:
+    """Take the URL apart; None when no store of Glance writes such a one."""
+    scheme, separator, rest = public_url(url).partition("://")
+    read = _READERS.get(scheme.lower()) if separator else None
+    try:
+        return read(scheme.lower(), rest) if read is not None else None
+    except ValueError:  # the brackets of an address that do not match, and the like
+        return None
+
+
+def _file(scheme: str, rest: str) -> Place | None:
+    directory, _, name = rest.rpartition("/")
+    return Place("file", name, directory) if name and directory.startswith("/") else None
+
+
+def _http(scheme: str, rest: str) -> Place | None:
+    parts = urlsplit(f"{scheme}://{rest}")
+    path = parts._replace(scheme="", netloc="").geturl() or "/"
+    return Place("http", path, host=f"{scheme}://{parts.netloc}") if parts.netloc else None
+
+
+def _s3(scheme: str, rest: str) -> Place | None:
+    return _in_container("s3", "https" if scheme == "s3+https" else "http", rest)
+
+
+def _swift(scheme: str, rest: str) -> Place | None:
+    if scheme == "swift+config":
+        return _in_container("swift", "config", rest)
+    return _in_container("swift", "http" if scheme == "swift+http" else "https", rest)
+
+
+def _in_container(kind: str, scheme: str, rest: str) -> Place | None:
+    """What comes before container and object is the server, with a path that it may have."""
+    *server, container, name = ["", "", *rest.strip("/").split("/")]
+    host = "/".join(filter(None, server))
+    if not (host and container and name):
+        return None
+    return Place(kind, unquote(name), unquote(container), f"{scheme}://{host}")
+
+
+def _rbd(scheme: str, rest: str) -> Place | None:
+    pieces = [unquote(piece) for piece in rest.split("/")]
+    if not all(pieces) or len(pieces) not in (1, 4):
+        return None
+    if len(pieces) == 1:
+        return Place("rbd", pieces[0])
+    cluster, pool, name, _ = pieces
+    return Place("rbd", name, pool, cluster)
+
+
+def _cinder(scheme: str, rest: str) -> Place | None:
+    store, _, volume = rest.rpartition("/")
+    if not _NAME.fullmatch(volume) or (store and not _NAME.fullmatch(store)):
+        return None
+    return Place("cinder", volume, store=store or None)
+
+
+def _vmware(scheme: str, rest: str) -> Place | None:
+    parts = urlsplit(f"vsphere://{rest}")
+    query = parse_qs(parts.query)
+    center, data_store = (query.get(name, [""])[0] for name in ("dcPath", "dsName"))
+    name = unquote(parts.path.rpartition("/")[2])
+    if not (parts.netloc and name):
+        return None
+    return Place("vmware", name, f"{center}/{data_store}", parts.netloc)
+
+
+_READERS: Mapping[str, Callable[[str, str], Place | None]] = {
+    "file": _file,
+    "filesystem": _file,
+    "http": _http,
+    "https": _http,
+    "s3": _s3,
+    "s3+http": _s3,
+    "s3+https": _s3,
+    "rbd": _rbd,
+    "swift": _swift,
+    "swift+http": _swift,
+    "swift+https": _swift,
+    "swift+config": _swift,
+    "cinder": _cinder,
+    "vsphere": _vmware,
+}
