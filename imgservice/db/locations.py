@@ -32,14 +32,16 @@ ADD = Inserts(
     "updated_at",
     deleted=sa.false(),
 )
+_THIS = (_OF_IMAGE, _COLUMNS.id == sa.bindparam("row"), is_live(image_locations))
+"""Not by its URL: Glance may rewrite that at any time, to have the store in it, or no password."""
 _CHANGE = Statement(
     sa.update(image_locations)
-    .where(_OF_IMAGE, _COLUMNS.value == sa.bindparam("url"), is_live(image_locations))
+    .where(*_THIS)
     .values(meta_data=sa.bindparam("new_meta_data"), updated_at=sa.bindparam("now"))
 )
 _REMOVE = Statement(
     sa.update(image_locations)
-    .where(_OF_IMAGE, _COLUMNS.value == sa.bindparam("url"), is_live(image_locations))
+    .where(*_THIS)
     .values(
         status="pending_delete",
         deleted=sa.true(),
@@ -68,9 +70,9 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     """Write how the locations differ; tell whether any went, whose data is then to be removed."""
     old = {location.url: location for location in before.locations}
     new = {location.url: location for location in after.locations}
-    gone = [{"image": before.id, "url": url, "now": now} for url in old if url not in new]
+    gone = [{"image": before.id, "row": old[url].row, "now": now} for url in old if url not in new]
     changed = [
-        {"image": before.id, "url": url, "now": now, "new_meta_data": _metadata(new[url])}
+        {"image": before.id, "row": old[url].row, "now": now, "new_meta_data": _metadata(new[url])}
         for url in new
         if url in old and new[url].metadata != old[url].metadata
     ]

@@ -105,11 +105,11 @@ def to_image(row: Row) -> Image:
 
 def to_locations(text: str | None) -> tuple[Location, ...]:
     """Return what `active_locations` found, in the order in which they were added."""
-    return tuple(to_location(url, metadata) for _, url, metadata in sorted(_items(text)))
+    return tuple(to_location(url, metadata, row) for row, url, metadata in sorted(_items(text)))
 
 
-def to_location(url: str, metadata: str | None) -> Location:
-    return Location(url, _members(metadata))
+def to_location(url: str, metadata: str | None, row: int | None = None) -> Location:
+    return Location(url, _members(metadata), row)
 
 
 def _items(text: str | None) -> list[Any]:

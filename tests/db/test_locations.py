@@ -13,6 +13,7 @@ from imgservice.domain.image import Image, Location, Status
 from imgservice.domain.lease import Lease
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 from tests.contract.test_repository import CONTENT, new_image, new_lease
+from tests.sharing.other import Other
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
 
@@ -108,3 +109,41 @@ async def test_a_url_may_be_used_again_after_its_loss(images: Images) -> None:
     await set_locations(images, image, SECOND, FIRST)
     assert (await images.get(image.id)).locations == (SECOND, FIRST)
     assert await images.lost_locations(image.id) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_location_is_found_though_glance_rewrites_it_meanwhile(
+    images: Images, database_url: str
+) -> None:
+    """Showing an image may make Glance take credentials out of its URLs, or add stores to them."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("nobody else writes to SQLite meanwhile")
+    other = Other.on(database_url)
+    image = await with_locations(images, FIRST, SECOND, THIRD)
+
+    def change(found: Image) -> Image:
+        for location in (FIRST, SECOND):
+            other.run(
+                "UPDATE image_locations SET value = :new WHERE image_id = :image AND value = :old",
+                new=f"{location.url}new",
+                image=image.id,
+                old=location.url,
+            )
+        marked = attrs.evolve(found.locations[1], metadata={"store": "web", "more": "1"})
+        return attrs.evolve(found, locations=(marked, found.locations[2]))
+
+    await images.update(image.id, change, None, removal(image))
+    rewritten = Location(f"{SECOND.url}new", {"store": "web", "more": "1"})
+    assert (await images.get(image.id)).locations == (rewritten, THIRD)
+    assert [lost.url for lost in await images.lost_locations(image.id)] == [f"{FIRST.url}new"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_two_equal_locations_one_is_changed(images: Images, database_url: str) -> None:
+    """Glance does not keep anybody from recording a URL twice."""
+    image = await with_locations(images, FIRST, FIRST)
+    rows = "SELECT meta_data FROM image_locations WHERE image_id = :image ORDER BY id"
+    marked = attrs.evolve(FIRST, metadata={"store": "web", "more": "1"})
+    await set_locations(images, image, marked)
+    metadata = [text for (text,) in Other.on(database_url).rows(rows, image=image.id)]
+    assert len(set(metadata)) == 2
