@@ -8,6 +8,8 @@ import attrs
 
 # Keys for S3 and Swift were once recorded unquoted, with slashes.
 _CREDENTIALS = re.compile(r"^((?:s3|swift)[^:/]*://).*@|(?<=://)[^/?#]*@", re.DOTALL | re.I)
+# Two blocks of 16 bytes at least, in the base64 for URLs.
+_ENCRYPTED = re.compile(r"[A-Za-z0-9_-]{42,}={0,2}")
 _NAME = re.compile(r"[^/?#]+")
 
 
@@ -34,7 +36,7 @@ def public_url(url: str) -> str:
 
 def is_encrypted(url: str) -> bool:
     """Tell whether the URL is not one but what `metadata_encryption_key` of Glance makes of it."""
-    return "://" not in url
+    return _ENCRYPTED.fullmatch(url) is not None
 
 
 def read_place(url: str) -> Place | None:

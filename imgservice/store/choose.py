@@ -54,12 +54,12 @@ class Stores:
 
     def holding(self, location: Location) -> Store:
         """Return the store of the location; `StoreUnavailable` when this server has it not."""
-        store_id = self.id_of(location)
-        if store_id is not None and store_id in self._stores:
-            return self._stores[store_id]
         if location.is_encrypted:
             raise StoreUnavailable("The location of the data is encrypted, and not readable here")
-        raise StoreUnavailable("The store that holds the data is not configured on this server")
+        store_id = self.id_of(location)
+        if store_id is None or store_id not in self._stores:
+            raise StoreUnavailable("The store that holds the data is not configured on this server")
+        return self._stores[store_id]
 
     def taking(self, url: str) -> tuple[str, Store] | None:
         """Return the first store that serves what others put at this URL, with its id."""

@@ -73,7 +73,7 @@ def test_no_credentials_come_through(url: str) -> None:
 
 def test_what_is_encrypted_is_no_url() -> None:
     assert is_encrypted("1VmSOXhlUKY3Sx6ESpTXYwzSEUk-b3BFPtbV_Yz3Vq4=")
-    assert not any(map(is_encrypted, PLACES))
+    assert not any(map(is_encrypted, [*PLACES, "", "any", "x" * 40, f"{'x' * 43}:"]))
 
 
 @given(st.from_regex(r"[a-z0-9+]{0,12}:?/{0,3}[ -~]{0,40}", fullmatch=True) | st.text())
