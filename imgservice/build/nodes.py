@@ -28,13 +28,14 @@ _CREDENTIALS: Mapping[str, Sequence[str]] = {
 def make_nodes(config: Config) -> Nodes:
     """Make what is known of the nodes; `OptionError` for a URL that cannot be one's."""
     node = config.node
-    own = set() if node.url is None else {_checked(("node", "url"), node.url)}
+    url = None if node.url is None else _checked(("node", "url"), node.url)
+    own = set() if url is None else {url}
     if config.server.public_url is not None:
         own |= _spellings(config.server.public_url)
     if node.peers is None:
-        return Nodes(own)
+        return Nodes(url, own)
     return Nodes(
-        own, {_checked(("node", "peers", at), url) for at, url in enumerate(node.peers)} - own
+        url, own, {_checked(("node", "peers", at), one) for at, one in enumerate(node.peers)} - own
     )
 
 

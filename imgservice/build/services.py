@@ -57,6 +57,7 @@ def make_services(
         lambda window: Digests(threads, config.hash.algorithm, window),
         access,
         quotas,
+        nodes.url,
     )
     locations = LocationService(
         images,

@@ -24,6 +24,8 @@ def node_url(text: str) -> str:
 class Nodes:
     """What is known of the nodes; URLs are as `node_url` writes them."""
 
+    url: str | None = None
+    """How others reach this node; None: not at all."""
     own: Set[str] = frozenset()
     """Those that lead to this node, or to any node: asking there would lead nowhere."""
     peers: Set[str] | None = None

@@ -22,6 +22,7 @@ from imgservice.domain.errors import (
 from imgservice.domain.formats import FormatCheck, FormatRules
 from imgservice.domain.image import Content, Image, Location, Precondition, Status
 from imgservice.domain.locations import Checksums, check_readable
+from imgservice.domain.names import HASH_HOST
 from imgservice.domain.quota import Quota
 from imgservice.service.ports import (
     Added,
@@ -104,7 +105,10 @@ class DataService:
         digests: Callable[[int], StreamDigests],
         access: Access,
         quotas: QuotaService,
+        node: str | None = None,
     ) -> None:
+        """`node` is the URL of this node, None when others cannot reach it."""
+        self._node = node
         self._quotas = quotas
         self._images = images
         self._stores = stores
@@ -196,6 +200,8 @@ class DataService:
         running = self._running[lease.id] = self._run(lease, quota)
         try:
             await self._images.begin_upload(lease, image, quota)
+            if self._node is not None:
+                await self._note_reader(image.id, self._node)
             # One byte more shows that there is more, without reading however much that is.
             source = Upload(lambda _: store.read(location.url, 0, size + 1), size)
             await self._read(image, running, source, location, expected)
@@ -212,8 +218,12 @@ class DataService:
     ) -> None:
         intake = self._intake(image, source, running)
         try:
-            async for _ in intake.blocks():
-                pass  # the intake looks at it; nobody here wants the bytes
+            try:
+                async for _ in intake.blocks():
+                    pass  # the intake looks at it; nobody here wants the bytes
+            finally:
+                if self._node is not None:
+                    await self._note_reader(image.id, None)
             content = intake.content(location)
             expected.compare(content)
         except UnsupportedContent as error:
@@ -227,6 +237,22 @@ class DataService:
         except ImageGone:
             await self._images.end_lease(running.lease)
             raise
+
+    async def _note_reader(self, image_id: str, node: str | None) -> None:
+        """Tell other nodes where the image's data is being read: to be stopped when they delete it.
+
+        Without the note, too, everything ends well, but only after the last byte.
+        """
+
+        def change(image: Image) -> Image:
+            if image.properties.get(HASH_HOST) == node:
+                return image
+            rest = {name: value for name, value in image.properties.items() if name != HASH_HOST}
+            note = {} if node is None else {HASH_HOST: node}
+            return attrs.evolve(image, properties={**rest, **note})
+
+        with suppress(NotFound, Unavailable):
+            await self._images.update(image_id, change)
 
     # -- out --------------------------------------------------------------------------------------
 
@@ -366,7 +392,7 @@ class DataService:
     async def _settle(self, lease: Lease) -> bool:
         actions: dict[str, Callable[[Lease], Awaitable[None]]] = {
             "upload": self._settle_upload,
-            "location": self._images.abandon_upload,
+            "location": self._settle_reading,
             "delete": self._settle_delete,
             "remove": self._settle_remove,
         }
@@ -384,6 +410,10 @@ class DataService:
     async def _settle_remove(self, lease: Lease) -> None:
         await self._remove_lost(lease)
         await self._images.forget_locations(lease)
+
+    async def _settle_reading(self, lease: Lease) -> None:
+        await self._note_reader(lease.image_id, None)
+        await self._images.abandon_upload(lease)
 
     async def _settle_delete(self, lease: Lease) -> None:
         await self._remove(await self._images.deleted_locations(lease.image_id))

@@ -12,13 +12,18 @@ from imgservice.auth.tokens import create
 from tests.origin import Origin, origin
 from tests.real.accounts import refusal
 from tests.real.client import Client
-from tests.real.roles import TRUSTED, asker, identity
+from tests.real.roles import TRUSTED, asker
 from tests.real.service import Service, free_port, running, wait_until
+from tests.sharing.asking import begin_location, begin_upload
 from tests.sharing.conftest import shared_url
 from tests.sharing.other import Other
 
 STAGE, HASH = "os_glance_stage_host", "os_glance_hash_op_host"
 GONE = 404
+FETCHING: Mapping[str, Any] = {
+    "stores": {"local": {"type": "file", "path": "images"}, "web": {"type": "http"}},
+    "import": {"filter": {"allowed_ports": [], "cidrs": ["127.0.0.1/32"]}},
+}
 
 
 @attrs.frozen
@@ -67,7 +72,11 @@ def pair(
         options: dict[str, Any] = {
             **TRUSTED,
             "database": {"url": url},
-            "stores": {"local": {"type": "file", "path": str(directory / "images")}},
+            "import": FETCHING["import"],
+            "stores": {
+                **FETCHING["stores"],
+                "local": {"type": "file", "path": str(directory / "images")},
+            },
             "node": {
                 "url": f"http://127.0.0.1:{port}",
                 "peers": [
@@ -102,17 +111,46 @@ def test_the_work_there_ends_at_once(pair: Pair) -> None:
     """An upload that no other node could stop learns of the deletion with its next block."""
     owner_there = asker(pair.there, "ours")
     image_id = owner_there.create()
-    head = f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in identity("ours", "member").items())
-    head += "Content-Type: application/octet-stream\r\n\r\n"
-    with owner_there.connect() as upload:
-        upload.sendall(head.encode() + b"5\r\nfirst\r\n")
+    with begin_upload(owner_there, image_id, 3 << 20, b"first") as upload:
         wait_until(lambda: pair.status(image_id) == "saving", 20)
         pair.other.property(image_id, HASH, pair.there.client.url)
         assert pair.owner.delete(f"/v2/images/{image_id}").status == 204
-        upload.sendall(b"200000\r\n" + bytes(2 << 20) + b"\r\n")
+        upload.sendall(bytes(2 << 20))
         assert upload.recv(100).startswith(b"HTTP/1.1 410")
     await_deletions(pair.there, image_id, "204")
+
+
+def test_who_reads_a_location_says_so_and_can_be_stopped(pair: Pair) -> None:
+    note = "SELECT value, deleted FROM image_properties WHERE image_id = :id AND name = :name"
+    owner_there = asker(pair.there, "ours")
+    with origin() as web:
+        quick, slow = owner_there.create(), owner_there.create()
+        data = {"url": web.put("/quick", b"data")}
+        assert owner_there.post(f"/v2/images/{quick}/locations", data).status == 202
+        assert pair.other.rows(note, id=quick, name=HASH) == [(pair.there.client.url, 1)]
+        web.pause = 0.1
+        with begin_location(owner_there, slow, web.put("/slow", bytes(64 << 20))) as reading:
+            expected = [(pair.there.client.url, 0)]
+            wait_until(lambda: pair.other.rows(note, id=slow, name=HASH) == expected, 20)
+            assert pair.owner.delete(f"/v2/images/{slow}").status == 204
+            assert reading.recv(100).startswith(b"HTTP/1.1 410")
+    await_deletions(pair.there, slow, "204")
+    assert pair.owner.delete(f"/v2/images/{quick}").status == 204
+    assert deletions(pair.there, quick) == []
+
+
+def test_a_node_that_dies_while_it_reads_leaves_no_note(tmp_path: Path) -> None:
+    options = {"node": {"url": "http://127.0.0.1:1"}, **FETCHING}
+    with origin() as web, running(tmp_path, options) as service:
+        web.pause = 0.1
+        image_id = service.client.create()
+        with begin_location(service.client, image_id, web.put("/slow", bytes(64 << 20))):
+            query = "SELECT deleted FROM image_properties WHERE name = ?"
+            wait_until(lambda: service.rows(query, HASH) == [(0,)], 20)
+            service.kill()
+        service.start()
+        wait_until(lambda: service.client.show(image_id)["status"] == "queued", 20)
+        assert service.rows(query, HASH) == [(1,)]
 
 
 def test_what_that_node_objects_is_answered(pair: Pair) -> None:

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from imgservice.db.schema import GLANCE_REVISION, glance_metadata
 from tests.real.client import Client
-from tests.real.roles import add, identity, members, patch, remove, replace
+from tests.real.roles import add, members, patch, remove, replace
 from tests.real.service import running, wait_until
+from tests.sharing.asking import begin_upload
 from tests.sharing.conftest import Cloud
 from tests.sharing.other import Other, Row, now
 
@@ -224,12 +225,8 @@ def test_every_status_of_another_node_is_understood_and_left(cloud: Cloud, statu
 
 def test_of_two_nodes_that_change_a_status_the_first_wins(cloud: Cloud) -> None:
     image_id = cloud.owner.create()
-    head = f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in identity("ours", "member").items())
-    head += "Content-Type: application/octet-stream\r\n\r\n"
     turn = "UPDATE images SET status = :to WHERE id = :id AND status = :was"
-    with cloud.owner.connect() as upload:
-        upload.sendall(head.encode() + b"four")
+    with begin_upload(cloud.owner, image_id, 8, b"four") as upload:
         wait_until(lambda: cloud.owner.show(image_id)["status"] == "saving", 20)
         assert cloud.other.run(turn, id=image_id, was="queued", to="uploading") == 0
         assert cloud.other.run(turn, id=image_id, was="saving", to="killed") == 1
@@ -405,11 +402,7 @@ def test_an_object_has_the_name_of_its_image_and_hashes_of_its_bytes(cloud: Clou
 def test_nothing_unfinished_has_the_name_of_an_image(cloud: Cloud) -> None:
     """Glance removes files with such names from directories for staging when it starts."""
     image_id, before = cloud.owner.create(), set(cloud.service.files())
-    head = f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in identity("ours", "member").items())
-    head += "Content-Type: application/octet-stream\r\n\r\n"
-    with cloud.owner.connect() as upload:
-        upload.sendall(head.encode() + bytes(2_000_000))
+    with begin_upload(cloud.owner, image_id, 3_000_000, bytes(2_000_000)) as upload:
         wait_until(lambda: bool(set(cloud.service.files()) - before), 20)
         unfinished = set(cloud.service.files()) - before
         assert not any(UUID.fullmatch(name) for name in unfinished)
