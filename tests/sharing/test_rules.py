@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from imgservice.db.schema import GLANCE_REVISION, glance_metadata
 from tests.real.client import Client
 from tests.real.roles import add, members, patch, remove, replace
-from tests.real.service import running, wait_until
+from tests.real.service import Service, running, wait_until
 from tests.sharing.asking import begin_upload
 from tests.sharing.conftest import Cloud
 from tests.sharing.other import Other, Row, now
@@ -340,6 +341,32 @@ def test_a_store_that_is_not_here_is_kept_and_shown(cloud: Cloud) -> None:
     assert cloud.owner.show(image_id)["stores"] == "edge,local"
     cloud.other.run("DELETE FROM image_locations WHERE image_id = :id", id=image_id)
     path.unlink()
+
+
+def test_data_in_a_store_that_is_not_here_is_removed_by_who_has_it(tmp_path: Path) -> None:
+    stores = {name: {"type": "file", "path": str(tmp_path / name)} for name in ("local", "edge")}
+    service = Service(tmp_path, {"stores": stores, "default_store": "local"})
+    here = yaml.safe_dump({**service.options, "stores": {"local": stores["local"]}})
+    everywhere = service.config.read_text()
+    try:
+        client = service.start().client
+        image_id = client.create()
+        assert client.upload(image_id, b"data", X_Image_Meta_Store="edge").status == 204
+        service.kill()
+        service.config.write_text(here)
+        service.start()
+        assert client.show(image_id)["stores"] == "edge"
+        assert client.delete(f"/v2/images/{image_id}").status == 204
+        assert client.get(f"/v2/images/{image_id}").status == 404
+        service.kill()
+        assert (tmp_path / "edge" / image_id).exists()
+        assert service.rows("SELECT kind, image_id FROM imgsvc_leases") == [("delete", image_id)]
+        service.config.write_text(everywhere)
+        service.start()
+        wait_until(lambda: not (tmp_path / "edge" / image_id).exists(), 20)
+        wait_until(service.is_at_rest, 20)
+    finally:
+        service.end()
 
 
 @pytest.mark.parametrize(
