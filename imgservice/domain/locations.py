@@ -142,12 +142,21 @@ def new_locations(image: Image, operations: Sequence[Operation]) -> list[NewLoca
     """Return the locations named by the operations that the image does not have."""
     present = {location.url for location in image.locations}
     named = [
-        read_location(document)
+        _read(image, document)
         for operation in operations
         if operation.verb != "remove"
         for document in _documents(operation)
     ]
     return [location for location in named if location.url not in present]
+
+
+def _read(image: Image, document: Any) -> NewLocation:
+    """Read a location; one that the image has may be named as clients see it."""
+    wanted = read_location(document)
+    if any(location.url == wanted.url for location in image.locations):
+        return wanted
+    shown = (one.url for one in image.locations if one.public_url == wanted.url)
+    return attrs.evolve(wanted, url=next(shown, wanted.url))
 
 
 def _documents(operation: Operation) -> Sequence[Any]:
@@ -194,7 +203,7 @@ def _add(
     image: Image, operation: Operation, reached: Mapping[str, Reached], rules: LocationRules
 ) -> Image:
     locations = list(image.locations)
-    added = read_location(operation.value)
+    added = _read(image, operation.value)
     position = _position(operation, len(locations))
     locations.insert(position, _location(added, reached, image))
     return _with(image, locations, [added], reached, rules)
@@ -203,7 +212,7 @@ def _add(
 def _replace(
     image: Image, operation: Operation, reached: Mapping[str, Reached], rules: LocationRules
 ) -> Image:
-    wanted = [read_location(document) for document in _documents(operation)]
+    wanted = [_read(image, document) for document in _documents(operation)]
     if not wanted:
         raise Forbidden("Cannot set locations to empty list.")
     present = sorted(location.url for location in image.locations)

@@ -176,6 +176,14 @@ def test_who_may_not_delete_it_is_told_here(pair: Pair) -> None:
     assert deletions(pair.there, image_id) == []
 
 
+def test_what_another_node_sends_here_is_done_here(pair: Pair) -> None:
+    """Nodes of Glance mark nothing: the URL that they were told is ours, and that is enough."""
+    image_id = pair.staged(f"{pair.here.client.url}/")
+    assert pair.owner.delete(f"/v2/images/{image_id}").status == 204
+    await_deletions(pair.here, image_id, "204")
+    assert pair.status(image_id) == "deleted"
+
+
 def test_another_url_of_this_node_is_no_loop(pair: Pair) -> None:
     image_id = pair.staged(f"http://localhost:{pair.here.port}")
     assert pair.owner.delete(f"/v2/images/{image_id}").status == 204

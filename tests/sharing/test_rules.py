@@ -390,8 +390,13 @@ def test_credentials_in_urls_are_shown_to_nobody_and_kept(cloud: Cloud, url: str
             assert b"CRET" not in reply.body
     assert "CRET" not in cloud.service.log.read_text()
     rows = "SELECT value FROM image_locations WHERE image_id = :id"
-    assert patch(cloud.owner, image_id, add("a", "1")).status == 200
+    [shown] = cloud.owner.show(image_id)["locations"]
+    marked = {"url": shown["url"], "metadata": {**shown["metadata"], "more": "1"}}
+    changed = patch(cloud.owner, image_id, add("a", "1"), replace("locations", [marked]))
+    assert changed.status == 200
+    assert changed.json()["locations"] == [marked]
     assert cloud.other.one(rows, id=image_id) == (url,)
+    assert patch(cloud.owner, image_id, add("locations/-", shown)).status == 400
 
 
 def test_an_encrypted_location_is_left_alone_and_told(cloud: Cloud) -> None:
