@@ -111,11 +111,11 @@ def test_the_work_there_ends_at_once(pair: Pair) -> None:
     """An upload that no other node could stop learns of the deletion with its next block."""
     owner_there = asker(pair.there, "ours")
     image_id = owner_there.create()
-    with begin_upload(owner_there, image_id, 3 << 20, b"first") as upload:
+    with begin_upload(owner_there, image_id, (1 << 20) + 9, b"first") as upload:
         wait_until(lambda: pair.status(image_id) == "saving", 20)
         pair.other.property(image_id, HASH, pair.there.client.url)
         assert pair.owner.delete(f"/v2/images/{image_id}").status == 204
-        upload.sendall(bytes(2 << 20))
+        upload.sendall(bytes(1 << 20))
         assert upload.recv(100).startswith(b"HTTP/1.1 410")
     await_deletions(pair.there, image_id, "204")
 
@@ -128,7 +128,7 @@ def test_who_reads_a_location_says_so_and_can_be_stopped(pair: Pair) -> None:
         data = {"url": web.put("/quick", b"data")}
         assert owner_there.post(f"/v2/images/{quick}/locations", data).status == 202
         assert pair.other.rows(note, id=quick, name=HASH) == [(pair.there.client.url, 1)]
-        web.pause = 0.1
+        web.pause = 0.3
         with begin_location(owner_there, slow, web.put("/slow", bytes(64 << 20))) as reading:
             expected = [(pair.there.client.url, 0)]
             wait_until(lambda: pair.other.rows(note, id=slow, name=HASH) == expected, 20)
@@ -142,7 +142,7 @@ def test_who_reads_a_location_says_so_and_can_be_stopped(pair: Pair) -> None:
 def test_a_node_that_dies_while_it_reads_leaves_no_note(tmp_path: Path) -> None:
     options = {"node": {"url": "http://127.0.0.1:1"}, **FETCHING}
     with origin() as web, running(tmp_path, options) as service:
-        web.pause = 0.1
+        web.pause = 0.3
         image_id = service.client.create()
         with begin_location(service.client, image_id, web.put("/slow", bytes(64 << 20))):
             query = "SELECT deleted FROM image_properties WHERE name = ?"
