@@ -37,7 +37,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(happened: Any, seconds: float = 10.0) -> None:
+def wait_until(happened: Any, seconds: float = 30.0) -> None:
     """Poll until `happened()` is true."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -98,8 +98,18 @@ class Service:
         return self
 
     def _answers(self) -> bool:
+        """Tell whether a connection is not only made, which the kernel does, but also looked at.
+
+        Before that a signal would end it without any of what it does at its end.
+        """
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            probe.settimeout(START_TIME)
+            if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+                return False
+            probe.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionResetError):
+                probe.recv(1)
+            return True
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
