@@ -38,7 +38,7 @@ async def pause(seconds: float) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
+    for _ in range(10_000):
         if condition():
             return
         await pause(0.002)

@@ -4,7 +4,7 @@ import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from threading import Event
-from time import monotonic, process_time
+from time import process_time
 from typing import Any, cast
 
 import attrs
@@ -259,10 +259,8 @@ def test_remembered_passwords_are_right_while_others_wait(
     assert (yield checker.ask("ann", "sesame"))
     gate = Event()
     blocked = [threads.run(gate.wait) for _ in range(2)]
-    started = monotonic()
     try:
-        assert (yield checker.ask("ann", "sesame"))
-        assert monotonic() - started < 1
+        assert (yield checker.ask("ann", "sesame").addTimeout(20, reactor))
     finally:
         gate.set()
     yield DeferredList(blocked)

@@ -63,7 +63,7 @@ def user(service: Service, name: str) -> Client:
 
 def until_status(client: Client, status: int) -> None:
     """Wait for a changed file to be noticed."""
-    wait_until(lambda: client.get("/v2/images").status == status, 5)
+    wait_until(lambda: client.get("/v2/images").status == status)
 
 
 def openstack(

@@ -199,13 +199,13 @@ def test_files_are_read_again(tmp_path: Path) -> None:
         until_status(alice, 401)
         assert rita.delete(f"/v2/images/{image_id}").status == 403
         write_users(files.users, {**USERS, "rita": USERS["alice"]})
-        wait_until(lambda: rita.delete(f"/v2/images/{image_id}").status == 204, 5)
+        wait_until(lambda: rita.delete(f"/v2/images/{image_id}").status == 204)
         write_users(files.users, {name: USERS[name] for name in ("alice", "root")})
         until_status(rita, 401)
         write_htpasswd(files.htpasswd, "alice", "root")
         until_status(alice, 200)
         write(files.htpasswd, "alice:plain text\n")
-        wait_until(lambda: "what was read before holds on" in _poked(service, alice), 5)
+        wait_until(lambda: "what was read before holds on" in _poked(service, alice))
         assert f"{files.htpasswd}:1: what stands there for 'alice'" in service.log.read_text()
         assert "plain text" not in service.log.read_text()
         files.htpasswd.unlink()
@@ -282,7 +282,7 @@ def test_guessing_does_not_stall_the_others(tmp_path: Path) -> None:
             found = {one.result() for one in guesses}
         assert 401 in found and found <= {401, 429, 503}
         assert sorted(took)[len(took) // 2] < 0.3
-        wait_until(lambda: user(service, "root").get("/v2/images").status == 200, 30)
+        wait_until(lambda: user(service, "root").get("/v2/images").status == 200)
 
 
 # -- clients --------------------------------------------------------------------------------------

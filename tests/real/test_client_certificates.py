@@ -4,7 +4,6 @@ import json
 import os
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -19,7 +18,7 @@ from tests.process.certificates import write_certificate
 from tests.real.accounts import OPENSTACK, refusal, until_status, write_users
 from tests.real.authority import Authority, Held, context
 from tests.real.client import Client, receive
-from tests.real.service import Service, running
+from tests.real.service import Service, running, wait_until
 
 IMAGES = "/v2/images"
 ORGANIZATION = (NameOID.ORGANIZATION_NAME, "Example, Inc.")
@@ -156,14 +155,17 @@ def test_other_proofs_do_not_count(mutual: Mutual) -> None:
 
 def test_a_connection_ends_with_its_certificate(mutual: Mutual) -> None:
     alice = ((NameOID.COMMON_NAME, "alice"), ORGANIZATION)
-    brief = mutual.place.authority.client(*alice, lifetime=timedelta(seconds=3))
+    brief = mutual.place.authority.client(*alice, lifetime=timedelta(seconds=4))
     request = f"GET {IMAGES} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     with closing(mutual.showing(brief).connect()) as connection:
         connection.sendall(request)
         assert receive(connection).status == 200
-        time.sleep(4)
-        connection.sendall(request)
-        assert receive(connection).status == 401
+
+        def asked() -> int:
+            connection.sendall(request)
+            return receive(connection).status
+
+        wait_until(lambda: asked() == 401)
 
 
 def test_the_file_is_read_again(mutual: Mutual) -> None:

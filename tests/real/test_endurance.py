@@ -164,7 +164,7 @@ def test_client_that_never_sends_its_body(impatient: Service) -> None:
         with suppress(ConnectionResetError):
             while connection.recv(4096):
                 pass
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     wait_until(lambda: settled(impatient))
     assert impatient.client.upload(image_id, b"x").status == 204
 
@@ -219,7 +219,7 @@ def test_killed_amid_uploads(tmp_path: Path) -> None:
             service.kill()
         assert len(service.files()) > 1, "there is nothing to clean up"
         service.start()
-        wait_until(lambda: settled(service), 5)
+        wait_until(lambda: settled(service))
         expected = dict.fromkeys((one.image_id for one in uploaders), "queued")
         assert statuses(service) == {kept: "active", **expected}
         assert set(service.files()) == {kept}

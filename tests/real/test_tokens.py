@@ -116,9 +116,9 @@ def test_the_file_is_read_again(held: Held) -> None:
 
 
 def test_expiry_needs_no_change_of_the_file(held: Held) -> None:
-    _, text = create(held.file, "brief", "gemini", ["reader"], lifetime=4)
+    _, text = create(held.file, "brief", "gemini", ["reader"], lifetime=6)
     client = holder(held.service, text)
-    wait_until(lambda: client.get("/v2/images").status == 200, 3)
+    wait_until(lambda: client.get("/v2/images").status == 200, 6)
     until_status(client, 401)
 
 
@@ -128,7 +128,7 @@ def test_a_broken_file_takes_nothing_away(tmp_path: Path) -> None:
     with running(tmp_path, options(file)) as service:
         client, good = holder(service, text), file.read_text()
         write(file, good + "{half a li")
-        wait_until(lambda: _complains(service, client), 5)
+        wait_until(lambda: _complains(service, client))
         assert client.get("/v2/images").status == 200
         assert f"{file}:3: not valid JSON" in service.log.read_text()
         write(file, "")

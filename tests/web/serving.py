@@ -30,7 +30,8 @@ reactor: Any = installed_reactor
 
 Handler = Callable[[StreamingRequest], Awaitable[Answer | None]]
 T = TypeVar("T")
-PATIENCE = 10.0
+PATIENCE = 20.0
+"""Seconds; less than the service itself gives to a client that leaves."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 
 
@@ -38,12 +39,20 @@ async def pause(seconds: float) -> None:
     await deferLater(reactor, seconds)
 
 
-async def until(condition: Callable[[], bool], patience: float = 5.0) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that must come to pass."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         await pause(0.005)
+
+
+def until_in_thread(condition: Callable[[], bool]) -> None:
+    """Do the same in a client's thread."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
 
 
 @attrs.frozen
@@ -140,6 +149,10 @@ class Serving:
 
         result: T = await deferToThread(run)
         return result
+
+    def until_left(self) -> None:
+        """Wait, in a client's thread, until we have no connection with anybody."""
+        until_in_thread(lambda: not self.site.channels)
 
     async def quiet(self) -> None:
         """Wait until no connection and no handler is left."""
@@ -304,7 +317,7 @@ class Signal:
         self._happened = Event()
 
     async def wait(self) -> None:
-        await until(self._happened.is_set, PATIENCE)
+        await until(self._happened.is_set)
 
     def wait_in_thread(self) -> None:
         assert self._happened.wait(PATIENCE), "it did not come to pass"

@@ -215,8 +215,7 @@ async def test_client_that_stops_amid_its_body_is_cut(serve_both: Serve) -> None
 
     def client(wire: Wire) -> None:
         wire.send(PUT + b"some")
-        time.sleep(0.6)
-        assert serving.site.channels == set()
+        serving.until_left()
 
     await serving.talk(client)
     await serving.quiet()

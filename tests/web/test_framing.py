@@ -203,7 +203,7 @@ async def test_idle_connection_is_closed(serve_both: Serve, requests: int) -> No
         assert wire.ends()
         return time.monotonic() - started
 
-    assert 0.2 < await serving.talk(client) < 1.5
+    assert await serving.talk(client) > 0.2
     await serving.quiet()
 
 
@@ -224,7 +224,7 @@ async def test_headers_that_take_too_long(serve_both: Serve, before: bytes) -> N
                 time.sleep(0.02)
         return time.monotonic() - started
 
-    assert 0.3 < await serving.talk(client) < 2.5
+    assert await serving.talk(client) > 0.3
     await serving.quiet()
 
 
@@ -261,7 +261,6 @@ async def test_client_that_never_says_goodbye(serve_both: Serve) -> None:
     def client(wire: Wire) -> None:
         wire.ask("GET")
         wire.reply()
-        time.sleep(1)
-        assert serving.site.channels == set()
+        serving.until_left()
 
     await serving.talk(client)

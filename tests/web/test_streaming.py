@@ -9,8 +9,9 @@ import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
 from imgservice.web.respond import Answer
-from imgservice.web.streaming import READ_SIZE, StreamingRequest
+from imgservice.web.streaming import LINGER_IDLE, READ_SIZE, StreamingRequest
 from tests.web.serving import (
+    PATIENCE,
     Serving,
     Signal,
     Wire,
@@ -142,7 +143,7 @@ def _send_until_blocked(wire: Wire, size: int) -> int:
             sent += wire.socket.send(block)
         except TimeoutError:
             break
-    wire.socket.settimeout(10)
+    wire.socket.settimeout(PATIENCE)
     return sent
 
 
@@ -255,7 +256,7 @@ async def test_early_answer_instead_of_continue(serve_both: Serve) -> None:
         assert (reply.status, reply.body, reply.headers["connection"]) == (409, b"no", "close")
         started = time.monotonic()
         assert wire.ends()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < LINGER_IDLE
 
     serving = serve_both(handler)
     await serving.talk(client)
@@ -306,7 +307,7 @@ async def test_no_continue_amid_an_answer(serve: Serve) -> None:
 @pytest_twisted.ensureDeferred
 async def test_client_may_wait_long_for_continue(serve: Serve) -> None:
     async def handler(request: StreamingRequest) -> Answer:
-        await pause(0.6)
+        await pause(1.4)
         return await echo(request)
 
     def client(wire: Wire) -> bytes:
@@ -315,7 +316,7 @@ async def test_client_may_wait_long_for_continue(serve: Serve) -> None:
         wire.send(b"body")
         return wire.reply().body
 
-    assert await serve(handler, idle_timeout=0.2).talk(client) == b"PUT /x body"
+    assert await serve(handler, idle_timeout=0.6).talk(client) == b"PUT /x body"
 
 
 # -- chunked bodies -------------------------------------------------------------------------------
@@ -414,27 +415,27 @@ async def test_handler_may_be_slow_after_the_body(serve: Serve) -> None:
     """Also when the last piece of the body was one too many for the window."""
 
     async def handler(request: StreamingRequest) -> Answer:
-        await pause(0.6)
+        await pause(1.4)
         return Answer(200, b"%d" % await _drained(request))
 
     def client(wire: Wire) -> bytes:
         wire.ask("PUT", body=bytes(100_000))
         return wire.reply().body
 
-    assert await serve(handler, idle_timeout=0.2).talk(client) == b"100000"
+    assert await serve(handler, idle_timeout=0.6).talk(client) == b"100000"
 
 
 @pytest_twisted.ensureDeferred
 async def test_paused_client_is_not_late(serve: Serve) -> None:
     async def handler(request: StreamingRequest) -> Answer:
-        await pause(0.6)
+        await pause(1.4)
         return Answer(200, b"%d" % await _drained(request))
 
     def client(wire: Wire) -> bytes:
         wire.ask("PUT", body=bytes(8_000_000))
         return wire.reply().body
 
-    assert await serve(handler, idle_timeout=0.2).talk(client) == b"8000000"
+    assert await serve(handler, idle_timeout=0.6).talk(client) == b"8000000"
 
 
 @pytest_twisted.ensureDeferred

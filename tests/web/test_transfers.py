@@ -18,7 +18,7 @@ from imgservice.web.respond import Answer
 from imgservice.web.send import Turns, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
 from imgservice.web.transfers import ByteRates, Pace, Transfers
-from tests.web.serving import Handler, Serving, Wire, reactor, request_bytes
+from tests.web.serving import PATIENCE, Handler, Serving, Wire, reactor, request_bytes
 
 Serve = Callable[..., Serving]
 MiB = 1 << 20
@@ -98,7 +98,13 @@ def uploaded(wire: Wire, size: int) -> float:
 # -- the rate -------------------------------------------------------------------------------------
 
 SIZE = 5 * MiB
-TIME = pytest.approx((SIZE - BURST) / RATE, rel=0.1)
+
+
+def paced(seconds: float, size: int = SIZE, early: float = 0.1) -> bool:
+    """Tell whether that was the rate: never faster, and not as slow as half of it, though a busy
+    machine may be late."""
+    wanted = (size - BURST) / RATE
+    return (1 - early) * wanted < seconds < 1.9 * wanted
 
 
 @pytest_twisted.ensureDeferred
@@ -106,19 +112,19 @@ async def test_pace_of_a_file(
     serve: Serve, threads: Threads, tmp_path: Path, buckets: Buckets
 ) -> None:
     serving = serve(file_at_a_pace(SIZE, tmp_path, threads, buckets))
-    assert await serving.talk(lambda wire: downloaded(wire, SIZE)) == TIME
+    assert paced(await serving.talk(lambda wire: downloaded(wire, SIZE)))
 
 
 @pytest_twisted.ensureDeferred
 async def test_pace_of_blocks(serve_both: Serve, buckets: Buckets) -> None:
     serving = serve_both(blocks_at_a_pace(SIZE, buckets))
-    assert await serving.talk(lambda wire: downloaded(wire, SIZE)) == TIME
+    assert paced(await serving.talk(lambda wire: downloaded(wire, SIZE)))
 
 
 @pytest_twisted.ensureDeferred
 async def test_pace_of_a_body(serve_both: Serve, buckets: Buckets) -> None:
     serving = serve_both(body_at_a_pace(buckets))
-    assert await serving.talk(lambda wire: uploaded(wire, SIZE)) == TIME
+    assert paced(await serving.talk(lambda wire: uploaded(wire, SIZE)))
 
 
 @pytest_twisted.ensureDeferred
@@ -134,9 +140,9 @@ async def test_a_project_shares_its_rate_and_another_has_its_own(
     talks = [serving.talk(client_of(project)) for project in ("red", "red", "red", "blue")]
     results = await DeferredList([Deferred.fromCoroutine(talk) for talk in talks])
     *red, blue = [seconds for _, seconds in results]
-    assert max(red) == pytest.approx((3 * size - BURST) / RATE, rel=0.1)
+    assert paced(max(red), 3 * size)
     assert min(red) > 0.8 * max(red), "each gets its part all the time"
-    assert blue == pytest.approx((size - BURST) / RATE, rel=0.25)
+    assert paced(blue, size, early=0.25)
 
 
 @pytest_twisted.ensureDeferred
@@ -184,7 +190,7 @@ async def test_client_leaves_while_nothing_moves(
     begun = time.monotonic()
     await serving.talk(client)
     await serving.quiet()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < PATIENCE
 
 
 @pytest_twisted.ensureDeferred
