@@ -610,9 +610,8 @@ def test_a_server_that_does_not_answer(scheme: str, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(f"database:\n  url: {url}\n")
     for arguments in (["check"], ["version"], ["sync"], ["purge"], ["stats"], ["index", "add"]):
-        command = [str(IMGSERVICE), "db", *arguments, "-c", str(config)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 1
+        done = CliRunner().invoke(main, ["db", *arguments, "-c", str(config)])
+        assert done.exit_code == 1
         [line] = done.stderr.splitlines()
         assert line.startswith(f"imgservice: {config}:2: database.url: The database 127.0.0.1/")
         assert "SECRET" not in done.stdout + done.stderr
