@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?=
 PEER ?=
-JOBS ?= 1
+JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -40,8 +40,8 @@ check: $(VENV)/.test ## Check format, style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install-test ## Run all tests, in JOBS processes
-	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile)
+test: install-test ## Run all tests, in two processes (JOBS=N: in N)
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
 
 compare: $(VENV)/.test ## Show where answers differ from those of a Glance (PEER=URL ARGS="--clouds FILE")
 	$(BIN)/python -m compare $(if $(PEER),peer $(PEER),check) $(ARGS)
