@@ -1,5 +1,7 @@
 """What every test may ask for; servers are started when a test first does."""
 
+import os
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -26,6 +28,11 @@ __all__ = [
     "postgresql_database",
     "postgresql_url",
 ]
+
+
+# Some hundred processes are started: each would compile our modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
