@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import pytest
 import yaml
 
+from imgservice.db.upgrade import upgrade
 from tests.real.client import Client
 
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -43,6 +46,15 @@ def wait_until(happened: Any, seconds: float = 30.0) -> None:
     while not happened():
         assert time.monotonic() < deadline, f"not within {seconds} seconds: {happened}"
         time.sleep(0.02)
+
+
+@cache
+def empty_database() -> bytes:
+    """Return an SQLite database with all tables."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "imgservice.db"
+        upgrade(f"sqlite:///{path}")
+        return path.read_bytes()
 
 
 class Service:
@@ -79,6 +91,12 @@ class Service:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def make_tables(self) -> None:
+        """Make its database if there is none, as it would itself, in less time."""
+        own = self.options["database"]["url"] == f"sqlite:///{self.database}"
+        if own and not self.database.exists():
+            self.database.write_bytes(empty_database())
 
     # -- the process ------------------------------------------------------------------------------
 
@@ -199,6 +217,7 @@ class Service:
 def running(directory: Path, options: Mapping[str, Any] | None = None) -> Iterator[Service]:
     """Run a service while the block runs, then stop it and see that it leaves nothing behind."""
     service = Service(directory, options)
+    service.make_tables()
     try:
         yield service.start()
         service.stop()

@@ -67,6 +67,7 @@ def options(directory: Path, **more: Any) -> Mapping[str, Any]:
 @contextmanager
 def attacked(directory: Path, **more: Any) -> Iterator[Attacked]:
     service = Attacked(directory, options(directory, **more))
+    service.make_tables()
     try:
         service.start()
         yield service
