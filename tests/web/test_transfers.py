@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -134,8 +135,16 @@ async def test_a_project_shares_its_rate_and_another_has_its_own(
     size = 3 * MiB
     serving = serve(file_at_a_pace(size, tmp_path, threads, buckets))
 
+    begun: list[float] = []
+    connected = Barrier(4, lambda: begun.append(time.monotonic()))
+
     def client_of(project: str) -> Callable[[Wire], float]:
-        return lambda wire: downloaded(wire, size, f"X-Project: {project}")
+        def client(wire: Wire) -> float:
+            connected.wait(PATIENCE)
+            downloaded(wire, size, f"X-Project: {project}")
+            return time.monotonic() - begun[0]
+
+        return client
 
     talks = [serving.talk(client_of(project)) for project in ("red", "red", "red", "blue")]
     results = await DeferredList([Deferred.fromCoroutine(talk) for talk in talks])
