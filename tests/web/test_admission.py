@@ -179,7 +179,7 @@ async def test_who_is_too_many_waits(serve: Serve, told: list[LogEvent]) -> None
 
     await serving.talk(client)
     await serving.quiet()
-    await until(lambda: serving.listener in reactor.getReaders(), 20)
+    await until(lambda: serving.listener in reactor.getReaders())
     assert serving.site.admission.refused == 0
     assert [event["connections"] for event in told] == [10]
 

@@ -7,8 +7,9 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import Conflict
+from imgservice.web.deadlines import LINGER_IDLE
 from imgservice.web.respond import Answer
-from imgservice.web.streaming import DRAIN_LIMIT, LINGER_IDLE, StreamingRequest
+from imgservice.web.streaming import DRAIN_LIMIT, StreamingRequest
 from tests.web.serving import PATIENCE, Serving, Wire, chunked, echo, request_bytes
 
 Serve = Callable[..., Serving]

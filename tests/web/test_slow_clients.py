@@ -287,7 +287,7 @@ async def test_handshake_that_is_never_finished(
 
     serving.tls = False
     slow = several(serving, client, 5)
-    await until(lambda: len(serving.site.channels) == 5, PATIENCE)
+    await until(lambda: len(serving.site.channels) == 5)
     serving.tls = True
     await is_served(serving)
     for one in slow:
@@ -324,6 +324,6 @@ async def test_who_is_idle_makes_room_when_others_wait(serve: Serve) -> None:
         return wire.ends()
 
     others = several(serving, idle, 4)
-    await until(lambda: door.connections == 4, PATIENCE)
+    await until(lambda: door.connections == 4)
     await is_served(serving)
     assert [await one for one in others] == [True] * 4

@@ -8,8 +8,9 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
+from imgservice.web.deadlines import LINGER_IDLE
 from imgservice.web.respond import Answer
-from imgservice.web.streaming import LINGER_IDLE, READ_SIZE, StreamingRequest
+from imgservice.web.streaming import READ_SIZE, StreamingRequest
 from tests.web.serving import (
     PATIENCE,
     Serving,
