@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from imgservice.config import MOST_WORKERS
 from imgservice.convert.conversion import Conversion
 from imgservice.convert.values import (
     Read,
@@ -19,6 +20,8 @@ _LARGEST = (1 << 63) - 1
 
 _PLAIN: Sequence[tuple[str, Read, Sequence[str]]] = (
     ("server.public_url", string, ["DEFAULT/public_endpoint"]),
+    ("server.workers", whole(0, MOST_WORKERS), ["DEFAULT/workers"]),
+    ("server.umask", string, ["DEFAULT/umask"]),
     ("server.backlog", whole(1), ["DEFAULT/backlog"]),
     ("server.tcp_keepidle", whole(1), ["DEFAULT/tcp_keepidle"]),
     ("server.max_header_line", whole(1), ["DEFAULT/max_header_line"]),

@@ -494,7 +494,7 @@ def test_server(lab: Lab) -> None:
     found = lab.convert(
         "[DEFAULT]\nbind_host = ::1\nbind_port = 9999\nbacklog = 5\ntcp_keepidle = 60\n"
         "max_header_line = 32768\nclient_socket_timeout = 30\ncert_file = /c\nkey_file = /k\n"
-        "ca_file = /a\nworkers = 3\nhttp_keepalive = true\n"
+        "ca_file = /a\nworkers = 3\numask = 022\nhttp_keepalive = true\n"
     )
     assert found["server"] == {
         "listen": [r"tcp6:9999:interface=\:\:1"],
@@ -503,8 +503,10 @@ def test_server(lab: Lab) -> None:
         "tcp_keepidle": 60,
         "max_header_line": 32768,
         "idle_timeout": 30,
+        "workers": 3,
+        "umask": "022",
     }
-    kept(lab, "[DEFAULT]\nworkers = 3\n", 0)
+    assert lab.convert("[DEFAULT]\nworkers = 0\n")["server"]["workers"] == 0
 
 
 def test_logging(lab: Lab) -> None:
@@ -798,7 +800,7 @@ WHOLE = """
 debug = False
 bind_host = 127.0.0.1
 bind_port = {port}
-workers = 4
+workers = 2
 public_endpoint = https://images.example.org
 enabled_backends = local:file, second:file, web:http
 image_size_cap = 1000

@@ -55,6 +55,7 @@ def _works_for_nobody(python: str) -> bool:
 
 def low_port() -> int:
     """Return a free port that only root may have: 443 if it is free."""
+    port: int
     for port in (443, *range(1023, 900, -1)):
         with socket.socket() as probe:
             try:
@@ -119,7 +120,14 @@ def owned(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Owned]:
 
 def start(owned: Owned) -> None:
     service = owned.service
-    command = [*service.prefix, TWISTD, "--nodaemon", "--pidfile=", "--uid", "nobody"]
+    command: list[str | Path] = [
+        *service.prefix,
+        TWISTD,
+        "--nodaemon",
+        "--pidfile=",
+        "--uid",
+        "nobody",
+    ]
     command += ["imgservice", "--config", service.config]
     with service.output.open("ab") as output, service.said.open("ab") as said:
         process = subprocess.Popen(
