@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from imgservice.cli import main
 from tests.real.client import Client
 from tests.real.policy_matrix import ASKERS, POLICIES, outcomes
 from tests.real.roles import asker, trusting
-from tests.real.service import IMGSERVICE, TWISTD, Service, wait_until
+from tests.real.service import TWISTD, Service, wait_until
 
 FACTS = json.loads(Path(__file__).with_name("policy_outcomes.json").read_text())
 """What a Glance 33 answered."""
@@ -256,9 +258,8 @@ def started(directory: Path, options: dict[str, Any]) -> tuple[int, str]:
 
 def checked(directory: Path, options: dict[str, Any]) -> tuple[int, str]:
     service = Service(directory, options)
-    command: list[str | Path] = [IMGSERVICE, "check", "--config", service.config]
-    ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
-    return ended.returncode, ended.stderr
+    ended = CliRunner().invoke(main, ["check", "--config", str(service.config)])
+    return ended.exit_code, ended.stderr
 
 
 @pytest.mark.parametrize("ask", [started, checked])

@@ -4,7 +4,6 @@
 """
 
 import sqlite3
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import Any
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
+from imgservice.cli import main
 from tests.real.client import Client, Reply
 from tests.real.roles import OLDER_PATCH, PATCH, TRUSTED, add, identity, patch, remove, replace
-from tests.real.service import IMGSERVICE, Service, running, wait_until
+from tests.real.service import Service, running, wait_until
 
 FORMATS = ("roles", "policies")
 FILES = {
@@ -440,22 +441,25 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_the_service_does_not_start_with_a_mistake_in_the_file(tmp_path: Path, text: str) -> None:
-    more = options(tmp_path, "roles")
+def test_a_mistake_in_the_file_is_found_before_the_start(tmp_path: Path, text: str) -> None:
+    service = Service(tmp_path, options(tmp_path, "roles"))
     file = tmp_path / "protections.conf"
     file.write_text(text)
     line, told = MISTAKES[text]
-    service = Service(tmp_path, more)
-    with pytest.raises(AssertionError) as failed:
-        service.start()
-    [said] = str(failed.value).splitlines()[:1]
+    checked = CliRunner().invoke(main, ["check", "--config", str(service.config)])
+    assert checked.exit_code == 1
+    [said] = checked.stderr.splitlines()
     assert f"policy.property_protections.file: {file}:{line}: " in said
     assert told in said
-    checked = subprocess.run(
-        [IMGSERVICE, "check", "--config", service.config], capture_output=True, text=True
-    )
-    assert checked.returncode == 1
-    assert checked.stderr.strip() == said
+
+
+def test_the_service_does_not_start_with_a_mistake_in_the_file(tmp_path: Path) -> None:
+    service = Service(tmp_path, options(tmp_path, "roles"))
+    (tmp_path / "protections.conf").write_text("[a]\nnonsense\n")
+    with pytest.raises(AssertionError) as failed:
+        service.start()
+    checked = CliRunner().invoke(main, ["check", "--config", str(service.config)])
+    assert checked.stderr.strip() == str(failed.value).splitlines()[0]
 
 
 def test_the_service_does_not_start_without_the_file(tmp_path: Path) -> None:
