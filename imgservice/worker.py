@@ -176,12 +176,11 @@ class _Worker:
             self._reactor.stop()
 
     def _end_by_signal(self) -> Deferred[None] | None:
-        """SIGTERM: end as if the parent had said so."""
+        """SIGTERM, from whomever: end as if the parent had said so, and let it know."""
         self._is_leaving = True
         if self._serving is None:
             return None
-        if self._beats.running:
-            self._beats.stop()
+        self._control.send({"say": "leaving"})
         if self._ending is None:
             self._ending = Deferred.fromCoroutine(self._serving.stop(self._grace))
         else:

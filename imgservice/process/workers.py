@@ -200,11 +200,29 @@ class Workers:
     def _heard(
         self, worker: Worker, message: Mapping[str, Any], descriptors: Sequence[int]
     ) -> None:
-        """A worker that retires hands over a connection."""
+        match message["say"]:
+            case "give":
+                self._pass_on(descriptors)
+            case "leaving":
+                self._left(worker)
+
+    def _left(self, worker: Worker) -> None:
+        """Somebody told it to end: it accepts no more, and another one takes its place."""
+        slot = next((one for one in self._slots if one.worker is worker), None)
+        if slot is None or self._is_stopping:
+            return
+        slot.worker = None
+        worker.state = "retiring"
+        self._others.add(worker)
+        self._arrange()
+        self._try_again(slot)
+
+    def _pass_on(self, descriptors: Sequence[int]) -> None:
+        """Give a connection of a worker that retires to another one."""
         newest = max((one.setup.generation for one in self._ready()), default=0)
         able = [one for one in self._ready() if one.setup.generation == newest]
         taker = min(able, key=lambda one: one.connections, default=None)
-        if message["say"] != "give" or taker is None:
+        if taker is None:
             for one in descriptors:
                 os.close(one)
             return

@@ -4,6 +4,9 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
+from tests.process.crew import CrewService, crew_options
 from tests.real.client import receive
 from tests.real.service import Service, running, wait_until
 from tests.real.streams import begin_download, drop, upload_head
@@ -19,9 +22,12 @@ def _refuses(service: Service) -> bool:
         return probe.connect_ex(("127.0.0.1", service.port)) != 0
 
 
-def test_transfers_under_way_are_finished(tmp_path: Path) -> None:
-    service = Service(tmp_path).start()
+@pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
+def test_transfers_under_way_are_finished(tmp_path: Path, workers: int) -> None:
+    service = CrewService(tmp_path, crew_options(workers))
     try:
+        service.start()
+        service.until(workers or 1)
         client, length = service.client, 32 << 20
         stored, image_id = client.active(bytes(length)), client.create()
         with (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.crew import CrewService, crew, crew_options
-from tests.process.load import SHOW, load
+from tests.process.load import load
 from tests.real.client import receive
 from tests.real.service import wait_until
 from tests.real.streams import begin_download, drop, upload_head
@@ -101,35 +101,23 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
         service.end()
 
 
-def test_transfers_are_finished_at_the_end(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(2))
-    try:
-        service.start()
-        service.until(2)
-        client, length = service.client, 32 << 20
-        stored, image_id = client.active(bytes(length)), client.create()
-        with (
-            begin_download(client, stored, buffer=65536) as download,
-            client.connect() as upload,
-            client.connect() as idle,
-        ):
-            upload.sendall(upload_head(image_id, "Content-Length: 1000000") + bytes(400_000))
-            idle.sendall(SHOW % stored.encode())
-            assert receive(idle).status == 200
-            wait_until(lambda: client.show(image_id)["status"] == "saving")
-            service.signal(signal.SIGTERM)
-            assert idle.recv(1) == b""
-            upload.sendall(bytes(600_000))
-            assert receive(upload).status == 204
+def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    with crew(tmp_path, crew_options(1, hang_limit=2)) as service:
+        length, [before] = 16 << 20, service.pids()
+        stored = service.client.active(bytes(length))
+        with begin_download(service.client, stored, buffer=65536) as download:
+            os.kill(before, signal.SIGTERM)
+            wait_until(lambda: service.pids() not in ([], [before]), 60)
+            assert service.client.get("/healthcheck").status == 200
+            time.sleep(4)  # it is not taken for stuck
             left, buffer = length, bytearray(1 << 20)
             while left:
                 taken = drop(download, left, buffer)
                 assert taken, "the download was cut off"
                 left -= taken
-        assert service.wait() == -signal.SIGTERM
-        service.assert_clean()
-    finally:
-        service.end()
+        wait_until(lambda: not Path(f"/proc/{before}").exists(), 30)
 
 
 def test_the_service_ends_when_no_worker_can_start(tmp_path: Path) -> None:
