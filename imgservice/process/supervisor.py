@@ -136,6 +136,8 @@ class Supervisor(Service):
         try:
             await self._crew.start(self._setup, self._sockets)
         except CrewError as error:
+            if self._phase == "stopping":
+                return
             self._failure = str(error)
             if self._reactor.running:  # else whoever starts us learns it by an exception
                 self._give_up(self._failure)

@@ -99,6 +99,8 @@ class Workers:
 
     async def _fill(self, slot: Slot) -> None:
         """Start a worker in the slot; `CrewError` when it does not come to serve."""
+        if self._is_stopping:
+            raise CrewError("the service is ending")
         worker = Worker(self._reactor, slot.index, self._setup, self._heard)
         slot.coming = worker
         self._others.add(worker)
@@ -258,7 +260,7 @@ class Workers:
 
     async def _succeed_at_last(self, slot: Slot, change: Change) -> None:
         """Replace the slot's worker by one of the new setup, which others have shown to work."""
-        for attempt in range(TRIES):
+        for attempt in range(0 if self._is_stopping else TRIES):
             try:
                 await self._succeed(slot, change)
             except CrewError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.crew import crew, crew_options
+from tests.process.crew import CrewService, crew, crew_options
 from tests.process.load import SHOW, load
 from tests.real.client import Client, receive
 from tests.real.service import free_port, wait_until
@@ -194,6 +194,28 @@ def test_the_log_moves(tmp_path: Path) -> None:
         wait_until(lambda: log.exists() and log.read_text().count('"/healthcheck"') == 10, 20)
         assert '"Serving with the new configuration, number 2"' in log.read_text()
         service.log = log
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.5, 1.5, 3.0])
+def test_an_end_during_a_roll(tmp_path: Path, moment: float) -> None:
+    with crew(tmp_path, crew_options(2)) as service:
+        service.signal(signal.SIGHUP)
+        time.sleep(moment)
+        ended = time.monotonic()
+    # The block's end has stopped it, and has seen that nothing is left.
+    assert time.monotonic() - ended < 40, "it waited for somebody that was not there"
+
+
+def test_an_end_during_the_start(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(2))
+    try:
+        service.start()  # one worker accepts, the other may not be there yet
+        service.signal(signal.SIGTERM)
+        assert service.wait() == -signal.SIGTERM
+        assert "Giving up" not in service.log.read_text()
+        assert "Traceback" not in service.log.read_text()
+    finally:
+        service.end()
 
 
 def test_a_worker_killed_during_a_roll(tmp_path: Path) -> None:
