@@ -84,6 +84,9 @@ class Server:
     tcp_keepidle: Duration = option(
         Duration(600), "Idle time before TCP probes a client; 0: never."
     )
+    keepalive: bool = option(
+        True, "Whether a connection stays open for another request; false: one request each."
+    )
     max_header_line: int = option(16384, "Longest request line or header line, in bytes.")
     max_headers_size: int = option(65536, "Longest request line and headers together, in bytes.")
     max_headers: int = option(200, "Most header fields in a request.")

@@ -133,6 +133,7 @@ def _site(
         access,
         resource=root,
         reactor=reactor,
+        keepalive=server.keepalive,
         idle_timeout=server.idle_timeout,
         header_timeout=server.header_timeout,
         max_header_line=server.max_header_line,

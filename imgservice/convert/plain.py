@@ -22,6 +22,7 @@ _PLAIN: Sequence[tuple[str, Read, Sequence[str]]] = (
     ("server.public_url", string, ["DEFAULT/public_endpoint"]),
     ("server.workers", whole(0, MOST_WORKERS), ["DEFAULT/workers"]),
     ("server.umask", string, ["DEFAULT/umask"]),
+    ("server.keepalive", boolean, ["DEFAULT/http_keepalive"]),
     ("server.backlog", whole(1), ["DEFAULT/backlog"]),
     ("server.tcp_keepidle", whole(1), ["DEFAULT/tcp_keepidle"]),
     ("server.max_header_line", whole(1), ["DEFAULT/max_header_line"]),

@@ -31,8 +31,6 @@ class Topic:
 _LATER: Sequence[Topic] = (
     Topic(["DEFAULT/config_source", "DEFAULT/config_dir", "DEFAULT/config_file"],
           "only the files that are given are read", "server", matters=True),
-    Topic(["DEFAULT/http_keepalive"], "connections are kept alive always", "server",
-          unless=("true", "1", "on", "yes")),
     Topic(["cors/allow_methods", "cors/allow_headers", "cors/expose_headers"],
           "these lists are fixed here, they are what the API needs", "cors"),
     Topic(["keystone_authtoken/enforce_token_bind"], "tokens that are bound are not supported",

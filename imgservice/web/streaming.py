@@ -335,7 +335,9 @@ class StreamingChannel(TimedChannel):
 
     def _is_last(self) -> bool:
         """Whether no other request can be taken on this connection, here or elsewhere."""
-        return self.site.draining or (self.site.retiring and self.transport is not self._socket)
+        site = self.site
+        cannot_move = site.retiring and self.transport is not self._socket
+        return site.draining or cannot_move or not site.keepalive
 
     def answer_done_early(self, request: StreamingRequest) -> None:
         """Read the rest of the body, or leave without it."""
@@ -460,6 +462,7 @@ class StreamingSite(Site):
         resource: Resource,
         *,
         reactor: Any,
+        keepalive: bool = True,
         idle_timeout: float = 900,
         header_timeout: float = 60,
         max_header_line: int = 16384,
@@ -489,6 +492,7 @@ class StreamingSite(Site):
         self.least_rate = least_rate
         self.channels: set[StreamingChannel] = set()
         self.admission = admission or Admission(reactor)
+        self.keepalive = keepalive
         self.draining = False
         self.retiring = False
         self.served = 0

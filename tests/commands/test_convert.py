@@ -494,7 +494,7 @@ def test_server(lab: Lab) -> None:
     found = lab.convert(
         "[DEFAULT]\nbind_host = ::1\nbind_port = 9999\nbacklog = 5\ntcp_keepidle = 60\n"
         "max_header_line = 32768\nclient_socket_timeout = 30\ncert_file = /c\nkey_file = /k\n"
-        "ca_file = /a\nworkers = 3\numask = 022\nhttp_keepalive = true\n"
+        "ca_file = /a\nworkers = 3\numask = 022\nhttp_keepalive = false\n"
     )
     assert found["server"] == {
         "listen": [r"tcp6:9999:interface=\:\:1"],
@@ -504,6 +504,7 @@ def test_server(lab: Lab) -> None:
         "max_header_line": 32768,
         "idle_timeout": 30,
         "workers": 3,
+        "keepalive": False,
         "umask": "022",
     }
     assert lab.convert("[DEFAULT]\nworkers = 0\n")["server"]["workers"] == 0

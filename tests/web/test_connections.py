@@ -43,6 +43,15 @@ async def lazy(_: StreamingRequest) -> Answer:
 
 
 @pytest_twisted.ensureDeferred
+async def test_one_request_each_where_connections_are_not_kept(serve_both: Serve) -> None:
+    def client(wire: Wire) -> tuple[str, bool]:
+        wire.send(request_bytes("GET", "/a"))
+        return wire.reply().headers["connection"], wire.ends()
+
+    assert await serve_both(echo, keepalive=False).talk(client) == ("close", True)
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("handler", [echo, slow_echo])
 async def test_requests_in_one_segment(serve_both: Serve, handler: object) -> None:
     def client(wire: Wire) -> list[bytes]:
