@@ -40,6 +40,11 @@ class Output:
         self._reactor: Any = None
         self._scheduled = False
 
+    @property
+    def descriptor(self) -> int:
+        """What is written to at present; it stays ours, and may be closed at any time."""
+        return self._descriptor
+
     def redirect(self, path: str | None) -> None:
         """Write to this file from now on; `OSError` when that cannot be."""
         if path != self._path:

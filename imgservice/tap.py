@@ -22,6 +22,7 @@ from imgservice.logs import Observer, Output, access_log, make_logs, say
 from imgservice.options import Config
 from imgservice.process.addresses import ListenError
 from imgservice.process.crew import Alone, Crew
+from imgservice.process.stuck import Stuck
 from imgservice.process.supervisor import StartError, Supervisor
 from imgservice.process.workers import Workers, worker_count
 from imgservice.sources import Files, examine, prepare
@@ -176,9 +177,12 @@ def _service(path: Path | None, twistd: Twistd, reactor: Any) -> ImageService:
         examine(path, config)
         prepare(path, config)
 
+    stuck = Stuck(reactor, setup.config.server.hang_limit, lambda: output.descriptor)
+
     def renewed(config: Config) -> None:
         output.redirect(twistd.log_path(config))
         observer.configure(config.logging.format == "json", config.logging.level)
+        stuck.limit = config.server.hang_limit
 
     count = worker_count(setup.config)
     give_up = partial(_give_up, reactor)
@@ -186,7 +190,10 @@ def _service(path: Path | None, twistd: Twistd, reactor: Any) -> ImageService:
         Workers(reactor, count, WORKER, twistd.log_path, give_up) if count else Alone(reactor, make)
     )
     supervisor = Supervisor(reactor, setup, source, crew, prepare_at, renewed, _greet, give_up)
-    return ImageService(supervisor, path, output, observer, twistd)
+    service = ImageService(supervisor, path, output, observer, twistd)
+    if not count:  # workers are looked after by their parent
+        stuck.setServiceParent(service)
+    return service
 
 
 def _logs(path: Path | None, config: Config, twistd: Twistd) -> tuple[Output, Observer]:

@@ -1,0 +1,63 @@
+"""Tells where this process is stuck when its reactor does not turn."""
+
+import faulthandler
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+LOOK = 1.0
+"""Seconds between two signs of life."""
+
+_log = Logger()
+
+
+class Stuck(Service):
+    """Writes all stacks down when there was no sign of life for `limit` seconds; 0: never.
+
+    A thread that needs neither the reactor nor Python's lock does that, as plain text.
+    """
+
+    def __init__(self, reactor: Any, limit: float, descriptor: Callable[[], int]) -> None:
+        self.limit = limit
+        """May be changed at any time."""
+        self._descriptor = descriptor
+        """Tells where the log is written to at present."""
+        self._own = -1
+        self._last_sign = 0.0
+        self._signs = LoopingCall(self._sign)
+        self._signs.clock = reactor
+
+    def startService(self) -> None:
+        super().startService()
+        # The log may close its descriptor, and somebody else's data may get its number.
+        self._own = os.dup(self._descriptor())
+        self._last_sign = time.monotonic()
+        self._signs.start(LOOK)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._signs.running:
+            self._signs.stop()
+            faulthandler.cancel_dump_traceback_later()
+            os.close(self._own)
+
+    def _sign(self) -> None:
+        now = time.monotonic()
+        before, self._last_sign = self._last_sign, now
+        if not self.limit:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        os.dup2(self._descriptor(), self._own, inheritable=False)
+        limit = max(self.limit, 2 * LOOK)  # less would take every pause between two signs for one
+        faulthandler.dump_traceback_later(limit, file=self._own)
+        if now - before > limit:
+            _log.error(
+                "The reactor did not turn for {seconds:.0f} seconds; where it was stuck is written"
+                " above, after 'Timeout'",
+                seconds=now - before,
+            )
