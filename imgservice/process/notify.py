@@ -6,6 +6,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+PATIENCE = 2.0
+"""Seconds that we wait for systemd, when it does not read, to take what it must know."""
+
 
 class Notify:
     """Sends to the socket that the environment names; to nobody where it names none."""
@@ -36,17 +39,20 @@ class Notify:
         self._send("STOPPING=1\nSTATUS=finishing requests")
 
     def status(self, text: str) -> None:
-        self._send(f"STATUS={text}")
+        self._send(f"STATUS={text}", 0)
 
     def alive(self) -> None:
-        self._send("WATCHDOG=1")
+        """Give a sign of life, if somebody counts on them."""
+        if self.watchdog_interval is not None:
+            self._send("WATCHDOG=1", 0)
 
     def extend(self, seconds: float) -> None:
         """Ask for so much time more, from now on, for what is under way."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}", 0)
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, patience: float = PATIENCE) -> None:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(patience)
             sender.sendto(text.encode(), self._address)

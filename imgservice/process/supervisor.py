@@ -26,6 +26,8 @@ from imgservice.process.tls import TlsMaterial, TlsReloader
 
 LOOK = 1.0
 """Seconds between two looks at how we are."""
+EXTENSION = 30.0
+"""Seconds for which systemd is asked to wait, at every look, while something takes its time."""
 
 _log = Logger()
 
@@ -90,7 +92,6 @@ class Supervisor(Service):
         self._tls: TlsReloader | None = None
         self._looks = LoopingCall(self._look)
         self._looks.clock = reactor
-        self._next_alive = 0.0
 
     def _enter(self, phase: str) -> None:
         self._phase, self._phase_since = phase, time.time()
@@ -118,7 +119,7 @@ class Supervisor(Service):
             (signal.SIGUSR2, self.resume),
         ):
             signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
-        self._looks.start(LOOK, now=False)
+        self._looks.start(min(LOOK, self._notify.watchdog_interval or LOOK), now=False)
         self._run(self._start())
         if self._failure is not None:
             raise StartError(self._failure)
@@ -236,6 +237,7 @@ class Supervisor(Service):
             self._crew.set_health(False)
             self._run(self._drain())
             self._write_state()
+            self._notify.status("leaving the rotation")
 
     async def _drain(self) -> None:
         delay = self._setup.config.server.drain_delay
@@ -249,6 +251,7 @@ class Supervisor(Service):
             await self._crew.close()
             _log.info("Drained: no more connections are accepted")
             self._write_state()
+            self._notify.status("out of rotation, no more connections are accepted")
 
     def resume(self) -> None:
         """Take part again."""
@@ -266,16 +269,16 @@ class Supervisor(Service):
         self._crew.set_health(True)
         _log.info("Taking part again")
         self._write_state()
+        self._notify.status(self._summary())
 
     # -- telling how we are -----------------------------------------------------------------------
 
     def _look(self) -> None:
         self._write_state()
-        interval = self._notify.watchdog_interval
-        now = time.monotonic()
-        is_alive = self._crew.is_alive or self._phase in ("starting", "stopping")
-        if interval is not None and is_alive and now >= self._next_alive:
-            self._next_alive = now + min(interval, LOOK)
+        is_changing = self._phase in ("starting", "stopping")
+        if is_changing or self._reloading is not None:
+            self._notify.extend(EXTENSION)
+        if is_changing or self._crew.is_alive:
             self._notify.alive()
 
     def _write_state(self) -> None:
@@ -306,7 +309,7 @@ class Supervisor(Service):
     async def _stop(self) -> None:
         grace = self._setup.config.server.shutdown_grace
         self._notify.stopping()
-        self._notify.extend(grace + 30)
+        self._notify.extend(EXTENSION)
         if self._tls is not None:
             self._tls.stopService()
         self._write_state()

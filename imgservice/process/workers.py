@@ -28,6 +28,8 @@ LONGEST_PAUSE = 30.0
 MOST_FAILURES = 4
 """Failed starts in a row after which, if nobody serves any more, the service gives up."""
 TRIES = 3
+SILENCE = 5.0
+"""Seconds after which we say so that a worker is silent, where nothing replaces it."""
 KILL_TIME = 5.0
 """Seconds beyond the grace after which a worker that should end is killed."""
 
@@ -352,7 +354,7 @@ class Workers:
 
     @property
     def is_alive(self) -> bool:
-        limit = self._setup.config.server.hang_limit or START_TIME
+        limit = self._setup.config.server.hang_limit or SILENCE
         now = time.monotonic()
         return any(now - one.last_sign < limit for one in self._ready())
 

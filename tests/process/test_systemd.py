@@ -1,0 +1,285 @@
+"""Under systemd: its sockets, and what it is told. The manager itself is not needed for that."""
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.crew import CrewService, crew_options
+from tests.process.load import SHOW
+from tests.process.systemd import Manager, manager, told
+from tests.real.client import receive
+from tests.real.service import missing, wait_until
+from tests.real.streams import upload_head
+
+HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
+TCP = "systemd:domain=INET:name=api"
+UNIX = "systemd:domain=UNIX:name=local"
+
+
+# -- sockets --------------------------------------------------------------------------------------
+
+
+def _activated(directory: Path, options: dict[str, Any], names: str) -> CrewService:
+    """Return a service that systemd starts when somebody connects."""
+    program = shutil.which("systemd-socket-activate")
+    if program is None:
+        missing("systemd-socket-activate is not installed (Debian: systemd)")
+    service = CrewService(directory, options)
+    tcp, path = f"127.0.0.1:{service.port}", directory / "socket"
+    service.prefix = [program, "-l", tcp, "-l", str(path), f"--fdname={names}"]
+    service.make_tables()
+    return service
+
+
+def _asked(path: Path, request: bytes = SHOW % b"none") -> int:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(path))
+        connection.sendall(request)
+        return receive(connection).status
+
+
+@HOW_MANY
+def test_named_sockets_start_the_service_on_demand(tmp_path: Path, workers: int) -> None:
+    service = _activated(tmp_path, crew_options(workers, listen=[TCP, UNIX]), "api:local")
+    path = tmp_path / "socket"
+    try:
+        service.start()
+        service.until(workers or 1)
+        path.chmod(0o640)
+        before = path.stat()
+        for _ in range(10):
+            assert service.client.get("/healthcheck").status == 200
+            assert _asked(path) == 404
+        service.signal(signal.SIGHUP)
+        service.until(workers or 1, 2)
+        assert service.client.get("/healthcheck").status == 200
+        assert _asked(path) == 404
+        for pid in service.descendants():
+            names = Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"LISTEN_" not in names
+        service.stop()
+        after = path.stat()
+        assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    finally:
+        service.end()
+
+
+def test_a_drained_service_gets_its_sockets_back(tmp_path: Path) -> None:
+    options = crew_options(2, listen=[TCP, UNIX], drain_delay=0)
+    service = _activated(tmp_path, options, "api:local")
+    try:
+        service.start()
+        service.until(2)
+        service.signal(signal.SIGUSR1)
+        wait_until(lambda: service.state()["phase"] == "drained")
+        service.signal(signal.SIGUSR2)
+        wait_until(lambda: service.state()["phase"] == "serving")
+        assert service.client.get("/healthcheck").status == 200
+        assert _asked(tmp_path / "socket") == 404
+        service.stop()
+    finally:
+        service.end()
+
+
+@HOW_MANY
+def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
+    service = _activated(tmp_path, crew_options(workers, listen=[TCP, UNIX]), "api:other")
+    try:
+        with suppress(AssertionError):  # the one who connects sees it end, sooner or later
+            service.start()
+        assert service.wait() == 1
+        said = [one for one in service.said.read_text().splitlines() if "imgservice:" in one]
+        assert said == [f"imgservice: cannot listen on {UNIX}: systemd gave no such socket"]
+        assert "Traceback" not in service.said.read_text() + service.log.read_text()
+    finally:
+        service.end()
+
+
+# -- what systemd is told -------------------------------------------------------------------------
+
+
+@HOW_MANY
+def test_it_tells_of_its_life(tmp_path: Path, workers: int) -> None:
+    service = CrewService(tmp_path, crew_options(workers, drain_delay=0))
+    with manager(tmp_path) as listener, told(service, listener, workers):
+        ready = listener.until("READY", "1")
+        assert ready.fields["MAINPID"] == str(service.pid)
+        count = workers or 1
+        assert ready.fields["STATUS"] == f"serving with {count} process(es), configuration 1"
+        assert not listener.all_of("WATCHDOG")
+        listener.told.clear()
+
+        began = time.monotonic_ns() // 1000
+        service.signal(signal.SIGHUP)
+        reloading = listener.until("RELOADING", "1")
+        assert began <= int(reloading.fields["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+        ready = listener.until("READY", "1")
+        assert listener.told.index(ready) > listener.told.index(reloading)
+        assert ready.fields["STATUS"] == f"serving with {count} process(es), configuration 2"
+        wait_until(lambda: service.workers("retiring") == [])
+
+        service.signal(signal.SIGUSR1)
+        listener.until("STATUS", "out of rotation, no more connections are accepted")
+        service.signal(signal.SIGUSR2)
+        listener.until("STATUS", f"serving with {count} process(es), configuration 2")
+        service.stop()
+        listener.until("STOPPING", "1")
+
+
+def test_a_reload_that_fails_ends_as_well(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(0))
+    with manager(tmp_path) as listener, told(service, listener, 0):
+        listener.until("READY", "1")
+        listener.told.clear()
+        service.config.write_text("servr: {}\n")
+        service.signal(signal.SIGHUP)
+        listener.until("RELOADING", "1")
+        ready = listener.until("READY", "1")
+        assert ready.fields["STATUS"] == "serving with 1 process(es), configuration 1"
+
+
+def test_an_abstract_socket_is_found(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(0))
+    with manager(tmp_path, is_abstract=True) as listener, told(service, listener, 0):
+        assert listener.until("READY", "1").fields["MAINPID"] == str(service.pid)
+
+
+def test_workers_cannot_speak_for_the_service(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(2))
+    with manager(tmp_path) as listener, told(service, listener, 2, WATCHDOG_USEC=2_000_000):
+        for pid in service.pids():
+            names = Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"NOTIFY_SOCKET" not in names
+            assert b"WATCHDOG" not in names
+
+
+@HOW_MANY
+def test_more_time_is_asked_for_while_transfers_end(tmp_path: Path, workers: int) -> None:
+    service = CrewService(tmp_path, crew_options(workers, shutdown_grace=60))
+    with manager(tmp_path) as listener, told(service, listener, workers):
+        image_id = service.client.create()
+        with service.client.connect() as upload:
+            upload.sendall(upload_head(image_id, "Content-Length: 1000") + bytes(500))
+            wait_until(lambda: service.client.show(image_id)["status"] == "saving")
+            service.signal(signal.SIGTERM)
+            listener.until("STOPPING", "1")
+            # Each time for half a minute, so that one which no longer gets on is ended soon.
+            wait_until(lambda: len(listener.all_of("EXTEND_TIMEOUT_USEC")) >= 4, 30)
+            upload.sendall(bytes(500))
+            assert receive(upload).status == 204
+        assert service.wait() == -signal.SIGTERM
+        asked = listener.all_of("EXTEND_TIMEOUT_USEC")
+        assert {one.fields["EXTEND_TIMEOUT_USEC"] for one in asked} == {"30000000"}
+        pauses = [after.at - before.at for before, after in pairwise(asked)]
+        assert max(pauses) < 30
+
+
+# -- signs of life --------------------------------------------------------------------------------
+
+
+def _beats(listener: Manager, seconds: float) -> int:
+    """Return how many signs of life there are in so many seconds from now."""
+    listener.told.clear()
+    time.sleep(seconds)
+    return len(listener.all_of("WATCHDOG"))
+
+
+@HOW_MANY
+def test_signs_of_life_come_often_enough(tmp_path: Path, workers: int) -> None:
+    service = CrewService(tmp_path, crew_options(workers))
+    with manager(tmp_path) as listener, told(service, listener, workers, WATCHDOG_USEC=1_000_000):
+        wait_until(lambda: len(listener.all_of("WATCHDOG")) >= 12)
+        told_at = [one.at for one in listener.all_of("WATCHDOG")]
+        assert told_at[-1] - told_at[0] < 12
+
+
+def test_no_signs_of_life_when_all_workers_are_stuck(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(2, hang_limit=0))
+    with manager(tmp_path) as listener, told(service, listener, 2, WATCHDOG_USEC=2_000_000):
+        first, second = pids = service.pids()
+        try:
+            os.kill(first, signal.SIGSTOP)
+            # One is enough to go on.
+            assert _beats(listener, 8) > 0
+            wait_until(lambda: _beats(listener, 1) > 0)
+            os.kill(second, signal.SIGSTOP)
+            wait_until(lambda: _beats(listener, 3) == 0)
+            os.kill(second, signal.SIGCONT)
+            wait_until(lambda: _beats(listener, 1) > 0)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert service.pids() == pids
+
+
+def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -> None:
+    policy, pipe, log = tmp_path / "policy.yaml", tmp_path / "pipe", tmp_path / "log"
+    policy.write_text("{}\n")
+    options = {
+        **crew_options(0, hang_limit=3),
+        "policy": {"file": str(policy)},
+        "logging": {"file": str(log)},
+    }
+    service = CrewService(tmp_path, options)
+    with manager(tmp_path) as listener, told(service, listener, 0, WATCHDOG_USEC=2_000_000):
+        wait_until(lambda: _beats(listener, 1) > 0)
+        log.rename(tmp_path / "rotated")  # what is written in need goes where the log is now
+        service.client.get("/v2/images")
+        wait_until(log.exists)
+        assert _beats(listener, 3) > 0
+        os.mkfifo(pipe)
+        pipe.rename(policy)  # to open it takes as long as a file server that does not answer
+        answers: list[int] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(service.client.get("/v2/images").status)
+        )
+        asking.start()
+        wait_until(lambda: "most recent call first" in log.read_text())
+        dumped = log.read_text()
+        assert "Timeout (0:00:03)!" in dumped
+        assert "imgservice/watched.py" in dumped
+        assert "read_text" in dumped
+        wait_until(lambda: _beats(listener, 3) == 0)
+        assert answers == []
+        with policy.open("w") as writer:  # somebody reads at the other end, and goes on
+            (tmp_path / "new").write_text("{}\n")
+            (tmp_path / "new").rename(policy)
+            writer.write("{}\n")
+        asking.join()
+        assert answers == [200]
+        wait_until(lambda: _beats(listener, 1) > 0)
+        wait_until(lambda: "The reactor did not turn for" in log.read_text())
+        service.stop()
+
+
+def test_one_that_is_never_stuck_writes_no_stacks(tmp_path: Path) -> None:
+    service = CrewService(tmp_path, crew_options(0, hang_limit=0.1))
+    with manager(tmp_path) as listener, told(service, listener, 0, WATCHDOG_USEC=2_000_000):
+        wait_until(lambda: len(listener.all_of("WATCHDOG")) >= 4)
+        assert "Timeout" not in service.log.read_text()
+
+
+@HOW_MANY
+def test_a_manager_that_does_not_listen_holds_nobody_up(tmp_path: Path, workers: int) -> None:
+    service = CrewService(tmp_path, crew_options(workers))
+    with (
+        manager(tmp_path, listens=False) as listener,
+        told(service, listener, workers, WATCHDOG_USEC=100_000),
+    ):
+        # The kernel keeps about ten messages for it, which are there in a second.
+        for generation in (2, 3):
+            time.sleep(2)
+            assert service.client.get("/healthcheck").status == 200
+            service.signal(signal.SIGHUP)
+            service.until(workers or 1, generation)
+        service.stop()
