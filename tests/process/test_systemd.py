@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -17,7 +18,7 @@ from tests.process.crew import CrewService, crew_options
 from tests.process.load import SHOW
 from tests.process.systemd import Manager, manager, told
 from tests.real.client import receive
-from tests.real.service import missing, wait_until
+from tests.real.service import TWISTD, missing, wait_until
 from tests.real.streams import upload_head
 
 HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
@@ -283,3 +284,67 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(tmp_path: Path, workers:
             service.signal(signal.SIGHUP)
             service.until(workers or 1, generation)
         service.stop()
+
+
+# -- the units of conf/ ---------------------------------------------------------------------------
+
+
+UNITS = Path(__file__).parents[2] / "conf" / "systemd"
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[Path]:
+    """Return copies of the units, with our own programs in place of the installed ones."""
+    found = []
+    for unit in sorted(UNITS.iterdir()):
+        copy = tmp_path / unit.name
+        copy.write_text(unit.read_text().replace("/opt/imgservice/bin/", f"{TWISTD.parent}/"))
+        found.append(copy)
+    return found
+
+
+def _analyzed(*command: str | Path) -> str:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        missing("systemd-analyze is not installed (Debian: systemd)")
+    done = subprocess.run([program, *command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_units_have_no_mistake(units: list[Path]) -> None:
+    assert _analyzed("verify", "--man=no", *units) == ""
+
+
+def test_the_service_is_shut_in(units: list[Path]) -> None:
+    service = next(one for one in units if one.name == "imgservice.service")
+    # In tenths; the how-to tells it, and what the rest of it is.
+    found = _analyzed("security", "--offline=true", "--threshold=12", "--no-pager", service)
+    assert "Overall exposure level for imgservice.service: 1.2 OK" in found
+
+
+def test_the_commands_of_the_unit_work(tmp_path: Path, units: list[Path]) -> None:
+    """Run them as they are written, with our configuration, in what systemd makes beside them."""
+    text = next(one for one in units if one.name == "imgservice.service").read_text()
+    service = CrewService(tmp_path, crew_options(0))
+    service.make_tables()
+    for name in ("ExecStartPre", "ExecStart"):
+        [line] = [one for one in text.splitlines() if one.startswith(f"{name}=")]
+        command = line.partition("=")[2].replace("/etc/imgservice/imgservice.yaml", "{config}")
+        words = [one.format(config=service.config) for one in command.split()]
+        if name == "ExecStartPre":
+            subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    with manager(tmp_path) as listener:
+        process = subprocess.Popen(
+            words, cwd=tmp_path, env={"NOTIFY_SOCKET": listener.address},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            ready = listener.until("READY", "1")
+            assert ready.fields["MAINPID"] == str(process.pid)
+            process.terminate()
+            output, _ = process.communicate(timeout=60)
+            assert process.returncode == -signal.SIGTERM, output
+        finally:
+            process.kill()
+            process.wait()
