@@ -542,6 +542,12 @@ class Transfer:
         Size(256 << 20), "Bytes of all uploads together; their windows shrink to it."
     )
     threads: int = option(8, "Threads that hash, write and read the bytes of images.")
+    accel: str | None = option(
+        None,
+        "Path, such as /stored, below which all of server.trusted_proxies find our files by"
+        " themselves: downloads by way of them are answered with X-Accel-Redirect: PATH/STORE/FILE,"
+        " and nginx sends the data; null: we send it.",
+    )
 
 
 @attrs.frozen(kw_only=True)

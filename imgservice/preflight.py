@@ -1,5 +1,6 @@
 """What must be right before the service starts, found out before anything is started."""
 
+import re
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any, cast
@@ -63,6 +64,7 @@ def check_values(config: Config) -> None:
             networks(addresses)
         except ValueError as error:
             raise OptionError(path, str(error)) from None
+    _check_accel(config)
     _check_exposure(config)
     _check_version(config.api.max_version)
     make_target_rules(config)
@@ -79,6 +81,17 @@ def _check_pipeline(config: Config) -> None:
         check_order(config.pipeline)
     except PipelineError as error:
         raise OptionError(("pipeline", error.position), str(error)) from None
+
+
+def _check_accel(config: Config) -> None:
+    prefix = config.transfer.accel
+    if prefix is None:
+        return
+    path = ("transfer", "accel")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", prefix):
+        raise OptionError(path, f"expected a path such as /stored, got {prefix!r}")
+    if not config.server.trusted_proxies:
+        raise OptionError(path, "works for server.trusted_proxies only, and there are none")
 
 
 def _check_exposure(config: Config) -> None:

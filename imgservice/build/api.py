@@ -11,6 +11,8 @@ from imgservice.store import registry
 from imgservice.store.choose import Stores
 from imgservice.threads import Threads
 from imgservice.web import openapi
+from imgservice.web.accel import Acceleration
+from imgservice.web.addresses import networks
 from imgservice.web.app import ApiApp, Tasks
 from imgservice.web.handover import Handover
 from imgservice.web.send import Turns
@@ -62,7 +64,14 @@ def make_v2(
         config.server.public_url,
         handover,
     )
-    data_routes.routes(app, services.data, threads, turns, transfers)
+    data_routes.routes(
+        app,
+        services.data,
+        threads,
+        turns,
+        transfers,
+        Acceleration(config.transfer.accel, networks(config.server.trusted_proxies)),
+    )
     location_routes.routes(app, services.locations, documents, largest_body)
     tag_routes.routes(app, services.images, schemas)
     action_routes.routes(app, services.images)

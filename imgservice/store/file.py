@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial as bound
 from pathlib import Path
 from secrets import token_hex
+from urllib.parse import quote
 
 import attrs
 
@@ -98,6 +99,7 @@ class FileStore:
     """Only files directly in its own directories are ever opened or removed."""
 
     def __init__(self, store_id: str, config: FileConfig, threads: Threads) -> None:
+        self._id = store_id
         self._name = f"Store {store_id}"
         self._config = config
         self._priorities = config.priorities
@@ -178,6 +180,12 @@ class FileStore:
     async def check(self) -> None:
         """Creates the directories that are missing, and adds and removes a small file in each."""
         await self._threads.run(self._check)
+
+    def proxy_path(self, url: str) -> str | None:
+        """Where there are several directories, the proxy could not know in which one to look."""
+        if len(self._priorities) > 1:
+            return None
+        return f"{quote(self._id, safe='')}/{self._find(url).name}"
 
     def holds(self, url: str) -> bool:
         return self._path(url) is not None

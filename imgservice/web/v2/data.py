@@ -10,6 +10,7 @@ from imgservice.domain.image import Image
 from imgservice.service.data import Copy, DataService, Download, Upload
 from imgservice.store.interface import LocalFiles
 from imgservice.threads import Threads
+from imgservice.web import accel
 from imgservice.web.about import NOTHING, OCTETS, About
 from imgservice.web.app import ApiApp
 from imgservice.web.conditional import (
@@ -52,7 +53,12 @@ DOWNLOAD = About(
 
 
 def routes(
-    app: ApiApp, data: DataService, threads: Threads, turns: Turns, transfers: Transfers
+    app: ApiApp,
+    data: DataService,
+    threads: Threads,
+    turns: Turns,
+    transfers: Transfers,
+    acceleration: accel.Acceleration,
 ) -> None:
     @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True, about=UPLOAD)
     async def upload_image(request: StreamingRequest, image_id: str) -> Answer:
@@ -79,11 +85,16 @@ def routes(
         if request.method == b"HEAD":
             _set_headers(request, download, part)
             return None
+        pace = transfers.outgoing(request)
+        place = None if pace else await acceleration.place(request, download)
+        if place is not None:
+            _set_headers(request, download, None)
+            return Answer(200, headers={accel.HEADER: place})
         send = await _opened(request, download, part, threads, turns)
         if send is None:
             return no_content()  # the record says there is data, the stores say there is none
         _set_headers(request, download, part)
-        await send(transfers.outgoing(request))
+        await send(pace)
         return None
 
 
