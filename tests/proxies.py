@@ -52,7 +52,7 @@ def nginx(directory: Path, service_port: int, store: Path) -> Iterator[Client]:
     # Where we are root, its worker would be somebody who may not write here.
     user = "user root;" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(NGINX.format(directory=directory, user=user))
-    command = [binary, "-e", directory / "errors", "-c", directory / "nginx.conf"]
+    command: list[str | Path] = [binary, "-e", directory / "errors", "-c", directory / "nginx.conf"]
     with _running(directory, command):
         yield _client(port, certificate)
 
