@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         default=SQLITE,
         help="of ours; a server is started for the run",
     )
+    parser.add_argument(
+        "--workers",
+        type=_numbers,
+        default=(0,),
+        metavar="N,N",
+        help="how many ours has; more than one number: that many services, side by side",
+    )
     parser.add_argument("--base", metavar="URL", help="a server to compare with")
     parser.add_argument("--base-pid", type=int, metavar="PID", help="the root of its processes")
     parser.add_argument("--base-token", metavar="TOKEN", help="sent to it as X-Auth-Token")
@@ -108,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(number) for number in text.split(","))
+    if len({*numbers}) < len(numbers):
+        raise ValueError
+    return numbers
+
+
 def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Options:
     usual = tuple(name for name in ITEMS if name not in ON_REQUEST)
     items = tuple(arguments.only.split(",")) if arguments.only else usual
@@ -126,6 +140,7 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         items=items,
         work=arguments.work.absolute(),
         database=arguments.database,
+        workers=arguments.workers,
         rounds=arguments.rounds,
         scale=arguments.scale,
         base_url=arguments.base,

@@ -47,9 +47,14 @@ class Address:
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
-    def connect(self) -> socket.socket:
-        """Return a blocking connection on which every read and write has a time limit."""
-        connection = socket.create_connection((self.host, self.port), PATIENCE_SECONDS)
+    def connect(self, source: str | None = None) -> socket.socket:
+        """Return a blocking connection on which every read and write has a time limit.
+
+        `source` is the address from which it comes, where that matters.
+        """
+        connection = socket.create_connection(
+            (self.host, self.port), PATIENCE_SECONDS, (source, 0) if source else None
+        )
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.certificate:
             context = ssl.create_default_context(cafile=str(self.certificate))

@@ -15,6 +15,8 @@ class Options:
     work: Path
     database: str = "sqlite"
     """The kind of ours."""
+    workers: tuple[int, ...] = (0,)
+    """How many workers ours have: a service of its own for each number."""
     rounds: int = 3
     scale: float = 1.0
     seconds: int = 2
@@ -22,6 +24,7 @@ class Options:
     writing_connections: tuple[int, ...] = (1, 16)
     watch_seconds: float = 6.0
     idle_connections: int = 2000
+    crowd_connections: int = 10_000
     base_url: str | None = None
     base_pid: int | None = None
     base_token: str | None = attrs.field(default=None, repr=False)
@@ -56,6 +59,7 @@ def quick(options: Options) -> Options:
         writing_connections=(16,),
         watch_seconds=3.0,
         idle_connections=500,
+        crowd_connections=1000,
         list_sizes=(1_000, 10_000),
         list_seconds=0.05,
     )

@@ -75,6 +75,15 @@ def proportional_mib(pids: Iterable[int]) -> float:
     return kibibytes / 1024
 
 
+def sockets(pid: int) -> int:
+    """Return how many sockets the process has."""
+    count = 0
+    for descriptor in (PROC / str(pid) / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += str(descriptor.readlink()).startswith("socket:")
+    return count
+
+
 @attrs.frozen
 class Process:
     """A program that was started, and the file its output goes to."""

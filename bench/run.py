@@ -17,7 +17,7 @@ from bench.errors import LeftOut, Wrong
 from bench.options import Options
 from bench.payload import Payload
 from bench.report import Report
-from bench.table import Table
+from bench.table import Table, workers_of
 
 
 class Measured(Protocol):
@@ -92,15 +92,31 @@ class Run:
     def services(self, certificate: Certificate | None = None) -> Iterator[list[Images]]:
         """Start imgservice, empty, and add the server that it is compared with, if any.
 
-        With a certificate, over TLS, there is nothing to compare with.
+        There is one for each number of workers, `ours` being that with the first number. With a
+        certificate, over TLS, there is nothing to compare with.
         """
-        with ours(self.installed(certificate), self.database) as service:
-            yield [service] if certificate else [service, *self.base()]
+        with contextlib.ExitStack() as stack:
+            services = [
+                stack.enter_context(ours(installation, self.database, column))
+                for column, installation in self.variants(certificate)
+            ]
+            yield services if certificate else [*services, *self.base()]
 
-    def installed(self, certificate: Certificate | None = None) -> Installation:
+    def variants(
+        self, certificate: Certificate | None = None
+    ) -> Iterator[tuple[str, Installation]]:
+        """Configure imgservice once for each number of workers; yield the columns, too."""
+        for number in self.options.workers:
+            column = "ours" if number == self.options.workers[0] else workers_of(number)
+            yield column, self.installed(certificate, number)
+
+    def installed(
+        self, certificate: Certificate | None = None, workers: int | None = None
+    ) -> Installation:
         """Configure imgservice with an empty database of its own."""
         url = self.database.create() if self.database else None
-        return installed(self.new_folder(), certificate, database=url)
+        count = self.options.workers[0] if workers is None else workers
+        return installed(self.new_folder(), certificate, database=url, workers=count)
 
     def base(self) -> list[Images]:
         """Return the server that ours is compared with, if any."""

@@ -8,6 +8,7 @@ import attrs
 # Columns that ours is divided by, in this order.
 COMPARED = ("limit", "select", "base")
 ORDER = ("ours", "indexed", "base", "limit", "select")
+_WORKERS = ("worker", "workers")
 # The growth of a server that hardly grows is a poor divisor.
 NOT_COMPARED = ("memory growth",)
 
@@ -26,12 +27,12 @@ class Row:
         values = self.values.get(column)
         return statistics.median(values) if values else None
 
-    def ratio(self, column: str) -> float | None:
-        """Return ours divided by the column, None where that says nothing."""
+    def ratio(self, over: str, under: str) -> float | None:
+        """Return one column divided by the other, None where that says nothing."""
         if self.measure in NOT_COMPARED:
             return None
-        ours, other = self.median("ours"), self.median(column)
-        return ours / other if ours is not None and other else None
+        dividend, divisor = self.median(over), self.median(under)
+        return dividend / divisor if dividend is not None and divisor else None
 
 
 @attrs.define
@@ -50,8 +51,8 @@ class Table:
     def text(self) -> str:
         """Return the table for people."""
         columns = self._columns()
-        ratios = [column for column in COMPARED if column in columns and "ours" in columns]
-        head = [self.name, "", "unit", *columns, *(f"ours/{column}" for column in ratios)]
+        ratios = self._ratios(columns)
+        head = [self.name, "", "unit", *columns, *(f"{over}/{under}" for over, under in ratios)]
         lines = [head, *self._lines(columns, ratios)]
         return "\n".join([*_aligned(lines), self.legend])
 
@@ -67,11 +68,19 @@ class Table:
         first = [column for column in ORDER if column in found]
         return first + [column for column in found if column not in ORDER]
 
-    def _lines(self, columns: list[str], ratios: list[str]) -> Iterator[list[str]]:
+    def _ratios(self, columns: list[str]) -> list[tuple[str, str]]:
+        if "ours" not in columns:
+            return []
+        return [
+            *(("ours", column) for column in COMPARED if column in columns),
+            *((column, "ours") for column in columns if column.endswith(_WORKERS)),
+        ]
+
+    def _lines(self, columns: list[str], ratios: list[tuple[str, str]]) -> Iterator[list[str]]:
         before = ""
         for row in self.rows:
             figures = [spread(row.values.get(column, [])) for column in columns]
-            quotients = [plain(row.ratio(column)) for column in ratios]
+            quotients = [plain(row.ratio(*pair)) for pair in ratios]
             yield [
                 row.work if row.work != before else "",
                 row.measure,
@@ -80,6 +89,11 @@ class Table:
                 *quotients,
             ]
             before = row.work
+
+
+def workers_of(number: int) -> str:
+    """Name the column of ours with so many workers, beside that with another number."""
+    return f"{number} {_WORKERS[number != 1]}"
 
 
 def spread(values: list[float]) -> str:

@@ -21,6 +21,8 @@ class Usage:
     growth_mib: float | None = None
     database_cpu: float | None = None
     statements: int | None = None
+    busiest: float | None = None
+    """The CPU of the busiest of several workers, divided by the mean of all."""
 
     def cpu_per(self, amount: float) -> float | None:
         """Return CPU seconds per unit of `amount`."""
@@ -31,6 +33,7 @@ class Usage:
         cpu, database = self.cpu, self.database_cpu
         table.add(column, work, "server CPU", "ms/req", cpu and cpu * 1e3 / requests)
         table.add(column, work, "database CPU", "ms/req", database and database * 1e3 / requests)
+        table.add(column, work, "busiest worker", "of mean", self.busiest)
         statements = self.statements
         table.add(column, work, "statements", "/req", statements and statements / requests)
 
@@ -63,9 +66,13 @@ def _watched_service(pid: int | None, usage: Usage) -> Iterator[None]:
         return
     pids = tree(pid)
     cpu_before = cpu_seconds(pids)
+    workers = {worker: cpu_seconds([worker]) for worker in pids[1:]}
     with _peak_of(pids) as samples:
         yield
     usage.cpu = cpu_seconds(tree(pid)) - cpu_before
+    if len(workers) > 1:
+        used = [cpu_seconds([worker]) - before for worker, before in workers.items()]
+        usage.busiest = max(used) * len(used) / sum(used) if sum(used) else None
     usage.growth_mib = max(samples) - samples[0]
 
 

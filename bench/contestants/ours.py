@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import attrs
 
 from bench.address import LOOPBACK, Address, free_port
 from bench.contestants.certificate import Certificate
-from bench.contestants.contestant import Images, wait_for
+from bench.contestants.contestant import POLL_SECONDS, STARTING_SECONDS, Images, wait_for
 from bench.contestants.limits import program
 from bench.databases import Own
 from bench.errors import Wrong
@@ -19,6 +20,8 @@ from bench.processes import Process, started
 NAME = "imgservice"
 DATABASE = "imgservice.db"
 """In the folder of the installation."""
+STATE = Path("var", "imgservice.state")
+"""Likewise."""
 
 
 @attrs.frozen
@@ -29,6 +32,7 @@ class Installation:
     address: Address
     database: str | None = attrs.field(default=None, repr=False)
     """Its URL, None for SQLite."""
+    workers: int = 0
     runner: tuple[str, ...] = ()
     """What runs the program, if not Python by itself."""
 
@@ -45,14 +49,18 @@ def installed(
     certificate: Certificate | None = None,
     auth: str = "none",
     database: str | None = None,
+    workers: int = 0,
 ) -> Installation:
-    """Write the configuration: one process and a file store, a line for each request.
+    """Write the configuration: a file store, and a line for each request.
 
     `database` is a URL; None is SQLite.
     """
     folder.mkdir(parents=True)
     port = free_port()
-    server: dict[str, object] = {"listen": [f"tcp:{port}:interface={LOOPBACK}"]}
+    server: dict[str, object] = {
+        "listen": [f"tcp:{port}:interface={LOOPBACK}"],
+        "workers": workers,
+    }
     if certificate:
         server["tls"] = {"certificate": str(certificate.file), "key": str(certificate.key)}
     configuration = {
@@ -66,17 +74,34 @@ def installed(
     # JSON is YAML too.
     (folder / "bench.yaml").write_text(json.dumps(configuration, indent=2))
     trusted = certificate.file if certificate else None
-    return Installation(folder, Address(LOOPBACK, port, certificate=trusted), database)
+    return Installation(folder, Address(LOOPBACK, port, certificate=trusted), database, workers)
 
 
 @contextlib.contextmanager
 def running(installation: Installation) -> Iterator[Process]:
-    """Start the service and wait for its first answer, which must be its list of versions."""
+    """Start the service; wait until all of it serves, and for its list of versions."""
     with started(installation.argv, NAME, installation.folder) as process:
         status = wait_for(installation.address, process)
         if status not in (200, 300):
             raise Wrong(f"GET /versions was answered {status}")
+        _wait_for_all(installation, process)
         yield process
+
+
+def _wait_for_all(installation: Installation, process: Process) -> None:
+    deadline = time.monotonic() + STARTING_SECONDS
+    while not serves(installation, generation=1):
+        if process.ended or time.monotonic() > deadline:
+            raise Wrong(f"not all of {process.name} came to serve:\n{process.last_words}")
+        time.sleep(POLL_SECONDS)
+
+
+def serves(installation: Installation, generation: int) -> bool:
+    """Tell whether the service consists of its workers, all with this configuration."""
+    file = installation.folder / STATE
+    workers = json.loads(file.read_bytes())["workers"] if file.exists() else []
+    found = [(one["state"], one["generation"]) for one in workers]
+    return found == [("ready", generation)] * max(1, installation.workers)
 
 
 def sampled(installation: Installation) -> tuple[Installation, Path]:
@@ -86,8 +111,10 @@ def sampled(installation: Installation) -> tuple[Installation, Path]:
 
 
 @contextlib.contextmanager
-def ours(installation: Installation, server: Own | None = None) -> Iterator[Images]:
+def ours(
+    installation: Installation, server: Own | None = None, column: str = "ours"
+) -> Iterator[Images]:
     """Start the service; stop it in the end. `server` is that of its database."""
     with running(installation) as process:
         database = installation.database
-        yield Images("ours", installation.address, process.pid, server, database)
+        yield Images(column, installation.address, process.pid, server, database)

@@ -1,5 +1,6 @@
 """What is measured: one module for each kind of work."""
 
+from bench.items.crowd import CROWD
 from bench.items.download import DOWNLOAD
 from bench.items.idle import IDLE
 from bench.items.keystone import KEYSTONE
@@ -14,9 +15,9 @@ from bench.items.upload import UPLOAD
 from bench.items.write import PATCH, WRITE
 
 _ALL = (
-    STARTUP, SHOW, WRITE, PATCH, LIST, UPLOAD, DOWNLOAD, TLS, SLOW, IDLE, MIXED, KEYSTONE,
-    PROFILE,
+    STARTUP, SHOW, WRITE, PATCH, LIST, UPLOAD, DOWNLOAD, TLS, SLOW, IDLE, CROWD, MIXED,
+    KEYSTONE, PROFILE,
 )  # fmt: skip
 ITEMS = {item.name: item for item in _ALL}
-ON_REQUEST = (PROFILE.name,)
+ON_REQUEST = (CROWD.name, PROFILE.name)
 """Only measured when they are asked for by name."""

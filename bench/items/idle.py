@@ -22,8 +22,7 @@ OTHER_DESCRIPTORS = 200
 def measure(run: Run, table: Table) -> None:
     """Open many connections, ask once on each, wait, and ask again."""
     count = run.options.idle_connections
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + OTHER_DESCRIPTORS:
-        raise LeftOut(f"{count} connections need a higher limit of open files (ulimit -Hn)")
+    check_limit(count)
     with ExitStack() as stack:
         contestants: list[Contestant] = [
             *stack.enter_context(run.services()),
@@ -38,6 +37,12 @@ def measure(run: Run, table: Table) -> None:
         run.rounds(table, contestants, one, count=1)
 
 
+def check_limit(count: int) -> None:
+    """`LeftOut` when we may not open so many connections."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + OTHER_DESCRIPTORS:
+        raise LeftOut(f"{count} connections need a higher limit of open files (ulimit -Hn)")
+
+
 def _one(run: Run, table: Table, contestant: Contestant, document: str, count: int) -> None:
     request = contestant.address.request("GET", document)
     connections: list[socket.socket] = []
@@ -47,7 +52,7 @@ def _one(run: Run, table: Table, contestant: Contestant, document: str, count: i
                 connections.append(stack.enter_context(contestant.address.connect()))
                 exchange(connections[-1], request)
             time.sleep(WAITING_SECONDS)
-        answered = sum(_answers(connection, request) for connection in connections)
+        answered = sum(answers(connection, request) for connection in connections)
     column, work = contestant.column, connections_of(count)
     table.add(column, work, "answered after waiting", "", answered)
     table.add(column, work, "memory growth", "MiB", usage.growth_mib)
@@ -55,7 +60,8 @@ def _one(run: Run, table: Table, contestant: Contestant, document: str, count: i
         run.failed(table, contestant, f"only {answered} of {count} idle connections still worked")
 
 
-def _answers(connection: socket.socket, request: bytes) -> bool:
+def answers(connection: socket.socket, request: bytes) -> bool:
+    """Tell whether the connection still works."""
     with suppress(OSError, Wrong):
         return exchange(connection, request)[0] == 200
     return False

@@ -14,16 +14,16 @@ SETTLING_SECONDS = 0.5
 def measure(run: Run, table: Table) -> None:
     """Start everything from nothing in each round: there are no contestants that stay."""
     for _ in range(run.options.rounds):
-        installation = run.installed()
-        _ours(table, installation, "first start")
-        _ours(table, installation, "next start")
+        for column, installation in run.variants():
+            _ours(table, column, installation, "first start")
+            _ours(table, column, installation, "next start")
         _limit(run, table)
 
 
-def _ours(table: Table, installation: Installation, work: str) -> None:
+def _ours(table: Table, column: str, installation: Installation, work: str) -> None:
     begin = time.monotonic()
     with running(installation) as process:
-        _add(table, "ours", work, begin, process.pid)
+        _add(table, column, work, begin, process.pid)
 
 
 def _limit(run: Run, table: Table) -> None:
@@ -37,9 +37,12 @@ def _add(table: Table, column: str, work: str, begin: float, pid: int) -> None:
     seconds = time.monotonic() - begin
     time.sleep(SETTLING_SECONDS)
     pids = tree(pid)
-    table.add(column, work, "exec to answer", "s", seconds)
+    table.add(column, work, "exec to readiness", "s", seconds)
     table.add(column, work, "CPU", "s", cpu_seconds(pids))
     table.add(column, work, "idle memory (PSS)", "MiB", proportional_mib(pids))
+    if workers := pids[1:]:
+        each = proportional_mib(workers) / len(workers)
+        table.add(column, work, "that of a worker", "MiB", each)
 
 
 STARTUP = Item(
