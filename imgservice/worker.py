@@ -20,6 +20,7 @@ from imgservice.process.control import Control, read_hidden_file
 from imgservice.process.member import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
 from imgservice.process.serving import Serving
 from imgservice.process.tls import ServerContexts
+from imgservice.process.workers import worker_count
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -70,7 +71,13 @@ class _Worker:
         try:
             contexts = ServerContexts(self._setup.tls) if self._setup.tls else None
             built = build(config, self._reactor, access_log(config.logging, self._output))
-            self._serving = Serving(self._reactor, built, contexts, config.server.tcp_keepidle)
+            self._serving = Serving(
+                self._reactor,
+                built,
+                contexts,
+                config.server.tcp_keepidle,
+                has_fellows=worker_count(config) > 1,
+            )
             self._serving.listen("own", self._places)
             self._serving.start()
         except Exception as error:

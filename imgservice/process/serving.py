@@ -36,12 +36,16 @@ class _Listening:
 class Serving:
     """Serves what was built, with one configuration, from `start` to `stop` or `retire`."""
 
-    def __init__(self, reactor: Any, built: Any, contexts: Any, keepidle: float) -> None:
+    def __init__(
+        self, reactor: Any, built: Any, contexts: Any, keepidle: float, has_fellows: bool = False
+    ) -> None:
         self._reactor = reactor
         self._built = built
         self.contexts = contexts
         """The TLS with which we serve, or None."""
         self._keepidle = keepidle
+        self._has_fellows = has_fellows
+        """Whether other processes accept at the same places."""
         self._listening: dict[object, list[_Listening]] = {}
         self._deadline = math.inf
         self.since = time.time()
@@ -75,9 +79,8 @@ class Serving:
         self._built.site.draining = False
         for address, bound in places:
             keep_alive(bound, self._keepidle)
-            endpoint: Any = SocketEndpoint(
-                self._reactor, bound, address.backlog, not address.is_divisible
-            )
+            is_shared = self._has_fellows and not address.is_divisible
+            endpoint: Any = SocketEndpoint(self._reactor, bound, address.backlog, is_shared)
             if address.is_proxied:
                 endpoint = proxyEndpoint(endpoint)
             if self.contexts is not None:
