@@ -5,7 +5,7 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from imgservice.logs import access_log, make_logs
 from imgservice.process.addresses import Address, read_address
 from imgservice.process.control import Control, read_hidden_file
 from imgservice.process.member import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
-from imgservice.process.serving import Serving
+from imgservice.process.serving import POLL, Serving, sleep
 from imgservice.process.tls import ServerContexts
 from imgservice.process.workers import worker_count
 
@@ -152,9 +152,15 @@ class _Worker:
 
         if self._ending is None:
             retiring = serving.retire(message["grace"], is_last, hand_over)
-            self._ending = Deferred.fromCoroutine(retiring)
+            self._ending = Deferred.fromCoroutine(self._until_sent(retiring))
             self._ending.addErrback(lambda failure: _log.failure("An end went wrong", failure))
             self._ending.addCallback(lambda _: self._leave())
+
+    async def _until_sent(self, retiring: Coroutine[Any, Any, None]) -> None:
+        """Connections that we have given away are lost if we end before they are on their way."""
+        await retiring
+        while self._control.is_sending:
+            await sleep(self._reactor, POLL)
 
     def _give(self, channel: Any) -> bool:
         """Hand a connection over by way of the parent."""

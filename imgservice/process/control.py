@@ -46,6 +46,11 @@ class Control:
         if len(self._waiting) == 1:
             self.doWrite()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something that was sent is not yet on its way."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         """Close this end; what still waits is not sent."""
         if self._end.fileno() < 0:

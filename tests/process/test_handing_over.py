@@ -1,0 +1,67 @@
+"""A worker hands its idle connections over to a parent that is slow to take them."""
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest_twisted
+from twisted.internet import reactor
+
+from imgservice.process.addresses import bind
+from imgservice.process.member import Worker
+from imgservice.sources import prepare, read_setup
+from imgservice.tap import WORKER
+
+IDLE = 600
+"""More than the kernel keeps for somebody who does not read."""
+EARLY = 3.0
+"""Seconds that a worker has to end too early."""
+REQUEST = b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_worker_ends_when_all_that_it_gave_away_is_on_its_way(tmp_path: Path) -> None:
+    config = tmp_path / "imgservice.yaml"
+    config.write_text(
+        "server: {listen: ['tcp:0:interface=127.0.0.1'], workers: 1, umask: null}\n"
+        "auth: {mode: none}\n"
+        f"database: {{url: 'sqlite:///{tmp_path}/images.db'}}\n"
+        "stores: {local: {type: memory}}\ndefault_store: local\n"
+    )
+    setup = read_setup(config, 1)
+    prepare(config, setup.config)
+    given: list[int] = []
+
+    def heard(_: Worker, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        assert message["say"] == "give"
+        given.extend(descriptors)
+
+    worker = Worker(reactor, 0, setup, heard)
+    with ExitStack() as stack:
+        (bound,) = bind(setup.addresses[0], 1, True, None)
+        stack.callback(bound.close)
+        worker.spawn(WORKER, str(tmp_path / "log"), [(setup.addresses[0], bound)])
+        stack.callback(worker.kill)
+        await worker.ready
+        for _ in range(IDLE):
+            client = stack.enter_context(socket.create_connection(bound.getsockname(), 30))
+            client.sendall(REQUEST)
+            assert client.recv(1024).startswith(b"HTTP/1.1 200")
+        # A grace as short makes it hand over all at once.
+        worker.retire(None, 0.1, True)
+        deadline = time.monotonic() + EARLY
+        while _runs(worker.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)  # our reactor stands still, and reads nothing
+        await worker.ended
+    for one in given:
+        os.close(one)
+    assert len(given) == IDLE
+    assert worker.why == "it ended"
+
+
+def _runs(pid: int) -> bool:
+    return " Z " not in Path(f"/proc/{pid}/stat").read_text()
