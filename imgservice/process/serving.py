@@ -21,6 +21,8 @@ from imgservice.service.data import LEASE_TIME
 
 RECOVER_INTERVAL = 30.0
 POLL = 0.05
+PORTION = 100
+"""Connections that are handed over at once: a request that comes meanwhile waits for them all."""
 IDLE_TLS = 60.0
 """Seconds that a connection which cannot be handed over may be idle while we retire."""
 
@@ -175,9 +177,21 @@ class Serving:
         self._built.site.drain()
 
     def _part_with_idle(self, hand_over: Callable[[Any], bool]) -> None:
+        portion = self._portion()
         for channel in list(self._built.site.channels):
-            if channel.is_idle and not hand_over(channel) and channel.idle_time > IDLE_TLS:
+            if not channel.is_idle:
+                continue
+            if hand_over(channel):
+                portion -= 1
+            elif channel.idle_time > IDLE_TLS:
                 channel.loseConnection()
+            if not portion:
+                return
+
+    def _portion(self) -> int:
+        """Return how many to hand over now, so that all are gone before our time is over."""
+        left = max(2 * POLL, self._deadline - time.monotonic())
+        return max(PORTION, math.ceil(len(self._built.site.channels) * 2 * POLL / left))
 
     def _end_recoveries(self) -> None:
         if self._recoveries.running:
