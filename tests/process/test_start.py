@@ -168,12 +168,21 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         ("- a list", "c.yaml:1: the file: expected keys and values"),
         ("database: {url: {file: secret}}", "c.yaml:1: database.url: secret: cannot be read"),
         ("database: {url: {env: NOT_SET}}", "c.yaml:1: database.url: the environment variable"),
-        ("database: {url: nonsense}", "c.yaml:1: database.url: The database URL"),
-        ("database: {url: 'sqlite:///missing/x.db'}", "c.yaml:1: database.url: The directory"),
     ],
 )
 def test_wrong_places(told: Told, text: str, message: str) -> None:
     assert told(text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "c.yaml:1: database.url: The database URL"),
+        ("sqlite:///missing/x.db", "c.yaml:1: database.url: The directory"),
+    ],
+)
+def test_databases_that_cannot_be_there(tmp_path: Path, url: str, message: str) -> None:
+    assert Attempt(tmp_path, f"database: {{url: '{url}'}}").says().startswith(message)
 
 
 def test_missing_configuration(tmp_path: Path) -> None:
@@ -233,11 +242,10 @@ def test_tls_files(tmp_path: Path, told: Told) -> None:
         assert said.startswith(f"c.yaml:1: server.tls: {complaint}")
 
 
-def test_store_that_cannot_be_written(tmp_path: Path, told: Told) -> None:
+@pytest.mark.parametrize("path", ["file", "file/images"])
+def test_store_that_cannot_be_written(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
-    said = told(good().replace("path: images", "path: file/images"))
-    assert said.startswith("c.yaml:3: stores.local: ")
-    said = Attempt(tmp_path, good().replace("path: images", "path: file")).says()
+    said = Attempt(tmp_path, good().replace("path: images", f"path: {path}")).says()
     assert said.startswith("c.yaml:3: stores.local: ")
 
 
