@@ -1,5 +1,6 @@
 """What connects the parent with a worker: messages both ways, and descriptors with them."""
 
+import errno
 import os
 import socket
 from collections import deque
@@ -14,6 +15,8 @@ from zope.interface import implementer
 LARGEST = 1 << 16
 MOST_DESCRIPTORS = 250
 """The kernel takes 253 with one message."""
+PAUSE = 0.05
+"""Seconds to wait where the kernel has too much to carry."""
 MOST_AT_ONCE = 64
 """Messages that are read in one turn of the reactor."""
 Received = Callable[[Mapping[str, Any], Sequence[int]], None]
@@ -95,11 +98,19 @@ class Control:
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
-            except OSError:
-                pass  # the other end is gone, of which reading tells
+            except OSError as error:
+                if error.errno == errno.ETOOMANYREFS:
+                    self._wait_for_receivers()
+                    return
+                # else the other end is gone, of which reading tells
             self._waiting.popleft()
             _close(descriptors)
         self._reactor.removeWriter(self)
+
+    def _wait_for_receivers(self) -> None:
+        """Too many descriptors of this user are under way: let some of them arrive."""
+        self._reactor.removeWriter(self)
+        self._reactor.callLater(PAUSE, self.doWrite)
 
     def connectionLost(self, reason: Failure) -> None:
         self.close()
