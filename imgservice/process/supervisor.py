@@ -245,6 +245,8 @@ class Supervisor(Service):
         deadline = time.monotonic() + delay
         while self._phase == "draining" and time.monotonic() < deadline:
             await sleep(self._reactor, min(LOOK, deadline - time.monotonic()))
+        while self._reloading is not None:
+            await sleep(self._reactor, LOOK)
         if self._phase == "draining":
             self._enter("drained")
             self._sockets.close()

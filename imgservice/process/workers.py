@@ -124,6 +124,8 @@ class Workers:
             worker.send("health", well=False)
         if self._is_closed:
             worker.send("close")
+        if all(one.is_served for one in self._slots):
+            self.trouble = None
         self._arrange()
 
     # -- when one ends ----------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from tests.real.streams import begin_download, drop, upload_head
 HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
 
 
-@pytest.mark.parametrize(("workers", "times"), [(0, 10), (2, 10)], ids=["alone", "workers"])
-def test_ten_times_in_a_row(tmp_path: Path, workers: int, times: int) -> None:
+@pytest.mark.parametrize(("workers", "times"), [(0, 10), (2, 4)], ids=["alone", "workers"])
+def test_many_times_in_a_row(tmp_path: Path, workers: int, times: int) -> None:
     with crew(tmp_path, crew_options(workers)) as service:
         image_id = service.client.active(b"data")
         with load(service.client, image_id, pause=3.0) as state:
@@ -196,7 +196,7 @@ def test_the_log_moves(tmp_path: Path) -> None:
         service.log = log
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.5, 1.5, 3.0])
+@pytest.mark.parametrize("moment", [0.5, 2.0])
 def test_an_end_during_a_roll(tmp_path: Path, moment: float) -> None:
     with crew(tmp_path, crew_options(2)) as service:
         service.signal(signal.SIGHUP)

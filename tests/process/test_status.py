@@ -65,7 +65,7 @@ def test_status(tmp_path: Path, workers: int) -> None:
         assert state["trouble"] is None
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [0])
 def test_status_of_one_that_does_not_run(tmp_path: Path, workers: int) -> None:
     with crew(tmp_path, crew_options(workers)) as service:
         pass
@@ -158,7 +158,7 @@ def test_drain_and_back(tmp_path: Path, workers: int) -> None:
         assert _run(service, "status")[0] == 0
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [2])
 def test_drain_undone_in_time(tmp_path: Path, workers: int) -> None:
     with crew(tmp_path, crew_options(workers, drain_delay=60)) as service:
         assert _run(service, "drain", "--no-wait")[:2] == (0, "draining\n")
@@ -193,7 +193,7 @@ def _goes_on(done: dict[str, int]) -> None:
     wait_until(lambda: sum(done.values()) > before + 30)
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [2])
 def test_a_drained_service_ends_as_any_other(tmp_path: Path, workers: int) -> None:
     with crew(tmp_path, crew_options(workers, drain_delay=0)) as service:
         assert _run(service, "drain")[0] == 0

@@ -92,7 +92,7 @@ def test_a_drained_service_gets_its_sockets_back(tmp_path: Path) -> None:
         service.end()
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [0])
 def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
     service = _activated(tmp_path, crew_options(workers, listen=[TCP, UNIX]), "api:other")
     try:
@@ -164,7 +164,7 @@ def test_workers_cannot_speak_for_the_service(tmp_path: Path) -> None:
             assert b"WATCHDOG" not in names
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [2])
 def test_more_time_is_asked_for_while_transfers_end(tmp_path: Path, workers: int) -> None:
     service = CrewService(tmp_path, crew_options(workers, shutdown_grace=60))
     with manager(tmp_path) as listener, told(service, listener, workers):
@@ -195,7 +195,7 @@ def _beats(listener: Manager, seconds: float) -> int:
     return len(listener.all_of("WATCHDOG"))
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [2])
 def test_signs_of_life_come_often_enough(tmp_path: Path, workers: int) -> None:
     service = CrewService(tmp_path, crew_options(workers))
     with manager(tmp_path) as listener, told(service, listener, workers, WATCHDOG_USEC=1_000_000):
@@ -270,7 +270,7 @@ def test_one_that_is_never_stuck_writes_no_stacks(tmp_path: Path) -> None:
         assert "Timeout" not in service.log.read_text()
 
 
-@HOW_MANY
+@pytest.mark.parametrize("workers", [2])
 def test_a_manager_that_does_not_listen_holds_nobody_up(tmp_path: Path, workers: int) -> None:
     service = CrewService(tmp_path, crew_options(workers))
     with (
