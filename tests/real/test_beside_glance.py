@@ -36,7 +36,7 @@ ACCOUNTS = {
     "reader": ("reader", "demo"),
     "service": ("service-only", "service"),
 }
-SAMPLE = 200
+SAMPLE = 600
 """Of so many sequences one is asked, beside all whole lives."""
 
 # What the clients warn of is not ours to mend.

@@ -23,7 +23,7 @@ from tests.real.client import Client
 from tests.real.service import IMGSERVICE, Service
 from tests.servers import Server
 
-COPIES = 120
+COPIES = {"postgresql": 120, "mariadb": 30}
 CHILDREN = ("image_properties", "image_locations", "image_members", "image_tags")
 PATCH = "application/openstack-images-v2.1-json-patch"
 LISTS = (
@@ -150,7 +150,7 @@ def multiply(there: Glance) -> None:
     engine = sa.create_engine(there.database, poolclass=sa.NullPool)
     with engine.begin() as connection:
         originals = _rows(connection, images)
-        numbers = range(1, COPIES + 1)
+        numbers = range(1, COPIES[engine.name.replace("mysql", "mariadb")] + 1)
         new = {(one["id"], n): str(uuid4()) for one in originals for n in numbers}
         copies = [_copy(one, n, id=new[one["id"], n]) for one in originals for n in numbers]
         connection.execute(sa.insert(images), copies)
@@ -202,7 +202,7 @@ def test_there_and_back(there: Glance, identity: Keystone, tmp_path: Path) -> No
     make_images(theirs, identity.projects)
     multiply(there)
     before = theirs.lists()
-    assert len(before[0]) > 1000
+    assert len(before[0]) > (1000 if "postgresql" in there.database else 200)
     shown_before = theirs.shown(some_of(before))
     there.stop()
 
@@ -217,7 +217,7 @@ def test_there_and_back(there: Glance, identity: Keystone, tmp_path: Path) -> No
         after = ours.lists()
         assert after != before
         shown_after = ours.shown(some_of(after))
-        assert deleted_rows(there) > 100
+        assert deleted_rows(there) > len(before[0]) // 10
         end(here)
     finally:
         here.end()
