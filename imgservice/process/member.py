@@ -27,6 +27,8 @@ DUMP_TIME = 1.0
 """Seconds that a stuck worker has to write down its stacks."""
 NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES")
 
+_FROM_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
 _log = Logger()
 
 
@@ -67,6 +69,8 @@ class Worker(ProcessProtocol):
         """Fires when it serves; fails with `CrewError` when it never will."""
         self.ended: Deferred[None] = Deferred()
         self.has_ended = False
+        self.was_killed = False
+        """Whether somebody has ended it, and not a fault of its own."""
         self.why = ""
         """Why it could not serve, in its own words or in ours."""
 
@@ -117,6 +121,7 @@ class Worker(ProcessProtocol):
         self._control.close()
         os.close(self._stacks)
         self.has_ended = True
+        self.was_killed = getattr(reason.value, "signal", None) in _FROM_OTHERS
         self.why = self.why or _told(reason)
         self._settle(Failure(CrewError(self.why)))
         self.state = "ended"

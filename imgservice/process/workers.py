@@ -25,6 +25,9 @@ START_TIME = 120.0
 STEADY = 10.0
 """Seconds after which a worker has not failed to start."""
 LONGEST_PAUSE = 30.0
+MOST_AFTER_SERVING = 1
+"""Failed starts that are held against a slot whose worker has served, or was killed from outside:
+it may try again soon, but not without a pause."""
 MOST_FAILURES = 4
 """Failed starts in a row after which, if nobody serves any more, the service gives up."""
 TRIES = 3
@@ -113,6 +116,8 @@ class Workers:
             await worker.ready
         finally:
             slot.coming = None
+            if worker.was_killed:  # which tells nothing of whether it could have started
+                slot.failures = min(slot.failures, MOST_AFTER_SERVING)
         self._promote(slot, worker)
 
     def _promote(self, slot: Slot, worker: Worker) -> None:
@@ -137,8 +142,8 @@ class Workers:
             return
         slot.worker = None
         self._arrange()
-        if time.time() - worker.since > STEADY:
-            slot.failures = 0
+        steady = time.time() - worker.since > STEADY
+        slot.failures = 0 if steady else min(slot.failures, MOST_AFTER_SERVING)
         _log.error("Worker {pid} is gone: {why}", pid=worker.pid, why=worker.why)
         self.trouble = f"worker {worker.pid} is gone: {worker.why}"
         self._try_again(slot)

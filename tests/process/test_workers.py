@@ -73,6 +73,18 @@ def test_a_killed_worker_takes_only_its_own_requests_along(tmp_path: Path) -> No
         wait_until(service.is_at_rest, 30)
 
 
+def test_who_kills_workers_does_not_end_the_service(tmp_path: Path) -> None:
+    with crew(tmp_path, crew_options(1)) as service:
+        for _ in range(6):  # more often than workers may fail to start by themselves
+            wait_until(lambda: service.descendants() != [], 30)
+            killed = service.descendants()[0]
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda pid=killed: pid not in service.descendants(), 30)
+        wait_until(lambda: service.descendants() != [], 30)
+        service.until(1)
+        assert service.client.get("/healthcheck").status == 200
+
+
 def test_a_stuck_worker_is_replaced_and_tells_where_it_was(tmp_path: Path) -> None:
     with crew(tmp_path, crew_options(2, hang_limit=2)) as service:
         stuck = service.pids()[0]
