@@ -13,7 +13,7 @@ from imgservice.build.policy import has_policies, read_policies
 from imgservice.commands.convert import convert_config
 from imgservice.commands.db import db
 from imgservice.commands.policy import policy, warn
-from imgservice.commands.process import drain, status
+from imgservice.commands.process import CONFIG, drain, status
 from imgservice.commands.token import token
 from imgservice.config import ConfigError, load, located
 from imgservice.domain.units import Secret
@@ -27,10 +27,6 @@ from imgservice.preflight import (
 )
 from imgservice.process.tls import doubts
 
-_CONFIG = click.option(
-    "--config", "-c", type=click.Path(path_type=Path), help="The configuration file."
-)
-
 
 @click.group()
 @click.version_option(__version__)
@@ -39,7 +35,7 @@ def main() -> None:
 
 
 @main.command()
-@_CONFIG
+@CONFIG
 def check(config: Path | None) -> None:
     """Check the configuration, the database, every store, and Keystone if it is used.
 

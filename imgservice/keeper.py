@@ -21,14 +21,19 @@ import orjson
 from imgservice.config import ConfigError, load
 from imgservice.options import Config
 from imgservice.process.addresses import Address, ListenError, bind, copies
-from imgservice.process.control import connection, hidden_file, read_hidden_file
+from imgservice.process.control import (
+    LARGEST,
+    MOST_DESCRIPTORS,
+    connection,
+    hidden_file,
+    read_hidden_file,
+)
 from imgservice.process.crew import Setup
 from imgservice.process.tls import TlsMaterial, read_material, signature
 from imgservice.sources import port_of, read_setup
 
 PATIENCE = 30.0
 """Seconds that an answer may take."""
-LONGEST = 1 << 16
 
 
 class Keeper:
@@ -84,7 +89,7 @@ class Keeper:
         try:
             self._connection.send(orjson.dumps({"ask": what, **more}))
             data, descriptors, _, _ = socket.recv_fds(
-                self._connection, LONGEST, 250, socket.MSG_CMSG_CLOEXEC
+                self._connection, LARGEST, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
             )
         except OSError as error:
             data, descriptors, why = b"", [], error.strerror or str(error)
@@ -122,7 +127,7 @@ def main() -> None:
     path = Path(sys.argv[1])
     with socket.socket(fileno=int(sys.argv[2])) as parent:
         parent.setblocking(True)
-        while data := parent.recv(LONGEST):
+        while data := parent.recv(LARGEST):
             answer, descriptors = _answer(path, orjson.loads(data))
             socket.send_fds(parent, [orjson.dumps(answer)], descriptors)
             for one in descriptors:

@@ -20,13 +20,13 @@ NOT_RUNNING = 3
 NOT_SERVING = 1
 SETTLED = 2.0
 """Seconds after which what is told of a drained service has been counted since."""
-_CONFIG = click.option(
+CONFIG = click.option(
     "--config", "-c", type=click.Path(path_type=Path), help="The configuration file."
 )
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def status(config: Path | None, as_json: bool) -> None:
     """Say how the running service is.
@@ -39,7 +39,7 @@ def status(config: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@_CONFIG
+@CONFIG
 @click.option("--undo", is_flag=True, help="Take part in the rotation again.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it is done; else only begin it.")
 @click.option("--timeout", default=600.0, help="Seconds after which not to wait any longer.")

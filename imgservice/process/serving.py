@@ -145,7 +145,7 @@ class Serving:
     async def stop(self, grace: float) -> None:
         """Accept no more, let requests end for so long, then let go of everything."""
         self._end_recoveries()
-        self.leave()
+        self._close_all(lambda _: True)
         self.hasten(grace)
         await self._until_alone(lambda: None)
         await self._end()
