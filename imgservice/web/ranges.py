@@ -28,11 +28,22 @@ def wanted_range(range_: str | None, content_range: str | None, size: int) -> By
     if range_ is not None:
         return _parsed(range_, size)
     if content_range is not None:
-        matched = _CONTENT_RANGE.fullmatch(content_range.strip())
-        if matched is None:
-            raise RangeNotSatisfiable("Invalid Content-Range header.", size)
-        return _checked(int(matched[1]), int(matched[2]), size)
+        return _old_form(content_range, size)
     return None
+
+
+def _old_form(value: str, size: int) -> ByteRange:
+    """Read `bytes FIRST-LAST/SIZE`: unlike a Range it is exact, and nothing of it is cut off."""
+    matched = _CONTENT_RANGE.fullmatch(value.strip())
+    if matched is None:
+        raise RangeNotSatisfiable("Invalid Content-Range header.", size)
+    first, last = int(matched[1]), int(matched[2])
+    end = size if matched[3] == "*" else min(size, int(matched[3]))
+    if last >= end:
+        raise RangeNotSatisfiable(
+            f"Byte {last} of the Content-Range is behind the end: the image has {size} bytes.", size
+        )
+    return _checked(first, last, size)
 
 
 def _parsed(value: str, size: int) -> ByteRange:
