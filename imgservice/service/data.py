@@ -261,7 +261,8 @@ class DataService:
     ) -> Download:
         """Find the data of an image that the asker may have.
 
-        `prefer` names stores that are to be tried before all others, in their order.
+        `prefer` names stores that are to be tried before all others, in their order; that has a
+        rule of its own.
         """
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "download_image", image)
@@ -269,6 +270,8 @@ class DataService:
             raise Forbidden(
                 "The requested image has been deactivated. Image data download is forbidden."
             )
+        if prefer:
+            self._access.require(context, "download_from_store", image)
         for store_id in prefer:
             self._stores.chosen(store_id)  # or it is not known here
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
