@@ -156,7 +156,7 @@ class Cors:
 class NoAuth:
     user: str = option("admin", "Everybody is this user.")
     project: str = option("admin", "... of this project, which then owns what they create.")
-    roles: tuple[str, ...] = option(("admin", "member", "reader"), "... with these roles.")
+    roles: tuple[str, ...] = option(("admin",), "... with these roles.")
     anywhere: bool = option(
         False, "Allow this mode on addresses other than loopback: anybody may then do anything."
     )
@@ -183,11 +183,11 @@ class BasicAuth:
     users: str | None = option(
         None,
         "YAML file with the project and the roles of every user, as in"
-        " `alice: {project: apollo, roles: [member, reader]}`; null: each user has a project of"
-        " the user's own name.",
+        " `alice: {project: apollo, roles: [member]}`; null: each user has a project of the user's"
+        " own name.",
     )
     roles: tuple[str, ...] = option(
-        ("member", "reader"), "Roles of all users where there is no file of users."
+        ("member",), "Roles of all users where there is no file of users."
     )
 
 
@@ -201,7 +201,7 @@ class CertificateAuth:
     file: str | None = option(
         None,
         "YAML file that says whom the subject of a certificate stands for, as in"
-        ' `"CN=alice,O=Example": {user: alice, project: apollo, roles: [member, reader]}`.',
+        ' `"CN=alice,O=Example": {user: alice, project: apollo, roles: [member]}`.',
     )
 
 

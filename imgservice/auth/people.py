@@ -2,7 +2,7 @@
 
 They are YAML, one entry a person:
 
-    alice: {project: apollo, roles: [member, reader]}
+    alice: {project: apollo, roles: [member]}
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from imgservice.domain.context import Context
+from imgservice.domain.roles import with_implied
 from imgservice.watched import Unreadable, read_text
 
 # Every scalar is a string to this loader: a user may be called 007, or yes.
@@ -40,10 +41,10 @@ def read_people(path: Path, name: Callable[[str], str] = str) -> Mapping[str, Co
 
 
 def context_of(user: str, project: str, roles: Sequence[str]) -> Context:
-    """Make the context of one who has proven who he is; ValueError for what cannot be."""
+    """Make the context of an authenticated user; ValueError for a name that cannot be used."""
     for what, value in (("user", user), ("project", project), *(("role", role) for role in roles)):
         _check_name(what, value)
-    return Context(user, project, frozenset(role.lower() for role in roles))
+    return Context(user, project, with_implied(roles))
 
 
 def _check_name(what: str, value: str) -> None:

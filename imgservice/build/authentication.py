@@ -20,6 +20,7 @@ from imgservice.build.keystone import (
 )
 from imgservice.config import OptionError
 from imgservice.domain.context import Context
+from imgservice.domain.roles import with_implied
 from imgservice.options import Config
 from imgservice.threads import Threads
 from imgservice.watched import Unreadable, Watched
@@ -61,7 +62,7 @@ def make_authentication(config: Config, reactor: Any) -> Authentication:
 
 def _none(config: Config, _reactor: Any) -> Authentication:
     everybody = config.auth.none
-    roles = frozenset(role.lower() for role in everybody.roles)
+    roles = with_implied(everybody.roles)
     hosts = KnownHosts((*everybody.hosts, *_public_host(config)), "auth.none.hosts")
     step = EverybodyIs(Context(everybody.user, everybody.project, roles))
     return Authentication(Guarded((hosts, _own_pages(config)), step))

@@ -15,6 +15,7 @@ from imgservice.config import ConfigError, load, located
 from imgservice.domain.access import GENERAL
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
+from imgservice.domain.roles import with_implied
 from imgservice.options import Config
 from imgservice.policy.table import RULES, Rule
 
@@ -111,7 +112,7 @@ def sample() -> None:
 @policy.command()
 @_with_config
 @click.option("--rule", "-r", "rules", multiple=True, help="Only this rule; may be repeated.")
-@click.option("--roles", default="", help="The roles of who asks, separated by commas.")
+@click.option("--roles", default="", help="The roles of the caller, separated by commas.")
 @click.option("--project", help="The project that he asks for.")
 @click.option("--user", help="Who he is.")
 @click.option("--system", is_flag=True, help="He asks for the whole cloud, not for a project.")
@@ -144,7 +145,7 @@ def check(config: Config, rules: tuple[str, ...], **options: Any) -> None:
         config.policy.enforce_new_defaults,
         config.policy.enforce_scope,
     )
-    context = _context(options)
+    context = _context(config, options)
     is_admin = decide.allow(context, "context_is_admin", None)
     context, image = attrs.evolve(context, is_admin=is_admin), _image(options)
     failed = 0
@@ -156,8 +157,11 @@ def check(config: Config, rules: tuple[str, ...], **options: Any) -> None:
     raise SystemExit(1 if rules and failed else 0)
 
 
-def _context(options: Mapping[str, Any]) -> Context:
-    roles = frozenset(role.strip().lower() for role in options["roles"].split(",") if role.strip())
+def _context(config: Config, options: Mapping[str, Any]) -> Context:
+    named = frozenset(role.strip().lower() for role in options["roles"].split(",") if role.strip())
+    # Keystone, or the proxy, has named all of them.
+    told = config.auth.mode in ("keystone", "trusted_headers")
+    roles = named if told else with_implied(named)
     scope = "all" if options["system"] else None
     return Context(options["user"], options["project"], roles, system_scope=scope)
 

@@ -39,7 +39,7 @@ def test_no_subject(written: str) -> None:
 def test_file(tmp_path: Path) -> None:
     file = tmp_path / "subjects"
     file.write_text('"CN=alice, O=Example": {user: alice, project: apollo, roles: [member]}')
-    expected = {"CN=alice,O=Example": Context("alice", "apollo", frozenset({"member"}))}
+    expected = {"CN=alice,O=Example": Context("alice", "apollo", frozenset({"member", "reader"}))}
     assert read_subjects(file) == expected
     file.write_text(
         '"CN=a,O=x": {user: a, project: p, roles: []}\n"CN=a, O=x": {project: p, roles: [admin]}'

@@ -33,13 +33,13 @@ def complaint(file: Path, text: str | bytes) -> str:
 def test_people(file: Path) -> None:
     file.write_text(
         "# staff\n"
-        "alice: {project: apollo, roles: [Member, READER]}\n"
+        "alice: {project: apollo, roles: [Member, CI]}\n"
         "bob:\n  user: Robert\n  project: gemini\n  roles:\n  - admin\n"
         "ghost: {project: nowhere, roles: []}\n"
     )
     assert read_people(file) == {
-        "alice": Context("alice", "apollo", frozenset({"member", "reader"})),
-        "bob": Context("Robert", "gemini", frozenset({"admin"})),
+        "alice": Context("alice", "apollo", frozenset({"member", "reader", "ci"})),
+        "bob": Context("Robert", "gemini", frozenset({"admin", "manager", "member", "reader"})),
         "ghost": Context("ghost", "nowhere", frozenset()),
     }
 

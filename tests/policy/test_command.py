@@ -78,6 +78,7 @@ ASKED = ("--project", "ours", "--roles", "Reader,member")
         (("--roles", "boss"), "publicize_image", True),
         (("--roles", "admin"), "publicize_image", False),
         (("--roles", "boss", "--system"), "publicize_image", False),
+        (("--roles", "Manager", "--project", "ours"), "get_image", True),
         (("--roles", "a,B", "--project", "ours"), "download_image", True),
         (("--roles", "a", "--project", "ours"), "download_image", False),
         (ASKED, "add_image", True),
@@ -116,6 +117,19 @@ def test_without_any_files_the_defaults_hold(tmp_path: Path) -> None:
     assert run("show").stdout == ""
     assert run("check", "-r", "get_image", *ASKED).exit_code == 0
     assert run("check", "-r", "get_image", "--project", "ours").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [("none", 0), ("{mode: keystone, keystone: {url: http://keystone:5000/v3}}", 1)],
+)
+def test_check_adds_implied_roles_where_the_service_does(
+    tmp_path: Path, mode: str, code: int
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"auth: {mode}\n" if code else f"auth: {{mode: {mode}}}\n")
+    arguments = ("--rule", "get_image", "--roles", "member", "--project", "ours")
+    assert run("check", "-c", config, *arguments).exit_code == code
 
 
 @pytest.mark.parametrize(

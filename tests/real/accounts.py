@@ -21,10 +21,10 @@ from tests.real.service import Service, wait_until
 OPENSTACK = Path(sys.executable).with_name("openstack")
 Users = Mapping[str, Mapping[str, Any]]
 USERS: Users = {
-    "alice": {"project": "apollo", "roles": ["member", "reader"]},
+    "alice": {"project": "apollo", "roles": ["member"]},
     "rita": {"project": "apollo", "roles": ["reader"]},
-    "otto": {"project": "gemini", "roles": ["member", "reader"]},
-    "root": {"project": "ops", "roles": ["admin", "member", "reader"]},
+    "otto": {"project": "gemini", "roles": ["member"]},
+    "root": {"project": "ops", "roles": ["admin"]},
 }
 
 

@@ -26,7 +26,7 @@ PEOPLE: dict[str, Any] = {
     "CN=alice,O=Example\\, Inc.": {
         "user": "alice",
         "project": "apollo",
-        "roles": ["member", "reader"],
+        "roles": ["member"],
     },
     "CN=rita,O=Example\\, Inc.": {"user": "rita", "project": "apollo", "roles": ["reader"]},
     "CN=root": {"user": "root", "project": "ops", "roles": ["admin"]},
