@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import attrs
+from twisted.logger import Logger
 
 from imgservice.db.database import Database
 from imgservice.db.images import Images
@@ -10,7 +11,7 @@ from imgservice.db.members import Members
 from imgservice.digests import Digests
 from imgservice.domain.access import Access
 from imgservice.domain.formats import FormatRules
-from imgservice.domain.limits import ImageLimits
+from imgservice.domain.limits import LARGEST_SIZE, ImageLimits
 from imgservice.domain.locations import LocationRules
 from imgservice.domain.nodes import Nodes
 from imgservice.domain.protections import PropertyRules
@@ -24,6 +25,8 @@ from imgservice.service.ports import LimitSource
 from imgservice.service.quota import QuotaService
 from imgservice.store.choose import Stores
 from imgservice.threads import Threads
+
+_log = Logger()
 
 
 @attrs.frozen
@@ -57,6 +60,7 @@ def make_services(
         lambda window: Digests(threads, config.hash.algorithm, window),
         access,
         quotas,
+        lambda text: _log.warn("{text}", text=text),
         nodes.url,
     )
     locations = LocationService(
@@ -64,9 +68,7 @@ def make_services(
         data,
         stores,
         LocationRules(config.hash.algorithm, limits),
-        LocationOptions(
-            config.locations.show, config.locations.secure_hash, config.limits.image_size
-        ),
+        LocationOptions(config.locations.show, config.locations.secure_hash, _image_size(config)),
         access,
         quotas,
     )
@@ -84,10 +86,14 @@ def _limits(config: Config) -> ImageLimits:
     return ImageLimits(limits.properties, limits.tags, limits.members, limits.locations)
 
 
+def _image_size(config: Config) -> int:
+    return min(config.limits.image_size, LARGEST_SIZE)
+
+
 def _data_rules(config: Config) -> DataRules:
     formats = config.formats
     return DataRules(
-        image_size=config.limits.image_size,
+        image_size=_image_size(config),
         formats=FormatRules(
             formats.require_match, formats.vmdk_types, formats.gpt_safety_checks_nonfatal
         ),

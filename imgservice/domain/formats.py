@@ -8,6 +8,7 @@ import attrs
 from oslo_utils.imageutils import format_inspector
 
 from imgservice.domain.errors import UnsupportedContent
+from imgservice.domain.limits import LARGEST_SIZE
 
 UNSAFE = "Image failed safety checks"
 
@@ -108,6 +109,11 @@ class FormatCheck:
         except (LookupError, ValueError, struct.error):
             # Such as the description of a VMDK whose data is in another file.
             raise format_inspector.ImageFormatError(f"The {found} image is not complete") from None
+        if self._virtual_size is not None and self._virtual_size > LARGEST_SIZE:
+            raise UnsupportedContent(
+                f"The virtual size of the {found} image is {self._virtual_size} bytes; at most"
+                f" {LARGEST_SIZE} can be recorded."
+            )
 
     def _fatal(self, failures: Any) -> set[str]:
         tolerated = set(self._rules.gpt_safety_checks_nonfatal)

@@ -8,6 +8,8 @@ from imgservice.domain.errors import Invalid, TooLarge
 from imgservice.domain.names import RESERVED_PREFIX
 
 LARGEST_INTEGER = (1 << 31) - 1
+LARGEST_SIZE = (1 << 63) - 1
+"""Bytes: the most that the database's columns for sizes hold."""
 LONGEST_NAME = 255
 """Characters in the name of a property, and in the id of a project."""
 

@@ -1,8 +1,8 @@
 """Use cases around an image's bytes: upload, download, removal, and recovery after a crash."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import attrs
 
@@ -25,7 +25,6 @@ from imgservice.domain.locations import Checksums, check_readable
 from imgservice.domain.names import HASH_HOST
 from imgservice.domain.quota import Quota
 from imgservice.service.ports import (
-    Added,
     DataStore,
     Holder,
     ImageRepository,
@@ -105,9 +104,12 @@ class DataService:
         digests: Callable[[int], StreamDigests],
         access: Access,
         quotas: QuotaService,
+        warn: Callable[[str], None],
         node: str | None = None,
     ) -> None:
-        """`node` is the URL of this node, None when others cannot reach it."""
+        """`warn` writes a line to the log; `node` is the URL of this node, None when others cannot
+        reach it."""
+        self._warn = warn
         self._node = node
         self._quotas = quotas
         self._images = images
@@ -160,33 +162,49 @@ class DataService:
         try:
             added = await store.add(image.id, intake.blocks(), upload.size)
         except BaseException:
-            await self._give_up(running, intake)
+            await self._give_up(running.lease, intake)
             raise
-        metadata = {"store": running.lease.store, **added.metadata}
-        content = intake.content(Location(added.url, metadata))
-        await self._record(running.lease, content, store, added)
+        try:
+            metadata = {"store": running.lease.store, **added.metadata}
+            content = intake.content(Location(added.url, metadata))
+            await self._images.finish_upload(running.lease, content)
+        except BaseException:
+            await self._withdraw(running.lease, store, added.url)
+            raise
 
     def _intake(self, image: Image, upload: Upload, running: _Running) -> "_Intake":
         digests = self._digests(self._window() // 2)
         return _Intake(image, upload, running, self._rules, digests, lambda: self._window() // 2)
 
-    async def _give_up(self, running: _Running, intake: "_Intake") -> None:
-        """The store kept nothing: let the image be queued again."""
+    async def _give_up(self, lease: Lease, intake: "_Intake") -> None:
+        """Let the image be queued again; there is no data of ours."""
         await intake.abandon()
-        with suppress(Unavailable):  # the lease remains, and `recover` comes back to it
-            await self._images.abandon_upload(running.lease)
+        with self._left_to_recovery(lease):
+            await self._images.abandon_upload(lease)
 
-    async def _record(self, lease: Lease, content: Content, store: DataStore, added: Added) -> None:
-        try:
-            await self._images.finish_upload(lease, content)
-        except ImageGone:
-            # Whoever has taken our lease, because we seemed dead, has removed the data as well,
-            # and what now has its name may be somebody else's.
+    async def _withdraw(self, lease: Lease, store: DataStore, url: str) -> None:
+        """Remove data that could not be recorded, and let the image be queued again.
+
+        Without the lease nothing is touched. Either the record was made after all, and only the
+        answer to it was lost; or another node, for which we seemed dead, has cleaned up, and what
+        now has the name of our data may be the data of a later upload.
+        """
+        with self._left_to_recovery(lease):
             if await self._images.take_lease(lease, self._holder.id, LEASE_TIME):
                 with suppress(NotFound):
-                    await store.delete(added.url)
-                await self._images.end_lease(lease)
-            raise
+                    await store.delete(url)
+                await self._images.abandon_upload(lease)
+
+    @contextmanager
+    def _left_to_recovery(self, lease: Lease) -> Iterator[None]:
+        """Leave a cleanup that fails to `recover`, which finds the lease again.
+
+        So the client is told what went wrong first.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._warn(_postponed(lease, error))
 
     async def adopt(
         self, image: Image, location: Location, store: DataStore, size: int, expected: Checksums
@@ -200,8 +218,6 @@ class DataService:
         running = self._running[lease.id] = self._run(lease, quota)
         try:
             await self._images.begin_upload(lease, image, quota)
-            if self._node is not None:
-                await self._note_reader(image.id, self._node)
             # One byte more shows that there is more, without reading however much that is.
             source = Upload(lambda _: store.read(location.url, 0, size + 1), size)
             await self._read(image, running, source, location, expected)
@@ -219,6 +235,8 @@ class DataService:
         intake = self._intake(image, source, running)
         try:
             try:
+                if self._node is not None:
+                    await self._note_reader(image.id, self._node)
                 async for _ in intake.blocks():
                     pass  # the intake looks at it; nobody here wants the bytes
             finally:
@@ -226,16 +244,12 @@ class DataService:
                     await self._note_reader(image.id, None)
             content = intake.content(location)
             expected.compare(content)
+            await self._images.finish_upload(running.lease, content)
         except UnsupportedContent as error:
-            await self._give_up(running, intake)
+            await self._give_up(running.lease, intake)
             raise Invalid(f"The data at the location is refused: {error.message}") from None
         except BaseException:
-            await self._give_up(running, intake)
-            raise
-        try:
-            await self._images.finish_upload(running.lease, content)
-        except ImageGone:
-            await self._images.end_lease(running.lease)
+            await self._give_up(running.lease, intake)
             raise
 
     async def _note_reader(self, image_id: str, node: str | None) -> None:
@@ -403,6 +417,9 @@ class DataService:
             await actions[lease.kind](lease)
         except ImageServiceError:
             return False  # a store that cannot be reached now; next time, perhaps
+        except Exception as error:  # the other leases are not to wait for this one
+            self._warn(_postponed(lease, error))
+            return False
         return True
 
     async def _settle_upload(self, lease: Lease) -> None:
@@ -421,6 +438,12 @@ class DataService:
     async def _settle_delete(self, lease: Lease) -> None:
         await self._remove(await self._images.deleted_locations(lease.image_id))
         await self._images.end_lease(lease)
+
+
+def _postponed(lease: Lease, error: Exception) -> str:
+    # The text of a database's own error may hold a location with credentials.
+    reason = error.message if isinstance(error, ImageServiceError) else type(error).__name__
+    return f"Image {lease.image_id}: cleanup after its {lease.kind} postponed: {reason}"
 
 
 class _Intake:

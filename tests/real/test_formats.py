@@ -85,7 +85,33 @@ def qed(path: Path, folder: Path) -> None:
     qemu_img("create", "-f", "qed", path, "1M")
 
 
+def with_virtual_size(name: str, offset: int, code: str, size: int) -> Callable[[Path, Path], None]:
+    """Take a good file and write another virtual size into its head."""
+
+    def change(path: Path, folder: Path) -> None:
+        kind(name)(path, folder)
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(struct.pack(code, size))
+
+    return change
+
+
+VIRTUAL_SIZES = {
+    "qcow2": ("qcow2", 24, ">Q", 1),
+    "vhd": ("vhd", 40, ">Q", 1),
+    "vmdk": ("vmdk-sparse", 12, "<Q", 512),
+    "vdi": ("vdi", 0x170, "<Q", 1),
+}
+"""By disk format: a kind, where its head has the virtual size, how, and in units of what."""
+TOO_LARGE = [
+    Refused(f"{disk_format}-of-{size:#x}", disk_format,
+            with_virtual_size(name, offset, code, size // unit))
+    for disk_format, (name, offset, code, unit) in VIRTUAL_SIZES.items()
+    for size in (1 << 63, (1 << 64) - 512)
+]  # fmt: skip
 REFUSED = (
+    *TOO_LARGE,
     Refused("qcow2-backing-file", "qcow2", backed),
     Refused("qcow2-backing-json", "qcow2", backed_by_json),
     Refused("qcow2-data-file", "qcow2", with_data_file),
