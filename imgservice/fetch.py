@@ -7,7 +7,7 @@ very address that was judged; so it is again for each redirect.
 import base64
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from imgservice.domain.errors import TooLarge, Unavailable
-from imgservice.domain.targets import Refused, Target, TargetRules, read_target
+from imgservice.domain.targets import Address, Refused, Target, TargetRules, read_target
+from imgservice.interfaces import own_addresses
 
 MOST_REDIRECTS = 5
 MOST_WAITING = 256 << 10
@@ -77,9 +78,11 @@ class Fetcher:
         limits: FetchLimits | None = None,
         resolve: Resolver | None = None,
         tls: Any = None,
+        own: Callable[[], Collection[Address]] = own_addresses,
     ) -> None:
         """`tls` is an `IPolicyForHTTPS`; by default certificates must be ones that the system
-        trusts."""
+        trusts. `own` tells the addresses of this host: they may change at any time."""
+        self._own = own
         self._reactor = reactor
         self._rules = rules
         self._limits = limits or FetchLimits()
@@ -92,7 +95,7 @@ class Fetcher:
         `ValueError` when the file holds no certificate.
         """
         tls = BrowserLikePolicyForHTTPS(authorities(ca_file)) if verify else TrustsAnybody()
-        return Fetcher(self._reactor, self._rules, self._limits, self._resolve, tls)
+        return Fetcher(self._reactor, self._rules, self._limits, self._resolve, tls, self._own)
 
     async def check(self, url: str) -> None:
         """Raise `Refused` when the URL must not be fetched; connects to nothing."""
@@ -150,8 +153,9 @@ class Fetcher:
             addresses = list(await self._resolve(target.host))
         if not addresses:
             raise Refused("its host is not known")
+        own = self._own()
         for address in addresses:
-            self._rules.check_address(address)
+            self._rules.check_address(address, own)
         return addresses
 
     def _endpoints(self, target: Target, addresses: Sequence[str]) -> list[Any]:

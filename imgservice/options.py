@@ -380,8 +380,8 @@ class UrlFilter:
     )
     cidrs: tuple[str, ...] = option(
         (),
-        "Networks that may be reached in any case. This host, link-local addresses and the metadata"
-        " services of clouds are refused unless they are listed here.",
+        "Networks that may be reached in any case. The addresses of this host, link-local ones and"
+        " the metadata services of clouds are refused unless they are listed here.",
     )
 
 

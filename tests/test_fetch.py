@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing, suppress
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from socket import create_server
 from typing import Any, cast
@@ -17,8 +17,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from imgservice.domain.errors import TooLarge
-from imgservice.domain.targets import Refused, TargetRules
+from imgservice.domain.targets import Address, Refused, TargetRules
 from imgservice.fetch import Fetched, Fetcher, FetchFailed, FetchLimits
+from imgservice.interfaces import own_addresses
 from tests.origin import Origin, origin
 from tests.process.certificates import write_certificate
 
@@ -355,3 +356,21 @@ async def test_the_system_is_asked_for_names() -> None:
     await Fetcher(reactor, TargetRules(exempt=(HERE, ip_network("::1/128")))).check(
         "http://localhost/"
     )
+
+
+@pytest_twisted.ensureDeferred
+async def test_addresses_of_this_host_are_refused_as_they_are_at_the_time() -> None:
+    own = sorted(map(str, own_addresses()))
+    assert "127.0.0.1" in own
+    for address in own:
+        url = f"http://[{address}]/" if ":" in address else f"http://{address}/"
+        with pytest.raises(Refused):
+            await Fetcher(reactor, TargetRules()).check(url)
+        await Fetcher(reactor, TargetRules(exempt=(ip_network(address),))).check(url)
+    moving: set[Address] = set()
+    fetcher = Fetcher(reactor, TargetRules(), own=lambda: moving)
+    await fetcher.check("http://8.8.8.8/")
+    moving.add(IPv4Address("8.8.8.8"))
+    for one in (fetcher, fetcher.trusting(None)):
+        with pytest.raises(Refused):
+            await one.check("http://8.8.8.8/")

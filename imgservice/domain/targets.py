@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -28,20 +28,40 @@ def _networks(*texts: str) -> tuple[Network, ...]:
     return tuple(map(ip_network, texts))
 
 
-NEVER = _networks(
-    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
-    "::/128", "::1/128", "fe80::/10", "ff00::/8",
-    "100.100.100.200/32", "fd00:ec2::254/128", "fd20:ce::254/128",
+CLOUD_SERVICES = _networks(
+    "100.100.100.200/32", "fd00:100::100:200/128",  # Alibaba
+    "168.63.129.16/32",  # Azure: DNS, and the agent's certificates and settings
+    "fd00:ec2::/32",  # Amazon: metadata ::254, credentials of pods ::23, DNS, time
+    "fd00:a9fe:a9fe::1/128",  # Akamai
+    "fd20:ce::254/128",  # Google
+    "fd00:c1::a9fe:a9fe/128",  # Oracle; its older 192.0.0.192 is within 192.0.0.0/24
+    "fd00:42::42/128",  # Scaleway
 )  # fmt: skip
-"""This host, its link, nobody in particular, and where clouds keep secrets for their machines."""
+"""Where clouds keep secrets for their machines, beside 169.254.0.0/16, which most of them use."""
+
+TRANSLATED = _networks(
+    "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48",
+)  # fmt: skip
+"""IPv4 addresses written as IPv6 ones; the last 32 bits tell which."""
+
+NEVER = CLOUD_SERVICES + _networks(
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
+    "5f00::/16", "fe80::/10", "ff00::/8",
+)  # fmt: skip
+"""This host, its link, groups, nobody in particular, and tunnels to any of these.
+
+Of what embeds an IPv4 address only two remain, and that address is judged as well: 64:ff9b::/96,
+because hosts without IPv4 reach the rest of the world by it, and 2002::/16.
+"""
 
 PRIVATE = _networks(
-    "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16",
-    "198.18.0.0/15", "fc00::/7", "fec0::/10",
+    "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "2001::/23", "2001:db8::/32", "3fff::/20", "fc00::/7", "fec0::/10",
 )  # fmt: skip
-
-_TRANSLATED = IPv6Network("64:ff9b::/96")
-_COMPATIBLE = IPv6Network("::/96")
+"""Not in the Internet: private and shared networks, and those for documents and measurements."""
 
 
 class Refused(Invalid):
@@ -187,15 +207,20 @@ class TargetRules:
             if value not in allowed if allowed else value in disallowed:
                 raise Refused(f"its {what} is not allowed")
 
-    def check_address(self, text: str) -> None:
-        """Raise `Refused` for an address, or an address within it, that must not be reached."""
-        if not all(map(self._may_reach, _meanings(ip_address(text)))):
+    def check_address(self, text: str, own: Collection[Address] = ()) -> None:
+        """Raise `Refused` for an address, or an address within it, that must not be reached.
+
+        `own` are the addresses of this host, which are refused unless they are exempt.
+        """
+        if not all(self._may_reach(address, own) for address in _meanings(ip_address(text))):
             raise Refused("its address is not allowed")
 
-    def _may_reach(self, address: Address) -> bool:
+    def _may_reach(self, address: Address, own: Collection[Address]) -> bool:
         if _within(address, self.exempt):
             return True
-        return not _within(address, NEVER) and (self.private or not _within(address, PRIVATE))
+        if address in own or _within(address, NEVER):
+            return False
+        return self.private or not _within(address, PRIVATE)
 
 
 def _within(address: Address, networks: Iterable[Network]) -> bool:
@@ -206,9 +231,7 @@ def _meanings(address: Address) -> list[Address]:
     """Return the address, and the IPv4 address to which some network may translate it."""
     if isinstance(address, IPv4Address):
         return [address]
-    embedded = address.ipv4_mapped or address.sixtofour
-    if embedded is None and (address in _TRANSLATED or address in _COMPATIBLE):
+    embedded = address.sixtofour
+    if _within(address, TRANSLATED) and address not in (IPv6Address("::"), IPv6Address("::1")):
         embedded = IPv4Address(int(address) & 0xFFFFFFFF)
-    if embedded is None or address in (IPv6Address("::"), IPv6Address("::1")):
-        return [address]
-    return [address, embedded]
+    return [address] if embedded is None else [address, embedded]

@@ -1,6 +1,7 @@
 """Which URLs and addresses our own requests may go to: every spelling that was ever an attack."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -24,10 +25,32 @@ LINK = [
 ]  # fmt: skip
 NOBODY = ["0.0.0.0", "0", "0.1.2.3", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "255.255.255.255",
           "240.0.0.1", "[ff02::1]"]  # fmt: skip
-METADATA = ["100.100.100.200", "[fd00:ec2::254]", "[fd20:ce::254]"]
+METADATA = {
+    "Alibaba": ["100.100.100.200", "[fd00:100::100:200]"],
+    "Amazon": ["[fd00:ec2::254]", "[fd00:ec2::23]", "[fd00:ec2::253]", "169.254.170.2",
+               "169.254.170.23"],
+    "Azure": ["168.63.129.16", "0xa83f8110", "2822734096"],
+    "Akamai": ["[fd00:a9fe:a9fe::1]", "[fe80::a9fe:a9fe]"],
+    "Google": ["[fd20:ce::254]"],
+    "Oracle": ["192.0.0.192", "[fd00:c1::a9fe:a9fe]"],
+    "Scaleway": ["169.254.42.42", "[fd00:42::42]"],
+    "Tencent": ["169.254.0.23", "169.254.10.10"],
+}  # fmt: skip
+INNER = ["127.0.0.1", "169.254.169.254", "0.0.0.1", "224.0.0.1", "192.0.0.192", "168.63.129.16",
+         "100.100.100.200"]  # fmt: skip
+"""Refused IPv4 addresses, to be put into IPv6 ones."""
+WRAPPED = ["[::{}]", "[::ffff:{}]", "[::ffff:0:{}]", "[64:ff9b::{}]", "[64:ff9b:1::{}]"]
+"""Ways to write an IPv4 address as an IPv6 one."""
+TUNNELS = ["[::8.8.8.8]", "[::ffff:8.8.8.8]", "[::ffff:0:8.8.8.8]", "[64:ff9b:1::8.8.8.8]",
+           "[64:ff9b:1:808:8:800::]", "[2001::1]", "[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
+           "[100::1]", "[5f00::1]", "192.88.99.1"]  # fmt: skip
+"""Refused whatever is at their other end."""
 PRIVATE = ["10.0.0.1", "10.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "0300.0250.1.1",
-           "100.64.0.1", "[fd12:3456::1]", "[::ffff:10.0.0.1]"]  # fmt: skip
-PUBLIC = ["8.8.8.8", "172.32.0.1", "[2001:db8::1]", "0x08080808"]
+           "100.64.0.1", "198.18.0.1", "192.0.2.1", "198.51.100.1", "203.0.113.1",
+           "[fd12:3456::1]", "[fec0::1]", "[2001:db8::1]", "[3fff::1]", "[2001:20::1]",
+           "[64:ff9b::10.0.0.1]", "[2002:a00:1::]"]  # fmt: skip
+PUBLIC = ["8.8.8.8", "172.32.0.1", "168.63.129.17", "192.0.1.1", "0x08080808",
+          "[2606:4700::1111]", "[64:ff9b::8.8.8.8]", "[2002:808:808::1]"]  # fmt: skip
 
 
 def judge(url: str, rules: TargetRules) -> None:
@@ -36,7 +59,16 @@ def judge(url: str, rules: TargetRules) -> None:
     rules.check_address(target.host)
 
 
-@pytest.mark.parametrize("host", LOOPBACK + LINK + NOBODY + METADATA)
+def wrapped(address: str) -> list[str]:
+    """Return every way to write the IPv4 address as an IPv6 one."""
+    six_to_four = f"[2002:{int(IPv4Address(address)):08x}"
+    return [way.format(address) for way in WRAPPED] + [f"{six_to_four[:10]}:{six_to_four[10:]}::1]"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [*LOOPBACK, *LINK, *NOBODY, *chain(*METADATA.values()), *TUNNELS, *chain(*map(wrapped, INNER))],
+)
 def test_some_addresses_are_refused_in_every_spelling(host: str) -> None:
     for rules in (TargetRules(), TargetRules(private=False)):
         with pytest.raises(Refused) as caught:
@@ -124,10 +156,36 @@ def test_exempt_networks_may_be_reached_in_spite_of_all() -> None:
     rules = TargetRules(
         private=False, exempt=(ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8"))
     )
-    for host in ("127.0.0.1", "10.1.2.3", "[::ffff:127.0.0.1]"):
+    for host in ("127.0.0.1", "10.1.2.3", "[64:ff9b::10.1.2.3]"):
         judge(f"http://{host}/", rules)
+    for host in ("127.0.0.2", "[::ffff:127.0.0.1]"):
+        with pytest.raises(Refused):
+            judge(f"http://{host}/", rules)
+
+
+def test_an_exempt_tunnel_does_not_exempt_what_it_leads_to() -> None:
+    rules = TargetRules(exempt=(ip_network("64:ff9b:1::/96"),))
+    judge("http://[64:ff9b:1::8.8.8.8]/", rules)
     with pytest.raises(Refused):
-        judge("http://127.0.0.2/", rules)
+        judge("http://[64:ff9b:1::127.0.0.1]/", rules)
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("8.8.8.8", ["8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"]),
+        ("10.1.2.3", ["10.1.2.3"]),
+        ("2606:4700::1111", ["2606:4700::1111", "2606:4700:0:0::1111"]),
+    ],
+)
+def test_addresses_of_this_host_are_refused_unless_exempt(address: str, written: list[str]) -> None:
+    own = {ip_address(address)}
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    for text in written:
+        TargetRules().check_address(text)
+        TargetRules(exempt=everything).check_address(text, own)
+        with pytest.raises(Refused):
+            TargetRules().check_address(text, own)
 
 
 @given(st.text(max_size=60))
