@@ -36,6 +36,9 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_FOUND = "The resource could not be found."
 SERVER_ERROR = "The server has either erred or is incapable of performing the requested operation."
 RETRY_AFTER = "5"
+JSON = "application/json"
+_FORMS = ("text/html", JSON, "text/plain")
+"""In which errors can be written; of those that a client likes as much, the first."""
 
 _log = Logger()
 
@@ -57,65 +60,69 @@ def error_answer(request: StreamingRequest, failure: Failure) -> Answer:
 
 
 def _known(request: StreamingRequest, error: errors.ImageServiceError) -> Answer:
-    status = status_of(error)
     headers: dict[str, str] = {}
-    message, detail = error.message, ""
     if isinstance(error, errors.UnsupportedPatch):
         headers["accept-patch"] = error.accepted
-    if isinstance(error, errors.UnsupportedContent):
-        declared = request.header("content-type")
-        message, detail = (
-            f"The request media type {declared} is not supported by this server.",
-            message,
-        )
     elif isinstance(error, errors.RangeNotSatisfiable):
         headers["content-range"] = f"bytes */{error.size}"
-        message, detail = "The Range requested is not available.", message
     elif isinstance(error, errors.Unavailable):
         headers["retry-after"] = RETRY_AFTER
     elif isinstance(error, errors.TooManyRequests):
         headers["retry-after"] = str(max(1, math.ceil(error.wait)))
     elif isinstance(error, errors.NotAuthenticated) and error.challenge:
         headers["www-authenticate"] = error.challenge
-    return error_body(request, status, message, detail, headers)
+    return error_body(request, status_of(error), error.message, headers)
 
 
 def _routing(request: StreamingRequest, error: HTTPException) -> Answer:
     if isinstance(error, MethodNotAllowed):
         allowed = [method for method in METHODS if method in (error.valid_methods or ())]
         method = request.method.decode("ascii", "replace")
-        message = f"The method {method} is not allowed for this resource. "
-        return error_body(request, 405, message, headers={"allow": ", ".join(allowed)})
+        message = f"The method {method} is not allowed for this resource."
+        return error_body(request, 405, message, {"allow": ", ".join(allowed)})
     return error_body(request, error.code or 500, NOT_FOUND)
 
 
 def error_body(
-    request: StreamingRequest,
-    status: int,
-    message: str,
-    detail: str = "",
-    headers: dict[str, str] | None = None,
+    request: StreamingRequest, status: int, message: str, headers: dict[str, str] | None = None
 ) -> Answer:
-    """Write the error as JSON, HTML or text, whichever the client accepts."""
-    head = f"{status} {title(status)}"
-    accepted = _accepted(request)
-    if accepted == "application/json":
-        text = f"{message}<br /><br />\n{detail}\n\n"
-        document = {"message": text, "code": head, "title": title(status)}
-        return Answer(status, orjson.dumps(document), accepted, headers or {})
-    if accepted == "text/html":
-        body = (
-            f"<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n"
-            f"  {escape(message)}<br /><br />\n{escape(detail)}\n\n\n </body>\n</html>"
-        )
+    """Write the error in the form from which the client shows its user the message.
+
+    Who names JSON gets Glance's object. Who names no type gets Keystone's: python-glanceclient,
+    which names none, fails on an object whose values are strings; openstacksdk reads both.
+    """
+    phrase = title(status)
+    head = f"{status} {phrase}"
+    form = _form(request.header("accept"))
+    if form == "text/html":
+        body = _page(head, message)
+    elif form == "text/plain":
+        body = f"{head}\n\n{message}\n".encode()
+    elif form == JSON:
+        body = orjson.dumps({"message": message, "code": head, "title": phrase})
     else:
-        body = f"{head}\n\n{message}\n\n{detail}   "
-    return Answer(status, body.encode(), f"{accepted}; charset=UTF-8", headers or {})
+        error = {"message": message, "code": status, "title": phrase}
+        body = orjson.dumps({"error": error})
+    kind = JSON if form == "*/*" else form
+    return Answer(status, body, kind if kind == JSON else f"{kind}; charset=UTF-8", headers or {})
 
 
-def _accepted(request: StreamingRequest) -> str:
-    accept = request.header("accept")
+def _page(head: str, message: str) -> bytes:
+    page = (
+        f"<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n"
+        f"  {escape(message)}\n </body>\n</html>"
+    )
+    return page.encode()
+
+
+def _form(accept: str | None) -> str:
+    """Return which of the forms the client names and likes best, `*/*` when it names none."""
     if not accept:
-        return "text/plain"
-    offered = parse_accept_header(accept, MIMEAccept)
-    return offered.best_match(("text/html", "application/json"), "text/plain")
+        return "*/*"
+    offered = [
+        (kind.partition(";")[0].strip().lower(), quality)
+        for kind, quality in parse_accept_header(accept, MIMEAccept)
+    ]
+    named = [(quality, -_FORMS.index(kind), kind) for kind, quality in offered if kind in _FORMS]
+    quality, _, kind = max(named, default=(0, 0, "*/*"))
+    return kind if quality > 0 else "*/*"

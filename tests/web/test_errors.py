@@ -11,6 +11,8 @@ from imgservice.domain import errors
 from imgservice.web.errors import STATUS, error_answer, error_body, status_of
 from tests.web.asking import asked
 
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
 
 def _all_errors(root: type[errors.ImageServiceError]) -> list[type[errors.ImageServiceError]]:
     return [root, *(below for one in root.__subclasses__() for below in _all_errors(one))]
@@ -35,32 +37,50 @@ def test_status_of_the_nearest_class(error: errors.ImageServiceError, status: in
     assert status_of(error) == status
 
 
-def test_json_body() -> None:
-    request = asked("/", ("Accept", "application/json"))
-    answer = error_body(request, 404, "No image found with ID 7")
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/json",
+        "application/json, */*",
+        "Application/JSON; charset=utf-8",
+        "application/json, text/plain, */*",
+        "text/html;q=0.5, application/json",
+    ],
+)
+def test_who_names_json_gets_the_object_of_glance(accept: str) -> None:
+    answer = error_body(asked("/", ("Accept", accept)), 404, "No image found with ID 7")
     assert answer.content_type == "application/json"
     assert orjson.loads(answer.body) == {
-        "message": "No image found with ID 7<br /><br />\n\n\n",
+        "message": "No image found with ID 7",
         "code": "404 Not Found",
         "title": "Not Found",
     }
 
 
 @pytest.mark.parametrize(
-    "accept", ["*/*", "text/html", "text/*", "text/html, application/json;q=0.5"]
+    "accept", [None, "", "*/*", "image/png", "application/json;q=0", "\x01", "a;b;c=,,;q=x"]
 )
-def test_html_body(accept: str) -> None:
+def test_who_names_nothing_gets_the_object_of_keystone(accept: str | None) -> None:
+    headers = [] if accept is None else [("Accept", accept)]
+    answer = error_body(asked("/", *headers), 404, "No image found with ID 7")
+    assert answer.content_type == "application/json"
+    error = {"message": "No image found with ID 7", "code": 404, "title": "Not Found"}
+    assert orjson.loads(answer.body) == {"error": error}
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "text/html, application/json;q=0.5", BROWSER, "TEXT/HTML"]
+)
+def test_browsers_get_html(accept: str) -> None:
     answer = error_body(asked("/", ("Accept", accept)), 404, "<script>")
     assert answer.content_type == "text/html; charset=UTF-8"
     assert b"404 Not Found" in answer.body and b"&lt;script&gt;" in answer.body
 
 
-@pytest.mark.parametrize("accept", [None, "", "image/png", "\x01", "a;b;c=,,;q=x"])
-def test_text_body(accept: str | None) -> None:
-    headers = [] if accept is None else [("Accept", accept)]
-    answer = error_body(asked("/", *headers), 404, "nothing here")
+def test_text_body() -> None:
+    answer = error_body(asked("/", ("Accept", "text/plain, */*")), 404, "nothing here")
     assert answer.content_type == "text/plain; charset=UTF-8"
-    assert answer.body.startswith(b"404 Not Found\n\nnothing here")
+    assert answer.body == b"404 Not Found\n\nnothing here\n"
 
 
 def test_wrong_method_lists_the_right_ones() -> None:
