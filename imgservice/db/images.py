@@ -357,6 +357,7 @@ class Images:
             # The children first: they know by the image's own mark that they went with it.
             for statement in _RESTORE_CHILDREN:
                 await transaction.execute(statement, values)
+            await locations.rewrite(transaction, image.id)
             await transaction.execute(_UNDELETE, values)
             await lease_rows.end(transaction, lease)
 
@@ -377,15 +378,19 @@ class Images:
         )
 
     async def forget_locations(self, lease: Lease) -> None:
-        await self._end_with(lease, locations.FORGET)
-
-    async def restore_locations(self, lease: Lease) -> None:
-        await self._end_with(lease, locations.RESTORE)
-
-    async def _end_with(self, lease: Lease, statement: Statement) -> None:
         async def work(transaction: Transaction) -> None:
             if await lease_rows.end(transaction, lease):
-                await transaction.execute(statement, {"image": lease.image_id, "now": self._now()})
+                values = {"image": lease.image_id, "now": self._now()}
+                await transaction.execute(locations.FORGET, values)
+
+        await self._database.run(work)
+
+    async def restore_locations(self, lease: Lease) -> None:
+        async def work(transaction: Transaction) -> None:
+            if await lease_rows.end(transaction, lease):
+                values = {"image": lease.image_id, "now": self._now()}
+                await transaction.execute(locations.RESTORE, values)
+                await locations.rewrite(transaction, lease.image_id)
 
         await self._database.run(work)
 

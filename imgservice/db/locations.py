@@ -10,7 +10,7 @@ from imgservice.db.database import Transaction
 from imgservice.db.inserts import Inserts
 from imgservice.db.rows import is_live, location_row
 from imgservice.db.schema import image_locations
-from imgservice.db.statement import Statement
+from imgservice.db.statement import Row, Statement
 from imgservice.domain.image import Image, Location
 
 _COLUMNS = image_locations.c
@@ -65,6 +65,15 @@ RESTORE = Statement(
     )
 )
 
+_LIVE = (_OF_IMAGE, is_live(image_locations), _COLUMNS.status == "active")
+_IN_ORDER = Statement(sa.select(_COLUMNS.id).where(*_LIVE).order_by(_COLUMNS.id))
+_HIDE = Statement(sa.update(image_locations).where(*_LIVE).values(deleted=sa.true()))
+_SHOW = Statement(
+    sa.update(image_locations)
+    .where(_OF_IMAGE, _COLUMNS.id == sa.bindparam("row"))
+    .values(deleted=sa.false())
+)
+
 
 async def record(transaction: Transaction, before: Image, after: Image, now: datetime) -> bool:
     """Write how the locations differ; tell whether any went, whose data is then to be removed."""
@@ -79,8 +88,25 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     await transaction.execute_many(_REMOVE, gone)
     await transaction.execute_many(_CHANGE, changed)
     added = [location_row(before.id, new[url], now) for url in new if url not in old]
+    if changed or (added and old):
+        await rewrite(transaction, before.id)
     await ADD.execute(transaction, added)
     return bool(gone)
+
+
+async def rewrite(transaction: Transaction, image_id: str) -> None:
+    """Write the live rows of an image anew, in the order of their ids.
+
+    Glance reads them without an order, and an update moves a row in PostgreSQL: behind the others
+    in the table, and in the indexes too when an indexed column changes or the row's page is full.
+    So all of them move, and an indexed column, `deleted`, changes for a moment. Rows that only
+    lose one of them stay where they are.
+    """
+    key = {"image": image_id}
+    rows: list[Row] = list((await transaction.execute(_IN_ORDER, key)).rows)
+    if len(rows) > 1:
+        await transaction.execute(_HIDE, key)
+        await transaction.execute_many(_SHOW, [{**key, "row": row} for (row,) in rows])
 
 
 def _metadata(location: Location) -> str:

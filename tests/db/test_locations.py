@@ -91,6 +91,25 @@ async def test_lost_locations_come_back(images: Images) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_locations_keep_their_order_for_glance(images: Images, database_url: str) -> None:
+    """Glance reads them without an order, as PostgreSQL has them."""
+    other, urls = Other.on(database_url), [FIRST.url, SECOND.url, THIRD.url]
+    image = await with_locations(images, FIRST, SECOND)
+    changed = attrs.evolve(FIRST, metadata={"store": "web", "more": "1"})
+    await set_locations(images, image, changed, SECOND, THIRD)
+    assert all(seen == urls for seen in other.locations(image.id))
+    lease = await set_locations(images, image, SECOND, THIRD)
+    assert all(seen == urls[1:] for seen in other.locations(image.id))
+    await images.restore_locations(lease)
+    assert all(seen == urls for seen in other.locations(image.id))
+    deletion = new_lease(image.id, kind="delete")
+    await images.delete(image.id, deletion)
+    await images.undelete(deletion, image)
+    assert all(seen == urls for seen in other.locations(image.id))
+    assert (await images.get(image.id)).locations == (changed, SECOND, THIRD)
+
+
+@pytest_twisted.ensureDeferred
 async def test_only_the_holder_of_the_lease_decides(images: Images) -> None:
     image = await with_locations(images, FIRST, SECOND)
     lease = await set_locations(images, image, SECOND)

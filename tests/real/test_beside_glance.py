@@ -25,9 +25,11 @@ from tests.balancer import balanced
 from tests.glance import Glance
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
-from tests.real.service import Service
+from tests.real.roles import patch, replace
+from tests.real.service import Service, wait_until
 from tests.real.test_clients import OPENSTACK
 from tests.servers import Server
+from tests.sharing.other import Other
 
 ACCOUNTS = {
     "admin": ("admin", "admin"),
@@ -124,6 +126,30 @@ def test_images_live_on_both_at_the_same_time(pair: Pair) -> None:
     outcome = run_beside(Services([one.url for one in pair.both], headers), 5.0)
     assert outcome.wrong == []
     assert outcome.lives > 4
+    pair.assert_quiet()
+
+
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+def test_copies_keep_their_order(pair: Pair, tmp_path: Path) -> None:
+    """Glance shows, and reads from, the copy that the database happens to give it first."""
+    token = {"X-Auth-Token": pair.keystone.token("admin", "admin")}
+    there, ours = (attrs.evolve(client, headers=token) for client in pair.both)
+    image_id = there.active(b"data")
+    copy = {"method": {"name": "copy-image"}, "stores": ["second"]}
+    assert there.post(f"/v2/images/{image_id}/import", copy).status == 202
+    wait_until(lambda: there.show(image_id)["stores"] == "local,second", 60)
+    Other.on(pair.ours.options["database"]["url"]).run("ANALYZE image_locations")
+    shared = {name: value for name, value in pair.ours.options.items() if name != "server"}
+    service = Service(tmp_path, {**shared, "locations": {"show": True}})
+    try:
+        changing = attrs.evolve(service.start().client, headers=token)
+        shown = changing.show(image_id)["locations"]
+        shown[0]["metadata"]["more"] = "1"
+        assert patch(changing, image_id, replace("locations", shown)).status == 200
+    finally:
+        service.end()
+    for client in (there, ours):
+        assert client.show(image_id)["stores"] == "local,second"
     pair.assert_quiet()
 
 

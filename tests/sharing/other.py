@@ -25,7 +25,7 @@ class Other:
     def on(cls, url: str) -> "Other":
         """Return one on the database of this URL, as our configuration has it."""
         parsed = sa.make_url(url)
-        driver = DRIVERS[parsed.drivername]
+        driver = DRIVERS[parsed.get_backend_name()]
         return cls(sa.create_engine(parsed.set(drivername=driver), poolclass=sa.NullPool))
 
     @property
@@ -44,6 +44,22 @@ class Other:
     def one(self, text: str, **values: Any) -> Row:
         [row] = self.rows(text, **values)
         return row
+
+    def locations(self, image_id: str) -> list[list[str]]:
+        """Return the URLs of an image's locations in the orders in which Glance may read them.
+
+        It names no order: PostgreSQL then reads the table from its beginning, or along an index.
+        """
+        text = sa.text("SELECT value FROM image_locations WHERE image_id = :id AND deleted = :no")
+        plans = {"postgresql": (("indexscan", "bitmapscan"), ("seqscan", "bitmapscan"))}
+        found = []
+        for unwanted in plans.get(self.kind, ((),)):
+            with self.engine.connect() as connection:
+                for name in unwanted:
+                    connection.execute(sa.text(f"SET enable_{name} = off"))
+                rows = connection.execute(text, {"id": image_id, "no": False})
+                found.append([url for (url,) in rows])
+        return found
 
     # -- rows as Glance writes them ---------------------------------------------------------------
 

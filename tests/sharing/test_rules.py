@@ -323,6 +323,20 @@ def test_only_active_locations_count_in_the_order_of_their_rows(cloud: Cloud) ->
     assert shown["stores"] == "web,web"
 
 
+def test_locations_keep_their_order_for_who_reads_them_without_one(cloud: Cloud) -> None:
+    image_id = cloud.other.image(size=6)
+    urls = [f"http://{name}/" for name in "cab"]
+    for url in urls:
+        cloud.other.location(image_id, url, {"store": "web"})
+    for marked in range(3):
+        shown = cloud.owner.show(image_id)["locations"]
+        shown[marked]["metadata"]["more"] = "1"
+        assert patch(cloud.owner, image_id, replace("locations", shown)).status == 200
+        for seen in cloud.other.locations(image_id):
+            assert seen == urls, f"after a change of {urls[marked]}"
+    assert cloud.owner.show(image_id)["locations"] == shown
+
+
 def test_a_store_that_is_not_here_is_kept_and_shown(cloud: Cloud) -> None:
     image_id = cloud.other.image(size=6)
     url = "rbd://fsid/pool/x/snap"
