@@ -1,6 +1,5 @@
 """Reads policy files: what each rule says, and where."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,17 +56,20 @@ class Sources:
                 raise Unreadable(f"{folder}: cannot be read: {error.strerror}") from None
 
     def _in_folders(self) -> Sequence[Path]:
+        """Return what may become a file as well, such as a link to one that is not there yet."""
         try:
-            return [path for folder in self.folders for path in _files_in(folder)]
+            return [path for folder in self.folders for path in _visible_in(folder)]
         except OSError:
             return ()  # the reading will say it
 
 
 def _files_in(folder: Path) -> Sequence[Path]:
     """Return the files in the order of their names; neither hidden ones nor those further down."""
-    with os.scandir(folder) as entries:
-        names = [one.name for one in entries if one.is_file() and not one.name.startswith(".")]
-    return [folder / name for name in sorted(names)]
+    return [path for path in _visible_in(folder) if path.is_file()]
+
+
+def _visible_in(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _read(path: Path) -> Iterator[tuple[str, Written]]:

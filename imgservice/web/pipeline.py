@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from imgservice.watched import request_begins
 from imgservice.web.errors import error_answer
 from imgservice.web.respond import Answer
 from imgservice.web.streaming import StreamingRequest
@@ -85,6 +86,7 @@ class Pipeline(Resource):
         self._inner = inner
 
     def render(self, request: StreamingRequest) -> int:
+        request_begins()
         Deferred.fromCoroutine(self._run(request)).addErrback(self._failed, request)
         return NOT_DONE_YET
 

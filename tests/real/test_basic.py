@@ -206,7 +206,7 @@ def test_files_are_read_again(tmp_path: Path) -> None:
         write_htpasswd(files.htpasswd, "alice", "root")
         until_status(alice, 200)
         write(files.htpasswd, "alice:plain text\n")
-        wait_until(lambda: "what was read before holds on" in _poked(service, alice))
+        wait_until(lambda: "keeping the previous version" in _poked(service, alice))
         assert f"{files.htpasswd}:1: what stands there for 'alice'" in service.log.read_text()
         assert "plain text" not in service.log.read_text()
         files.htpasswd.unlink()

@@ -132,12 +132,12 @@ def test_a_broken_file_changes_nothing_and_is_told_once(service: Service, policy
     image_id = member.create()
     wait_until(lambda: member.get(f"/v2/images/{image_id}").status == 404)
     for broken in ("get_image: role:\nget_image", "get_image: rule:nowhere", "["):
-        before = service.log.read_text().count("what was read before holds on")
+        before = service.log.read_text().count("keeping the previous version")
         policy.write_text(broken)
         for _ in range(15):
             assert member.get(f"/v2/images/{image_id}").status == 404
             time.sleep(0.2)
-        said = service.log.read_text().count("what was read before holds on")
+        said = service.log.read_text().count("keeping the previous version")
         assert said == before + 1
     policy.unlink()
     wait_until(lambda: "cannot be read: No such file" in prodded(service))

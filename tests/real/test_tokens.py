@@ -138,7 +138,7 @@ def test_a_broken_file_takes_nothing_away(tmp_path: Path) -> None:
 
 def _complains(service: Service, client: Client) -> bool:
     client.get("/v2/images")
-    return "what was read before holds on" in service.log.read_text()
+    return "keeping the previous version" in service.log.read_text()
 
 
 def test_openstack_command(held: Held) -> None:
