@@ -11,6 +11,7 @@ import orjson
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
 
+from imgservice.logged import escaped, field, target
 from imgservice.options import Logging
 from imgservice.web.streaming import StreamingRequest
 
@@ -24,6 +25,11 @@ _LEVELS = {
     "warn": LogLevel.warn,
     "error": LogLevel.error,
 }
+_NOISE = ("Starting factory ", "Stopping factory ")
+"""How events of Twisted's begin that tell of every connection, and belong to the level debug."""
+_PROBES = b"/healthcheck"
+_CHOSEN = ("request_id", "client", "user", "project", "method", "path")
+"""Of a line about a request, what clients choose."""
 
 
 class Output:
@@ -131,7 +137,7 @@ class Observer:
         self._least = _LEVELS[level]
 
     def __call__(self, event: dict[str, Any]) -> None:
-        level = event.get("log_level", LogLevel.info)
+        level = _level(event)
         if level < self._least and "log_failure" not in event:
             return
         text, trace = formatEvent(event), _traceback(event)
@@ -145,14 +151,18 @@ class Observer:
 
 
 class AccessLog:
-    """Writes one line for every request."""
+    """Writes one line for every request; for those of load balancers only where told to."""
 
-    def __init__(self, output: Output, as_json: bool) -> None:
+    def __init__(self, output: Output, as_json: bool, with_probes: bool = False) -> None:
         self._output = output
         self._as_json = as_json
+        self._with_probes = with_probes
 
     def __call__(self, request: StreamingRequest) -> None:
+        if request.uri.startswith(_PROBES) and not self._with_probes:
+            return
         context = request.context
+        is_one = request.uri is not StreamingRequest.uri  # else it was refused before it was read
         facts: dict[str, Any] = {
             "time": _moment(time.time()),
             "level": "access",
@@ -160,9 +170,9 @@ class AccessLog:
             "client": request.client_address or request.peer,
             "user": context.user,
             "project": context.project,
-            "method": _printable(request.method),
-            "path": _printable(request.uri),
-            "status": request.code,
+            "method": request.method.decode("latin-1") if is_one else None,
+            "path": target(request.uri) if is_one else None,
+            "status": None if request.aborted and not request.startedWriting else request.code,
             "received": request.body.received if hasattr(request, "body") else 0,
             "sent": request.sentLength,
             "seconds": round(time.monotonic() - request.started_at, 4),
@@ -178,23 +188,23 @@ def make_logs(options: Logging, file: str | None) -> tuple[Output, Observer]:
 
 
 def access_log(options: Logging, output: Output) -> AccessLog | None:
-    return AccessLog(output, options.format == "json") if options.access else None
+    if not options.access:
+        return None
+    return AccessLog(output, options.format == "json", options.level == "debug")
 
 
 def _access_text(facts: dict[str, Any]) -> bytes:
-    facts = {name: "-" if value is None else value for name, value in facts.items()}
-    end = "aborted" if facts["aborted"] is True else facts["status"]
+    chosen = " ".join(field(facts[name] or "") for name in _CHOSEN)
+    end = "aborted" if facts["aborted"] else facts["status"]
     return (
-        f"{facts['time']} access {facts['request_id']} {facts['client']} {facts['user']}"
-        f" {facts['project']} {facts['method']} {facts['path']} {end}"
+        f"{facts['time']} access {chosen} {end}"
         f" in={facts['received']} out={facts['sent']} {facts['seconds']:.4f}s\n"
     ).encode()
 
 
-def _printable(data: bytes) -> str:
-    """Return bytes that a client chose as text without control characters."""
-    text = data.decode("latin-1")
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+def _level(event: dict[str, Any]) -> Any:
+    is_noise = str(event.get("log_format")).startswith(_NOISE)
+    return LogLevel.debug if is_noise else event.get("log_level", LogLevel.info)
 
 
 def _moment(seconds: float) -> str:
@@ -203,14 +213,20 @@ def _moment(seconds: float) -> str:
 
 
 def _text(moment: str, level: str, text: str, trace: str | None) -> bytes:
-    lines = [f"{moment} {level} {text}".rstrip()]
-    if trace:
-        lines += [f"  {line}" for line in trace.splitlines()]
-    return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+    """What follows the first line is indented: it cannot be taken for another event."""
+    first, *more = text.rstrip().split("\n") + (trace or "").rstrip().split("\n")
+    lines = [f"{moment} {level} {escaped(first)}", *(f"  {escaped(one)}" for one in more if one)]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _json(**facts: Any) -> bytes:
-    return orjson.dumps({k: v for k, v in facts.items() if v is not None}) + b"\n"
+    told = {name: value for name, value in facts.items() if value is not None}
+    try:
+        text = orjson.dumps(told).decode()
+    except TypeError:  # half of a surrogate pair, as in the name of a file that is not UTF-8
+        clean = {n: escaped(v) if isinstance(v, str) else v for n, v in told.items()}
+        text = orjson.dumps(clean).decode()
+    return escaped(text).encode() + b"\n"
 
 
 def _traceback(event: dict[str, Any]) -> str | None:
