@@ -32,7 +32,7 @@ install-test: $(VENV)/.test ## Install what the tests need, Debian packages too 
 
 run: $(VENV)/.run ## Run on http://127.0.0.1:9292 with SQLite and files under var/ (CONFIG=FILE: yours)
 	@mkdir -p var
-	@exec $(BIN)/twistd --nodaemon --pidfile= imgservice $(if $(CONFIG),--config $(CONFIG))
+	@exec $(BIN)/imgservice run $(if $(CONFIG),--config $(CONFIG))
 
 check: $(VENV)/.test ## Check format, style, types and the direction of imports
 	$(BIN)/ruff format --check

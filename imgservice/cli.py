@@ -1,106 +1,41 @@
-"""The command `imgservice`, for what an operator does beside running the service."""
+"""The command `imgservice`."""
 
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from importlib import import_module
 
-import attrs
 import click
-import yaml
 
 from imgservice import __version__
-from imgservice.build.policy import has_policies, read_policies
-from imgservice.commands.convert import convert_config
-from imgservice.commands.db import db
-from imgservice.commands.policy import policy, warn
-from imgservice.commands.process import CONFIG, drain, status
-from imgservice.commands.token import token
-from imgservice.config import ConfigError, load, located
-from imgservice.domain.units import Secret
-from imgservice.options import Config, StoreEntry
-from imgservice.preflight import (
-    check_database,
-    check_keystone,
-    check_stores,
-    check_values,
-    tls_material,
-)
-from imgservice.process.tls import doubts
+
+COMMANDS: Mapping[str, str] = {
+    "check": "check:check",
+    "convert-config": "convert:convert_config",
+    "db": "db:db",
+    "drain": "process:drain",
+    "policy": "policy:policy",
+    "run": "run:run",
+    "sample": "sample:sample",
+    "status": "process:status",
+    "token": "token:token",
+}
+"""Where each command is, in `imgservice.commands`."""
 
 
-@click.group()
+class _OnDemand(click.Group):
+    """Imports a command when it is called: most need but little of the service."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(f"imgservice.commands.{module}"), name)
+        return found
+
+
+@click.group(cls=_OnDemand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Look after an image service; `twistd imgservice` runs it."""
-
-
-@main.command()
-@CONFIG
-def check(config: Path | None) -> None:
-    """Check the configuration, the database, every store, and Keystone if it is used.
-
-    Prints the effective options.
-
-    Changes nothing, except that missing directories of file stores are created.
-    """
-    from twisted.internet import reactor
-
-    try:
-        loaded = load(config)
-        click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
-        check_values(loaded)
-        for doubt in read_policies(loaded).doubts if has_policies(loaded) else ():
-            warn(doubt)
-        material = tls_material(loaded)
-        for doubt in doubts(material, datetime.now(UTC)) if material else ():
-            warn(doubt)
-        check_database(loaded)
-        check_stores(loaded)
-        check_keystone(loaded, reactor)
-    except ConfigError as error:
-        _fail(config, error)
-    click.echo("imgservice: the configuration, the database and all stores are usable", err=True)
-
-
-@main.command("sample")
-def print_sample() -> None:
-    """Print a configuration file with every key, its default and what it does."""
-    from imgservice.sample import sample
-
-    click.echo(sample(), nl=False)
-
-
-main.add_command(status)
-main.add_command(drain)
-main.add_command(db)
-main.add_command(convert_config)
-main.add_command(policy)
-main.add_command(token)
-
-
-def _fail(config: Path | None, error: ConfigError) -> NoReturn:
-    for line in located(config, error).splitlines():
-        click.echo(f"imgservice: {line}", err=True)
-    raise SystemExit(1) from None
-
-
-def effective(config: Config) -> Any:
-    """Return all options with the values that hold, as plain data; secrets are masked."""
-    return _plain(config)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return repr(value)
-    if isinstance(value, StoreEntry):
-        return {"type": value.type, **_plain(value.options)}
-    if attrs.has(type(value)):
-        return {
-            field.name.rstrip("_"): _plain(getattr(value, field.name))
-            for field in attrs.fields(type(value))
-        }
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return value
+    """Run an image service, and look after it."""

@@ -120,7 +120,7 @@ class Server:
         " never.",
     )
     umask: str | None = option(
-        "027", "Rights that files we make do not have, in octal; null: as twistd was told."
+        "027", "Rights that files we make do not have, in octal; null: as it was started with."
     )
     state_file: str | None = option(
         "var/imgservice.state", "Where we write how we are, for `imgservice status`; null: nowhere."

@@ -99,6 +99,7 @@ class _Worker:
                 "say": "beat",
                 "connections": self._serving.connections,
                 "requests": self._serving.requests,
+                "under_way": self._serving.under_way,
             }
         )
 

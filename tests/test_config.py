@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgservice.cli import effective
+from imgservice.commands.check import effective
 from imgservice.config import ConfigError, load, parse, parse_size
 from imgservice.domain.rates import ByteRate, Rate
 from imgservice.options import Config, Uploads

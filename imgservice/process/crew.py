@@ -1,7 +1,7 @@
 """Who serves: this process itself, or others that it looks after."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from imgservice.config import ConfigError
 from imgservice.options import Config
 from imgservice.process.addresses import Address
-from imgservice.process.serving import Serving
+from imgservice.process.serving import Serving, UnderWay
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls import ServerContexts, TlsMaterial
 
@@ -62,6 +62,13 @@ class Crew(Protocol):
 
     async def stop(self, grace: float) -> None:
         """End; requests may go on for so long."""
+
+    def kill(self) -> None:
+        """End other processes at once; what they do is left as it is."""
+
+    @property
+    def under_way(self) -> UnderWay:
+        """What would have to be finished."""
 
     def report(self) -> Sequence[dict[str, Any]]:
         """Return what there is to say of each process."""
@@ -148,6 +155,14 @@ class Alone:
             ends.append(Deferred.fromCoroutine(self._serving.stop(grace)))
         await DeferredList(ends)
 
+    def kill(self) -> None:
+        """There are no others."""
+
+    @property
+    def under_way(self) -> UnderWay:
+        serving = [self._serving] if self._serving is not None else []
+        return in_all(one.under_way for one in (*serving, *self._retiring))
+
     def report(self) -> Sequence[dict[str, Any]]:
         if self._serving is None or self._setup is None:
             return []
@@ -158,7 +173,16 @@ class Alone:
         ]
 
 
+def in_all(counts: Iterable[UnderWay]) -> UnderWay:
+    """Add up what is under way in several places."""
+    requests = transfers = 0
+    for one in counts:
+        requests, transfers = requests + one[0], transfers + one[1]
+    return requests, transfers
+
+
 def _reported(serving: Serving, state: str, generation: int) -> dict[str, Any]:
+    under_way, transfers = serving.under_way
     return {
         "slot": 0,
         "pid": os.getpid(),
@@ -167,4 +191,6 @@ def _reported(serving: Serving, state: str, generation: int) -> dict[str, Any]:
         "generation": generation,
         "connections": serving.connections,
         "requests": serving.requests,
+        "under_way": under_way,
+        "transfers": transfers,
     }

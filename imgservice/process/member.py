@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from imgservice.process.control import Control, connection, hidden_file
 from imgservice.process.crew import CrewError, Setup
+from imgservice.process.serving import UnderWay
 from imgservice.process.sockets import Place
 from imgservice.process.tls import TlsMaterial
 
@@ -63,6 +64,8 @@ class Worker(ProcessProtocol):
         self.pid = 0
         self.connections = 0
         self.requests = 0
+        self.under_way: UnderWay = (0, 0)
+        """As of its last sign of life."""
         self.last_sign = time.monotonic()
         """When it last showed that its reactor turns."""
         self.ready: Deferred[None] = Deferred()
@@ -103,6 +106,8 @@ class Worker(ProcessProtocol):
         match message["say"]:
             case "beat":
                 self.connections, self.requests = message["connections"], message["requests"]
+                requests, transfers = message["under_way"]
+                self.under_way = (requests, transfers)
             case "ready":
                 self.state = "ready"
                 self._settle(None)

@@ -26,6 +26,9 @@ PORTION = 100
 IDLE_TLS = 60.0
 """Seconds that a connection which cannot be handed over may be idle while we retire."""
 
+UnderWay = tuple[int, int]
+"""Requests that are not finished, and how many of them move data in either direction."""
+
 _log = Logger()
 
 
@@ -139,6 +142,11 @@ class Serving:
         """How many requests were answered."""
         served: int = self._built.site.served
         return served
+
+    @property
+    def under_way(self) -> UnderWay:
+        requests = [one.requests[0] for one in self._built.site.channels if one.requests]
+        return len(requests), sum(one.is_transfer for one in requests)
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from imgservice.options import Config
 from imgservice.process.addresses import Address, ListenError
 from imgservice.process.crew import Crew, CrewError, Setup
 from imgservice.process.descriptors import raise_descriptor_limit
+from imgservice.process.ending import Ending
 from imgservice.process.notify import Notify
 from imgservice.process.serving import sleep
 from imgservice.process.sockets import Sockets
@@ -64,7 +65,8 @@ class Supervisor(Service):
         crew: Crew,
         prepare: Callable[[Config], None],
         renewed: Callable[[Config], None],
-        greet: Callable[[Config], None],
+        greet: Callable[[Setup], None],
+        tell: Callable[[str], None],
         give_up: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
@@ -78,6 +80,9 @@ class Supervisor(Service):
         """Told of a configuration that holds from now on."""
         self._greet = greet
         """Called once, when we serve."""
+        self._tell = tell
+        """Tells the operator at the terminal."""
+        self._ending = Ending(reactor, self._interrupted, self._end_at_once)
         self._give_up = give_up
         """Ends the process, with the reason."""
         self._sockets = Sockets(self._bind)
@@ -119,6 +124,7 @@ class Supervisor(Service):
             (signal.SIGUSR2, self.resume),
         ):
             signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
+        self._reactor.callWhenRunning(self._ending.take_signals)
         self._looks.start(min(LOOK, self._notify.watchdog_interval or LOOK), now=False)
         self._run(self._start())
         if self._failure is not None:
@@ -148,7 +154,7 @@ class Supervisor(Service):
             self._watch_tls()
             self._notify.ready(self._summary())
             self._write_state()
-            self._greet(self._setup.config)
+            self._greet(self._setup)
             if self._reload_wanted:
                 self.reload()
 
@@ -303,8 +309,31 @@ class Supervisor(Service):
 
     # -- stopping ---------------------------------------------------------------------------------
 
+    def _interrupted(self) -> None:
+        self._tell(f"stopping: {self._waited_for()}; press Ctrl-C again to stop at once")
+
+    def _waited_for(self) -> str:
+        """Say what keeps us from ending, and for how long at most."""
+        requests, transfers = self._crew.under_way
+        if not requests:
+            return "no requests are under way"
+        grace = self._setup.config.server.shutdown_grace
+        return (
+            f"{_counted(requests, 'request')} under way, {_counted(transfers, 'transfer')} among"
+            f" them; waiting up to {grace:g} seconds"
+        )
+
+    def _end_at_once(self) -> None:
+        """Leave what runs unfinished, as a crash would; whoever starts next cleans it up."""
+        _log.warn("Stopped at once by a second SIGINT; unfinished work is cleaned up later")
+        self._crew.kill()
+        self._sockets.close()
+        self._state.remove()
+        self._tell("stopped at once; what was not finished is cleaned up after the next start")
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        _log.info("Stopping: {what}", what=self._waited_for())
         self._enter("stopping")
         return self._run(self._stop())
 
@@ -321,6 +350,10 @@ class Supervisor(Service):
         if self._looks.running:
             self._looks.stop()
         self._state.remove()
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 class _Certificates:

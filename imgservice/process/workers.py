@@ -12,9 +12,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from imgservice.options import Config
-from imgservice.process.crew import CrewError, Setup
+from imgservice.process.crew import CrewError, Setup, in_all
 from imgservice.process.member import Worker
-from imgservice.process.serving import sleep
+from imgservice.process.serving import UnderWay, sleep
 from imgservice.process.sockets import Change, Place, Sockets
 from imgservice.process.tls import TlsMaterial
 
@@ -330,7 +330,7 @@ class Workers:
         self._is_stopping = True
         if self._looks.running:
             self._looks.stop()
-        workers = [*(one.worker for one in self._slots if one.worker), *self._others]
+        workers = self._all()
         for slot in self._slots:
             if slot.retry is not None:
                 slot.retry.cancel()
@@ -342,7 +342,19 @@ class Workers:
             if call.active():
                 call.cancel()
 
+    def _all(self) -> list[Worker]:
+        return [*(one.worker for one in self._slots if one.worker), *self._others]
+
+    def kill(self) -> None:
+        self._is_stopping = True
+        for worker in self._all():
+            worker.kill()
+
     # -- telling ----------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> UnderWay:
+        return in_all(one.under_way for one in self._all())
 
     def report(self) -> Sequence[dict[str, Any]]:
         present = [one.worker for one in self._slots if one.worker is not None]
@@ -355,6 +367,8 @@ class Workers:
                 "generation": one.setup.generation,
                 "connections": one.connections,
                 "requests": one.requests,
+                "under_way": one.under_way[0],
+                "transfers": one.under_way[1],
             }
             for one in sorted([*present, *self._others], key=lambda one: (one.slot, one.since))
         ]

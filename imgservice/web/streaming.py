@@ -140,6 +140,11 @@ class StreamingRequest(Request):
     def disconnected(self) -> bool:
         return bool(self._disconnected)
 
+    @property
+    def is_transfer(self) -> bool:
+        """Whether its body is still coming, or its answer still going."""
+        return self.has_headers and (not self.body.complete or bool(self.startedWriting))
+
     # -- conveniences -----------------------------------------------------------------------------
 
     def header(self, name: str) -> str | None:

@@ -120,15 +120,11 @@ def owned(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Owned]:
 
 def start(owned: Owned) -> None:
     service = owned.service
-    command: list[str | Path] = [
-        *service.prefix,
-        TWISTD,
-        "--nodaemon",
-        "--pidfile=",
-        "--uid",
-        "nobody",
-    ]
-    command += ["imgservice", "--config", service.config]
+    become: list[str | Path] = ["--uid", "nobody"]
+    command = [*service.prefix, *service.command, *become, "--config", service.config]
+    if not owned.options["server"]["workers"]:
+        command = [*service.prefix, TWISTD, "--nodaemon", "--pidfile=", *become]
+        command += ["imgservice", "--config", service.config]
     with service.output.open("ab") as output, service.said.open("ab") as said:
         process = subprocess.Popen(
             command, cwd=service.directory, env=environment(), stdout=output, stderr=said

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imgservice import __version__
 from imgservice.tap import Options, makeService
 from tests.process.certificates import write_certificate
 from tests.real.service import IMGSERVICE, TWISTD, Service, free_port, running, wait_until
@@ -314,9 +315,13 @@ def test_check_leaves_a_running_service_alone(tmp_path: Path) -> None:
 def test_start_says_how_to_try_it(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         wait_until(service.said.read_text)  # it listens a moment before it says so
-        [line] = service.said.read_text().splitlines()
-        assert f"imgservice listens on tcp:{service.port}:interface=127.0.0.1" in line
-        assert f"OS_AUTH_TYPE=none OS_ENDPOINT={service.client.url}" in line
+        line, hint = service.said.read_text().splitlines()
+        assert line == (
+            f"imgservice {__version__} listens on tcp:{service.port}:interface=127.0.0.1;"
+            f" database sqlite:///{service.database}; stores local (file, default); auth none;"
+            " one process"
+        )
+        assert f"OS_AUTH_TYPE=none OS_ENDPOINT={service.client.url}" in hint
 
 
 def test_sample_configuration_starts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The service as an operator runs it: `twistd imgservice` in a process of its own."""
+"""The service as an operator runs it: `imgservice run` in a process of its own."""
 
 import os
 import signal
@@ -76,6 +76,7 @@ class Service:
         self.client = Client("127.0.0.1", self.port)
         self.prefix: Sequence[str] = ()
         """A command that starts the command which comes after it."""
+        self.command: Sequence[str | Path] = (IMGSERVICE, "run")
         self._process: subprocess.Popen[bytes] | None = None
 
     def _options(self, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,8 +103,7 @@ class Service:
 
     def start(self) -> "Service":
         """Start it and wait until it answers."""
-        command: list[str | Path] = [*self.prefix, TWISTD, "--nodaemon", "--pidfile=", "imgservice"]
-        command += ["--config", self.config]
+        command = [*self.prefix, *self.command, "--config", self.config]
         with self.output.open("ab") as output, self.said.open("ab") as said:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, stdout=output, stderr=said
@@ -146,7 +146,7 @@ class Service:
     def stop(self) -> None:
         """Ask it to end, and see that it leaves nothing behind."""
         self.signal(signal.SIGTERM)
-        # twistd ends by the signal that stopped it, after everything else: a success for systemd.
+        # It ends by the signal that stopped it, after everything else: a success for systemd.
         assert self.wait() == -signal.SIGTERM, self.log.read_text()[-2000:]
         assert "Server Shut Down." in self.log.read_text()
         self.assert_clean()

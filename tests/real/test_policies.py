@@ -299,7 +299,7 @@ def test_check_warns_of_names_that_mean_nothing(tmp_path: Path, policy: Path) ->
 def test_without_policy_files_the_library_is_not_loaded(tmp_path: Path) -> None:
     script = (
         "import sys; from imgservice.build.policy import make_rules;"
-        "from imgservice.options import Config; import imgservice.cli, imgservice.tap;"
+        "from imgservice.options import Config; import imgservice.commands.check, imgservice.tap;"
         "make_rules(Config()); print([m for m in sys.modules if m.startswith('oslo_policy')])"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
