@@ -190,8 +190,8 @@ def test_the_log_moves(tmp_path: Path) -> None:
         service.reconfigure({**crew_options(2), "logging": {"file": str(log), "format": "json"}})
         service.until(2, 2)
         for _ in range(10):
-            service.client.get("/healthcheck")
-        wait_until(lambda: log.exists() and log.read_text().count('"/healthcheck"') == 10, 20)
+            service.client.get("/v2/images")
+        wait_until(lambda: log.exists() and log.read_text().count('"/v2/images"') == 10, 20)
         assert '"Serving with the new configuration, number 2"' in log.read_text()
         service.log = log
 
