@@ -46,6 +46,7 @@ class Rule:
 _IMAGE = "/v2/images/{image_id}"
 _PATCH = f"PATCH {_IMAGE}"
 _FILE = f"{_IMAGE}/file"
+_TAG = f"{_IMAGE}/tags/{{tag}}"
 _LOCATIONS = f"{_IMAGE}/locations"
 _MEMBERS = f"{_IMAGE}/members"
 _MEMBER = f"{_MEMBERS}/{{member_id}}"
@@ -82,7 +83,8 @@ _IMAGES = (
            check=ADMIN_OR_VIEWER),
     _reads("get_images", "List images; each of them is asked about with get_image.",
            "GET /v2/images", check=ADMIN_OR_READER),
-    _changes("modify_image", "Change fields, properties and tags of an image.", _PATCH),
+    _changes("modify_image", "Change fields, properties and tags of an image.", _PATCH,
+             f"PUT {_TAG}", f"DELETE {_TAG}"),
     Rule("publicize_image", ADMIN, "Make an image public.", ("POST /v2/images", _PATCH),
          writes=True),
     _changes("communitize_image", "Offer an image to everybody without listing it.",
