@@ -13,6 +13,7 @@ from twisted.application.service import IServiceCollection, MultiService
 from twisted.logger import ILogObserver, Logger
 
 from imgservice.build import Built, build
+from imgservice.clock import make_monotonic
 from imgservice.config import ConfigError, OptionError, located
 from imgservice.greeting import hint, summary
 from imgservice.keeper import Keeper
@@ -112,6 +113,7 @@ def make_service(path: Path | None, process: ProcessOptions) -> ImageService:
     """Build the service, or end the process with one line that says why not."""
     from twisted.internet import reactor
 
+    make_monotonic(reactor)
     try:
         return _service(path, process, reactor)
     except ConfigError as error:

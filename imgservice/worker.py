@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 
 from imgservice.build import build
+from imgservice.clock import make_monotonic
 from imgservice.config import ConfigError
 from imgservice.logs import access_log, make_logs
 from imgservice.process.addresses import Address, read_address
@@ -37,6 +38,7 @@ def main() -> int:
     bootstrap: Bootstrap = pickle.loads(read_hidden_file(BOOTSTRAP))  # noqa: S301
     from twisted.internet import reactor
 
+    make_monotonic(reactor)
     return _Worker(reactor, bootstrap).run()
 
 

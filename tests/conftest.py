@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from imgservice.clock import make_monotonic
 from tests.glance import identity
 from tests.keystone import keystone
 from tests.servers import (
@@ -33,6 +34,14 @@ __all__ = [
 # Some hundred processes are started: each would compile our modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Let the reactor that pytest-twisted has chosen run as the service's own does."""
+    from twisted.internet import reactor
+
+    make_monotonic(reactor)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

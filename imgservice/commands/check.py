@@ -9,6 +9,7 @@ import click
 import yaml
 
 from imgservice.build.policy import has_policies, read_policies
+from imgservice.clock import make_monotonic
 from imgservice.commands.policy import warn
 from imgservice.commands.process import CONFIG
 from imgservice.config import ConfigError, load, located
@@ -35,6 +36,7 @@ def check(config: Path | None) -> None:
     """
     from twisted.internet import reactor
 
+    make_monotonic(reactor)
     try:
         loaded = load(config)
         click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())

@@ -61,6 +61,7 @@ class Worker(ProcessProtocol):
         self._heard = heard
         self.state = "starting"
         self.since = time.time()
+        self.began = time.monotonic()
         self.pid = 0
         self.connections = 0
         self.requests = 0

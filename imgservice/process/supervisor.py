@@ -100,6 +100,7 @@ class Supervisor(Service):
 
     def _enter(self, phase: str) -> None:
         self._phase, self._phase_since = phase, time.time()
+        self._phase_began = time.monotonic()
 
     def _bind(
         self, address: Address, count: int, present: socket.socket | None
@@ -294,6 +295,7 @@ class Supervisor(Service):
             {
                 "phase": self._phase,
                 "phase_since": round(self._phase_since, 3),
+                "phase_began": round(self._phase_began, 3),
                 "since": round(self._since, 3),
                 "wanted": self._crew.slots,
                 "generation": self._setup.generation,

@@ -142,7 +142,7 @@ class Workers:
             return
         slot.worker = None
         self._arrange()
-        steady = time.time() - worker.since > STEADY
+        steady = time.monotonic() - worker.began > STEADY
         slot.failures = 0 if steady else min(slot.failures, MOST_AFTER_SERVING)
         _log.error("Worker {pid} is gone: {why}", pid=worker.pid, why=worker.why)
         self.trouble = f"worker {worker.pid} is gone: {worker.why}"

@@ -176,7 +176,7 @@ async def test_own_token_is_renewed_before_its_end(server: Scripted) -> None:
     """Nobody waits for it as long as the old one is good."""
     now = datetime.fromisoformat(EXPIRES).timestamp() - 3600
     client = KeystoneClient(reactor, [server.url], BrowserLikePolicyForHTTPS(), 1, 5)
-    own = IssuedToken(client, password("u", Secret("p"), {}, {}), 5, lambda: now)
+    own = IssuedToken(client, password("u", Secret("p"), {}, {}), 5, lambda: now, lambda: now)
     for later, issued in ((0, 1), (3000, 1), (500, 2), (90, 3)):
         now += later
         assert await own.get(5) == OWN_TOKEN

@@ -89,12 +89,14 @@ class IssuedToken:
         client: KeystoneClient,
         credentials: Credentials,
         patience: float,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._credentials = credentials
         self._patience = patience
         self._clock = clock
+        self._wall_clock = wall_clock
         self._token: str | None = None
         self._expires = 0.0
         self._renew = 0.0
@@ -134,8 +136,9 @@ class IssuedToken:
             raise CredentialsRefused(f"our credentials are refused with status {reply.status}")
         if not reply.token:
             raise KeystoneError("Keystone gives us no token")
-        self._expires = read_expiry(reply.document)
-        self._renew = now + max((self._expires - now) / 2, self._expires - now - RENEW_BEFORE)
+        left = read_expiry(reply.document) - self._wall_clock()
+        self._expires = now + left
+        self._renew = now + max(left / 2, left - RENEW_BEFORE)
         self._token = reply.token
         return reply.token
 
