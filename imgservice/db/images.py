@@ -167,7 +167,8 @@ def utc_now() -> datetime:
 class Images:
     """The `ImageRepository` of a database that may be shared with Glance.
 
-    A lease recorded here lives for `lease_seconds`, unless it is renewed.
+    A lease recorded here lives for `lease_seconds`, unless it is renewed. Its row tells until when,
+    by the wall clock, for people to look at; `leases` tells of renewals.
     """
 
     def __init__(
@@ -398,12 +399,10 @@ class Images:
         until = self._later(seconds)
         await self._database.run(lambda transaction: lease_rows.renew(transaction, holder, until))
 
-    async def leases(self) -> Sequence[tuple[Lease, bool]]:
-        found = await self._database.fetch(
+    async def leases(self) -> Sequence[tuple[Lease, datetime]]:
+        return await self._database.fetch(
             lease_rows.ALL, {}, lambda found: [lease_rows.to_lease(row) for row in found.rows]
         )
-        now = self._now()
-        return [(lease, expires_at <= now) for lease, expires_at in found]
 
     async def take_lease(self, lease: Lease, holder: str, seconds: float) -> bool:
         until = self._later(seconds)

@@ -24,6 +24,7 @@ from imgservice.domain.image import Content, Image, Location, Precondition, Stat
 from imgservice.domain.locations import Checksums, check_readable
 from imgservice.domain.names import HASH_HOST
 from imgservice.domain.quota import Quota
+from imgservice.service.expiry import LeaseExpiry
 from imgservice.service.ports import (
     DataStore,
     Holder,
@@ -36,7 +37,7 @@ from imgservice.service.quota import Allowance, QuotaService, reservation
 
 SMALLEST_WINDOW = 512 << 10
 LEASE_TIME = 60.0
-"""Seconds for which a lease lives without being renewed."""
+"""Seconds for which a lease lives without being renewed, as those see it who watch it."""
 
 
 @attrs.frozen
@@ -106,6 +107,7 @@ class DataService:
         quotas: QuotaService,
         warn: Callable[[str], None],
         node: str | None = None,
+        expiry: LeaseExpiry | None = None,
     ) -> None:
         """`warn` writes a line to the log; `node` is the URL of this node, None when others cannot
         reach it."""
@@ -118,6 +120,7 @@ class DataService:
         self._rules = rules
         self._digests = digests
         self._access = access
+        self._expiry = expiry or LeaseExpiry(LEASE_TIME)
         self._running: dict[str, _Running] = {}
         self._deleting: set[str] = set()
 
@@ -391,12 +394,22 @@ class DataService:
     async def recover(self) -> int:
         """Clean up behind processes that died; return how many leases were settled."""
         settled = 0
-        for lease, expired in await self._images.leases():
-            if self._is_abandoned(lease, expired) and await self._images.take_lease(
-                lease, self._holder.id, LEASE_TIME
-            ):
+        for lease in await self._abandoned():
+            if await self._images.take_lease(lease, self._holder.id, LEASE_TIME):
                 settled += await self._settle(attrs.evolve(lease, holder=self._holder.id))
         return settled
+
+    async def _abandoned(self) -> Sequence[Lease]:
+        asked_at = self._expiry.clock()
+        try:
+            found = await self._images.leases()
+        except Unavailable:
+            self._expiry.forget()
+            raise
+        # We renew all of our own together: that says nothing of any one of them.
+        marked = [(one, None if one.holder == self._holder.id else mark) for one, mark in found]
+        expired = self._expiry.expired(marked, asked_at)
+        return [one for one, _ in found if self._is_abandoned(one, one.id in expired)]
 
     def _is_abandoned(self, lease: Lease, expired: bool) -> bool:
         if lease.holder != self._holder.id:

@@ -115,8 +115,8 @@ class ImageRepository(Protocol):
     async def renew_leases(self, holder: str, seconds: float) -> None:
         """Let the holder's leases live for so many seconds from now."""
 
-    async def leases(self) -> Sequence[tuple[Lease, bool]]:
-        """Return all leases, each with whether it has expired."""
+    async def leases(self) -> Sequence[tuple[Lease, object]]:
+        """Return all leases, each with a mark that is another one after each renewal."""
 
     async def take_lease(self, lease: Lease, holder: str, seconds: float) -> bool:
         """Make the lease ours if it is still its holder's; tell whether it worked."""
