@@ -115,7 +115,7 @@ def check(only: str) -> None:
 @click.option("--files", type=Path, default=Path(), help="Where to write files that it needs.")
 def variant_command(name: str, origin: str, files: Path) -> None:
     """Print what a Glance needs in glance-api.conf to be the variant NAME."""
-    click.echo(variant_options(name, *_address(origin)), nl=False)
+    click.echo(variant_options(name, *_address(origin), files), nl=False)
     for path in write_files(name, files):
         click.echo(f"# and beside it, as written now: {path}")
 

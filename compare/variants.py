@@ -29,9 +29,13 @@ def our_options(variant: str | None, directory: Path, origin: str) -> dict[str, 
     return options
 
 
-def peer_options(variant: str, origin_host: str, origin_port: int) -> str:
-    """Return what is to be added to the configuration of a Glance."""
-    values = {"origin_host": origin_host, "origin_port": str(origin_port)}
+def peer_options(variant: str, origin_host: str, origin_port: int, files: Path) -> str:
+    """Return what is to be added to the configuration of a Glance, which may use the directory."""
+    values = {
+        "origin_host": origin_host,
+        "origin_port": str(origin_port),
+        "files": str(files.absolute()),
+    }
     text: str = _filled(variants()[variant]["peer"], values)
     return text
 

@@ -597,6 +597,11 @@ class Config:
         "Where the bytes of images are kept: names of your choice, each with a type.",
     )
     default_store: str = option("local", "The store that takes new images.")
+    single_store: bool = option(
+        False,
+        "Whether clients see no stores: none in documents, headers and versions, none to choose."
+        " Locations are found by their URLs. For clouds whose Glance has no enabled_backends.",
+    )
     api: Api = option(Api, "The Images API.")
     locations: Locations = option(Locations, "Where the bytes of images lie, in their documents.")
     import_: Import = option(Import, "Data that comes from other servers.")

@@ -18,7 +18,7 @@ from imgservice.build.limits import make_limits
 from imgservice.build.nodes import make_handover, make_nodes
 from imgservice.build.policy import make_rules
 from imgservice.build.protections import make_property_rules
-from imgservice.build.stores import make_fetcher, make_stores, make_target_rules
+from imgservice.build.stores import make_choice, make_fetcher, make_stores, make_target_rules
 from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
 from imgservice.db.url import UrlError
@@ -68,6 +68,7 @@ def check_values(config: Config) -> None:
     _check_exposure(config)
     _check_version(config.api.max_version)
     make_target_rules(config)
+    _check_choice(config)
     make_schemas(config)
     make_property_rules(config, make_rules(config, tell=lambda doubt: None))
     _check_authentication(config)
@@ -113,6 +114,15 @@ def _check_exposure(config: Config) -> None:
                 f"{address.description!r} can be reached from other machines, and auth.mode"
                 f" {auth.mode} {danger}",
             )
+
+
+def _check_choice(config: Config) -> None:
+    reactor = _Waiting()
+    threads = Threads(cast(IReactorFromThreads, reactor), 1, "check")
+    try:
+        make_choice(config, make_stores(config, threads, make_fetcher(config, reactor)))
+    finally:
+        threads.stop()
 
 
 def _check_authentication(config: Config) -> None:

@@ -141,7 +141,7 @@ def test_a_file_may_be_for_several_variants(tmp_path: Path) -> None:
 
 def test_every_variant_has_what_both_servers_need(tmp_path: Path) -> None:
     for name in variants():
-        text = peer_options(name, "127.0.0.1", 9095)
+        text = peer_options(name, "127.0.0.1", 9095, tmp_path)
         assert "{" not in text
         RawConfigParser().read_string(text)
         ours = str(our_options(name, tmp_path, "http://127.0.0.1:9095"))

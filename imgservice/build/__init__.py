@@ -14,14 +14,13 @@ from imgservice.build.protections import make_property_rules
 from imgservice.build.rates import make_admission, make_transfers
 from imgservice.build.services import make_services
 from imgservice.build.steps import make_steps
-from imgservice.build.stores import make_fetcher, make_stores
+from imgservice.build.stores import make_choice, make_fetcher, make_stores
 from imgservice.db.database import Database
 from imgservice.db.open import DatabaseLimits, open_database
 from imgservice.db.reactor import PoolLimits
 from imgservice.domain.access import Access
 from imgservice.options import Config
 from imgservice.service.data import DataService
-from imgservice.store.choose import Stores
 from imgservice.threads import Threads
 from imgservice.web.app import Tasks
 from imgservice.web.pipeline import Pipeline
@@ -66,11 +65,7 @@ def build(
     """Make everything, start nothing."""
     threads = Threads(reactor, config.transfer.threads, "data")
     database = open_database(config.database.url.reveal(), _database_limits(config), reactor)
-    stores = Stores(
-        make_stores(config, threads, make_fetcher(config, reactor)),
-        config.default_store,
-        {id_: one.options.weight for id_, one in config.stores.items()},
-    )
+    stores = make_choice(config, make_stores(config, threads, make_fetcher(config, reactor)))
     rules = make_rules(config)
     access = Access(rules)
     property_rules = make_property_rules(config, rules)

@@ -48,7 +48,7 @@ def make_v2(
         make_schemas(config),
         property_rules,
         stores.order,
-        stores.id_of,
+        stores.shown_id,
         config.locations.show,
         config.locations.direct_url,
     )
@@ -60,7 +60,7 @@ def make_v2(
         documents,
         Paging(config.api.page_default, config.api.page_max),
         largest_body,
-        ",".join(config.stores),
+        () if config.single_store else tuple(config.stores),
         config.server.public_url,
         handover,
     )
@@ -77,7 +77,9 @@ def make_v2(
     action_routes.routes(app, services.images)
     member_routes.routes(app, services.members, largest_body)
     schema_routes.routes(app, schemas)
-    info_routes.routes(app, _store_infos(config), access, services.quotas)
+    info_routes.routes(
+        app, None if config.single_store else _store_infos(config), access, services.quotas
+    )
     openapi.routes(app, schemas.referred())
     return app
 

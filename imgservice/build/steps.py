@@ -12,7 +12,7 @@ from imgservice.web.steps.context import RequireContext
 from imgservice.web.steps.cors import Cors
 from imgservice.web.steps.proxy_headers import ProxyHeaders
 from imgservice.web.steps.request_id import RequestId
-from imgservice.web.steps.version import VersionNegotiation
+from imgservice.web.steps.version import ONE_STORE, SEVERAL_STORES, VersionNegotiation
 
 
 def make_steps(config: Config, rules: Rules, authentication: Authentication) -> Sequence[Step]:
@@ -25,7 +25,11 @@ def make_steps(config: Config, rules: Rules, authentication: Authentication) -> 
         ),
         "request_id": lambda: RequestId(config.api.max_request_id),
         "address_limit": lambda: address_limit,
-        "version": lambda: VersionNegotiation(config.server.public_url, config.api.max_version),
+        "version": lambda: VersionNegotiation(
+            config.server.public_url,
+            config.api.max_version,
+            ONE_STORE if config.single_store else SEVERAL_STORES,
+        ),
         "auth_token": lambda: authentication.step,
         "context": lambda: RequireContext(
             rules, config.auth.anonymous_read, authentication.challenge

@@ -1,6 +1,6 @@
 """From the configuration to stores, and to what fetches from other servers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any, TypeVar
 
@@ -9,10 +9,24 @@ from imgservice.domain.targets import Refused, TargetRules, read_host
 from imgservice.fetch import Fetcher
 from imgservice.options import Config
 from imgservice.store import registry
+from imgservice.store.choose import KnowsItsUrls, SingleStore, Stores
 from imgservice.store.interface import Store
 from imgservice.threads import Threads
 
 T = TypeVar("T")
+
+
+def make_choice(config: Config, stores: Mapping[str, Store]) -> Stores:
+    """Make what chooses between the stores; `OptionError` for what cannot work."""
+    weights = {store_id: entry.options.weight for store_id, entry in config.stores.items()}
+    if not config.single_store:
+        return Stores(stores, config.default_store, weights)
+    for store_id, store in stores.items():
+        if not isinstance(store, KnowsItsUrls):
+            kind = config.stores[store_id].type
+            reason = f"not possible with {store_id!r}: the type {kind} does not know its URLs"
+            raise OptionError(("single_store",), reason)
+    return SingleStore(stores, config.default_store, weights)
 
 
 def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str, Store]:

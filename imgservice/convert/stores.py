@@ -40,6 +40,10 @@ class _Backend:
 
 def convert_stores(conversion: Conversion) -> None:
     backends, default = _backends(conversion)
+    if all(backend.group == _OLD for backend in backends):
+        named = conversion.given.find("DEFAULT/enabled_backends")
+        remark = "Glance has no enabled_backends: clients see no stores"
+        conversion.put("single_store", True, named, remark)
     for backend in backends:
         kind = _TYPES.get(backend.type)
         if kind == "file":

@@ -49,7 +49,8 @@ class NewLocation:
 class Reached:
     """What was found out about a new location before it is recorded."""
 
-    store: str
+    metadata: Mapping[str, object]
+    """What is recorded of the store that serves it."""
     size: int
 
 
@@ -233,7 +234,7 @@ def _position(operation: Operation, most: int) -> int:
 
 def _location(wanted: NewLocation, reached: Mapping[str, Reached], image: Image) -> Location:
     if wanted.url in reached:
-        return Location(wanted.url, {**wanted.metadata, "store": reached[wanted.url].store})
+        return Location(wanted.url, {**wanted.metadata, **reached[wanted.url].metadata})
     for location in image.locations:
         if location.url == wanted.url:
             store = {"store": location.store} if location.store else {}

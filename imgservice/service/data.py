@@ -1,7 +1,7 @@
 """Use cases around an image's bytes: upload, download, removal, and recovery after a crash."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -130,14 +130,14 @@ class DataService:
         """Store the data and make the image active; on any failure it is queued as before."""
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "upload_image", image)
-        store_id, store = self._stores.chosen(upload.store)
+        store_id, store = self._stores.requested(upload.store)
         self._check_ready(image, upload)
         quota = await self._quotas.of(image.owner)
         lease = self._charged("upload", image.id, store_id, quota, upload.size)
         running = self._running[lease.id] = self._run(lease, quota)
         try:
             await self._images.begin_upload(lease, image, quota)
-            await self._receive(image, upload, running, store)
+            await self._receive(image, upload, running, store, self._stores.metadata(store_id))
         finally:
             del self._running[lease.id]
 
@@ -159,7 +159,12 @@ class DataService:
         return max(SMALLEST_WINDOW, min(self._rules.window, share))
 
     async def _receive(
-        self, image: Image, upload: Upload, running: _Running, store: DataStore
+        self,
+        image: Image,
+        upload: Upload,
+        running: _Running,
+        store: DataStore,
+        metadata: Mapping[str, object],
     ) -> None:
         intake = self._intake(image, upload, running)
         try:
@@ -168,8 +173,7 @@ class DataService:
             await self._give_up(running.lease, intake)
             raise
         try:
-            metadata = {"store": running.lease.store, **added.metadata}
-            content = intake.content(Location(added.url, metadata))
+            content = intake.content(Location(added.url, {**metadata, **added.metadata}))
             await self._images.finish_upload(running.lease, content)
         except BaseException:
             await self._withdraw(running.lease, store, added.url)
@@ -289,8 +293,7 @@ class DataService:
             )
         if prefer:
             self._access.require(context, "download_from_store", image)
-        for store_id in prefer:
-            self._stores.chosen(store_id)  # or it is not known here
+        self._stores.check_preferred(prefer)
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
             return Download(image)
         return Download(image, image.size or 0, self._copies(image, prefer))

@@ -78,7 +78,7 @@ class LocationService:
         given = locations.read_checksums(wanted.checksums, self._rules.algorithm)
         locations.check_formats(image)
         reached, store = await self._reach(wanted)
-        location = Location(wanted.url, {"store": reached.store})
+        location = Location(wanted.url, reached.metadata)
         if self._options.secure_hash:
             await self._data.adopt(image, location, store, reached.size, given)
         else:
@@ -139,7 +139,8 @@ class LocationService:
         if found is None:
             raise Invalid("Invalid location: no store here takes it.")
         store_id, store = found
-        if wanted.metadata.get("store", store_id) != store_id:
+        metadata = self._stores.metadata(store_id)
+        if any(wanted.metadata.get(name, value) != value for name, value in metadata.items()):
             raise Invalid("Invalid location: it does not belong to the store of its metadata.")
         try:
             size = await store.size(wanted.url)
@@ -149,7 +150,7 @@ class LocationService:
             raise Invalid("Invalid location: there is no data.")
         if size > self._options.image_size:
             raise TooLarge(f"Image exceeds the size limit of {self._options.image_size} bytes.")
-        return Reached(store_id, size), store
+        return Reached(metadata, size), store
 
 
 def _unread(location: Location, size: int, given: Checksums) -> Content:

@@ -193,6 +193,15 @@ class StoreChoice(Protocol):
     def chosen(self, store_id: str | None) -> tuple[str, DataStore]:
         """Return the store of that id, or the default one; `Invalid` when there is none."""
 
+    def requested(self, store_id: str | None) -> tuple[str, DataStore]:
+        """Return the store for the data of a client that names this one; `Invalid`."""
+
+    def check_preferred(self, store_ids: Sequence[str]) -> None:
+        """Raise `Invalid` unless clients may ask for data from these stores."""
+
+    def metadata(self, store_id: str) -> Mapping[str, object]:
+        """Return what a location records of its store."""
+
     def holding(self, location: Location) -> DataStore:
         """Return the store that has the location; `Unavailable` when it is not configured here."""
 

@@ -52,6 +52,19 @@ class Stores:
             raise UnknownStore(wanted)
         return wanted, self._stores[wanted]
 
+    def requested(self, store_id: str | None) -> tuple[str, Store]:
+        """Return the store for the data of a client that names this one, or none, with its id."""
+        return self.chosen(store_id)
+
+    def check_preferred(self, store_ids: Sequence[str]) -> None:
+        """Raise `Invalid` unless clients may ask for data from these stores."""
+        for store_id in store_ids:
+            self.chosen(store_id)
+
+    def metadata(self, store_id: str) -> Mapping[str, object]:
+        """Return what a location records of its store."""
+        return {"store": store_id}
+
     def holding(self, location: Location) -> Store:
         """Return the store of the location; `StoreUnavailable` when this server has it not."""
         if location.is_encrypted:
@@ -88,9 +101,37 @@ class Stores:
         """
         return location.store or self._named_in(location.url)
 
+    def shown_id(self, location: Location) -> str | None:
+        """Return the id of the store as clients see it; None when they see none."""
+        return self.id_of(location)
+
     def _named_in(self, url: str) -> str | None:
         for store_id, store in self._stores.items():
             if isinstance(store, KnowsItsUrls) and store.holds(url):
                 return store_id
         place = read_place(url)
         return place.store if place is not None else None
+
+
+class SingleStore(Stores):
+    """Stores that clients do not see, as in a Glance without `enabled_backends`.
+
+    Locations record none, and are found by their URLs. Ids that were recorded by a service with
+    several stores stay where they are.
+    """
+
+    def requested(self, store_id: str | None) -> tuple[str, Store]:
+        return self.chosen(None)
+
+    def check_preferred(self, store_ids: Sequence[str]) -> None:
+        if store_ids:
+            raise Invalid("No stores can be preferred: this service does not offer a choice.")
+
+    def metadata(self, store_id: str) -> Mapping[str, object]:
+        return {}
+
+    def id_of(self, location: Location) -> str | None:
+        return self._named_in(location.url) or location.store
+
+    def shown_id(self, location: Location) -> str | None:
+        return None

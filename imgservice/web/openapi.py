@@ -7,7 +7,7 @@ from typing import Any
 from imgservice.web.about import ALWAYS, About, Content, named, shows
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer, title
-from imgservice.web.steps.version import MINORS
+from imgservice.web.steps.version import SEVERAL_STORES
 from imgservice.web.streaming import StreamingRequest
 
 POINTER = {"type": "string", "pattern": "^/"}
@@ -63,7 +63,7 @@ def openapi(app: ApiApp, schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         "openapi": "3.1.0",
         "info": {
             "title": "Images API",
-            "version": f"2.{max(MINORS)}",
+            "version": f"2.{max(SEVERAL_STORES)}",
             "description": "HEAD is answered wherever GET is.",
         },
         "servers": [{"url": "/v2"}],

@@ -226,6 +226,7 @@ def test_stores(lab: Lab) -> None:
         "[web]\nhttps_insecure = true\n"
     )
     assert found["default_store"] == "fast"
+    assert "single_store" not in found
     assert found["stores"] == {
         "fast": {
             "type": "file",
@@ -247,7 +248,8 @@ def test_stores_without_names(lab: Lab) -> None:
     }
     found = lab.convert("[glance_store]\nstores = filesystem\nfilesystem_store_datadir = /srv/i\n")
     assert found["stores"] == {"file": {"type": "file", "path": "/srv/i"}}
-    assert found["default_store"] == "file"
+    assert (found["default_store"], found["single_store"]) == ("file", True)
+    assert lab.convert("[DEFAULT]\nenabled_backends =\n")["single_store"] is True
 
 
 def test_stores_that_are_not_supported(lab: Lab) -> None:

@@ -16,8 +16,8 @@ from imgservice.domain.locations import LocationRules, Reached
 from imgservice.domain.patch import Operation
 
 RULES = LocationRules("sha512", ImageLimits(locations=3))
-REACHED = {f"http://{name}/": Reached("web", 5) for name in "abcd"} | {
-    "http://other/": Reached("web", 6)
+REACHED = {f"http://{name}/": Reached({"store": "web"}, 5) for name in "abcd"} | {
+    "http://other/": Reached({"store": "web"}, 6)
 }
 QUEUED = Image(
     id="x",

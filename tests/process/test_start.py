@@ -90,6 +90,15 @@ def told(
     return told
 
 
+def test_data_must_be_found_where_locations_name_no_store(told: Told, tmp_path: Path) -> None:
+    text = good("default_store: m\nsingle_store: true")
+    text = text.replace("{local: {type: file, path: images}}", "{m: {type: memory}}")
+    message = "single_store: not possible with 'm': the type memory does not know its URLs"
+    assert told(text) == f"c.yaml:5: {message}"
+    code, _, complaint = Attempt(tmp_path, text).checked()
+    assert (code, complaint) == (1, f"imgservice: c.yaml:5: {message}\n")
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

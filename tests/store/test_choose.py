@@ -9,7 +9,7 @@ from twisted.internet import reactor as installed_reactor
 
 from imgservice.domain.errors import Invalid
 from imgservice.domain.image import Location
-from imgservice.store.choose import Stores, UnknownStore
+from imgservice.store.choose import SingleStore, Stores, UnknownStore
 from imgservice.store.file import FileConfig, FileStore
 from imgservice.store.interface import Store, StoreUnavailable
 from imgservice.store.memory import MemoryConfig, MemoryStore
@@ -90,3 +90,39 @@ def test_locations_are_ordered_by_weight(stores: Stores, tmp_path: Path) -> None
     assert stores.order(rows) == [legacy, fast, memory, elsewhere, slow]
     assert stores.order(rows, ["slow", "fast"]) == [slow, legacy, fast, memory, elsewhere]
     assert stores.order(rows, ["slow", "memory", "slow"])[:3] == [slow, memory, legacy]
+
+
+# -- one store ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[SingleStore]:
+    threads = Threads(cast(Any, installed_reactor), 1, "store")
+    configured: dict[str, Store] = {
+        "file": FileStore("file", FileConfig(path=str(tmp_path / "now")), threads),
+        "old": FileStore("old", FileConfig(path=str(tmp_path / "then")), threads),
+    }
+    yield SingleStore(configured, "file")
+    threads.stop()
+
+
+def test_where_there_is_one_store_clients_do_not_choose(single: SingleStore) -> None:
+    for named in (None, "", "old", "golden"):
+        assert single.requested(named) == single.chosen("file")
+    single.check_preferred([])
+    with pytest.raises(Invalid):
+        single.check_preferred(["file"])
+    assert single.metadata("file") == {}
+
+
+@pytest.mark.parametrize("recorded", [{}, {"store": "gone"}, {"backend": "file"}])
+def test_where_there_is_one_store_urls_tell_where_data_lies(
+    single: SingleStore, tmp_path: Path, recorded: dict[str, str]
+) -> None:
+    image = "01234567-89ab-cdef-0123-456789abcdef"
+    for store_id, folder in (("file", "now"), ("old", "then")):
+        location = Location(f"file://{tmp_path}/{folder}/{image}", recorded)
+        assert single.holding(location) is single.chosen(store_id)[1]
+        assert single.shown_id(location) is None
+    with pytest.raises(StoreUnavailable):
+        single.holding(Location("rbd://a/b/c/snap", {"store": "gone"}))

@@ -18,7 +18,7 @@ from imgservice.web.steps.context import ANONYMOUS, RequireContext
 from imgservice.web.steps.cors import Cors
 from imgservice.web.steps.proxy_headers import ProxyHeaders
 from imgservice.web.steps.request_id import RequestId
-from imgservice.web.steps.version import VersionNegotiation
+from imgservice.web.steps.version import ONE_STORE, VersionNegotiation
 from imgservice.web.streaming import StreamingRequest
 from tests.web.asking import asked, passed
 
@@ -251,6 +251,17 @@ def test_newest_version_is_capped() -> None:
     assert [one["id"] for one in versions if one["status"] == "CURRENT"] == ["v2.9"]
     assert "v2.10" not in {one["id"] for one in versions}
     assert _listed("/v2.15/images", 300, newest="2.9")
+
+
+def test_versions_of_a_service_with_one_store() -> None:
+    step = VersionNegotiation(None, None, ONE_STORE)
+    answer = passed(step, asked("/versions", ("Host", "here")))
+    versions = orjson.loads(answer.body)["versions"]  # type: ignore[union-attr]
+    found = [one["id"] for one in versions]
+    assert found == ["v2.15", "v2.9", "v2.17", *(f"v2.{minor}" for minor in range(7, -1, -1))]
+    for minor, status in ((8, 300), (9, None), (13, 300), (15, None)):
+        answer = passed(step, asked(f"/v2.{minor}/images", ("Host", "here")))
+        assert getattr(answer, "status", None) == status
 
 
 @pytest.mark.parametrize("version", ["v2", "v2.0", "v2.9", "v2.17"])

@@ -1,25 +1,28 @@
 """Finds out which version of the API a request speaks, and answers the lists of versions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgservice.domain.errors import Invalid
 from imgservice.web.respond import Answer, json_answer
 from imgservice.web.streaming import StreamingRequest
 
-# The order in which Glance lists what a node with several stores and no cache speaks. Clients take
-# the highest number; none of the numbers switches anything on or off.
-MINORS = (15, 13, 12, 11, 10, 9, 8, 17, 7, 6, 5, 4, 3, 2, 1, 0)
+# The order in which Glance lists what a node without a cache speaks. Clients take the highest
+# number; none of the numbers switches anything on or off.
+SEVERAL_STORES = (15, 13, 12, 11, 10, 9, 8, 17, 7, 6, 5, 4, 3, 2, 1, 0)
+ONE_STORE = (15, 9, 17, 7, 6, 5, 4, 3, 2, 1, 0)
 ACCEPT_PREFIX = "application/vnd.openstack.images-"
 
 
 class VersionNegotiation:
-    """`public_url` is how clients reach us, None: as they asked; `newest` caps the list."""
+    """`public_url` is how clients reach us, None: as they asked; `newest` caps `minors`."""
 
-    def __init__(self, public_url: str | None, newest: str | None) -> None:
+    def __init__(
+        self, public_url: str | None, newest: str | None, minors: Sequence[int] = SEVERAL_STORES
+    ) -> None:
         self._public_url = public_url
-        limit = int(newest.partition(".")[2]) if newest else max(MINORS)
-        self._minors = [minor for minor in MINORS if minor <= limit]
+        limit = int(newest.partition(".")[2]) if newest else max(minors)
+        self._minors = [minor for minor in minors if minor <= limit]
         self._known: Mapping[str, str] = {
             "v2": "v2",
             **{f"v2.{minor}": "v2" for minor in self._minors},

@@ -53,7 +53,7 @@ class ImageDocuments:
     order: Callable[[Sequence[Location]], Sequence[Location]]
     """Puts the location to be read first in front."""
     store_of: Callable[[Location], str | None]
-    """Tells the id of the store that has the location."""
+    """Tells the id of the store that has the location, where clients may see it."""
     locations: bool = False
     """Whether `locations` is shown, with the URLs of the data in the stores."""
     direct_url: bool = False
@@ -120,8 +120,8 @@ class ImageDocuments:
         locations = _visible_locations(context, image)
         self._add_locations(context, document, locations)
         document.update(tags=image.tags, self=path, file=f"{path}/file", schema="/v2/schemas/image")
-        if locations:
-            document["stores"] = ",".join(filter(None, map(self.store_of, locations)))
+        if stores := ",".join(filter(None, map(self.store_of, locations))):
+            document["stores"] = stores
         return document
 
     def _add_locations(

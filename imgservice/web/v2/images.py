@@ -1,5 +1,6 @@
 """Routes of the image record: /v2/images and /v2/images/{id}."""
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from imgservice.service.images import ImageService
@@ -69,10 +70,13 @@ def routes(
     documents: ImageDocuments,
     paging: Paging,
     largest_body: int,
-    store_ids: str,
+    store_ids: Sequence[str],
     public_url: str | None,
     handover: Handover,
 ) -> None:
+    """Add them; `store_ids` are those that clients see."""
+    stores = {"OpenStack-image-store-ids": ",".join(store_ids)} if store_ids else {}
+
     @app.route("/images", methods=["GET"], takes_body=True, about=LIST)
     async def list_images(request: StreamingRequest) -> Answer:
         """List images; a body is ignored, as in Glance."""
@@ -91,9 +95,7 @@ def routes(
         wanted = new_image(await request.body.json(largest_body), documents.schemas)
         image = await images.create(request.context, wanted)
         location = f"{public_url or request.url_base()}/v2/images/{image.id}"
-        return documents.answer(
-            201, request, image, Location=location, OpenStack_image_store_ids=store_ids
-        )
+        return documents.answer(201, request, image, Location=location, **stores)
 
     @app.route("/images/<image_id>", methods=["GET"], about=SHOW)
     async def show_image(request: StreamingRequest, image_id: str) -> Answer:

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from imgservice.domain.access import Access
+from imgservice.domain.errors import NotFound
 from imgservice.service.quota import QuotaService
 from imgservice.web.about import shows
 from imgservice.web.app import ApiApp
@@ -27,7 +28,11 @@ class StoreInfo:
     """For administrators and other services only; without secrets."""
 
 
-def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access, quotas: QuotaService) -> None:
+def routes(
+    app: ApiApp, stores: Sequence[StoreInfo] | None, access: Access, quotas: QuotaService
+) -> None:
+    """Add them; `stores` are those that clients see, None where they see none."""
+
     @app.route(
         "/info/import",
         methods=["GET"],
@@ -39,7 +44,7 @@ def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access, quotas: Quo
 
     @app.route("/info/stores", methods=["GET"], about=shows("List the stores."))
     async def list_stores(request: StreamingRequest) -> Answer:
-        return json_answer(200, {"stores": [_store(one) for one in stores]})
+        return json_answer(200, {"stores": [_store(one) for one in _visible(stores)]})
 
     @app.route(
         "/info/stores/detail",
@@ -47,8 +52,9 @@ def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access, quotas: Quo
         about=shows("List the stores in detail."),
     )
     async def list_stores_in_detail(request: StreamingRequest) -> Answer:
+        found = _visible(stores)
         access.require_general(request.context, "stores_info_detail")
-        return json_answer(200, {"stores": [_store_in_detail(one) for one in stores]})
+        return json_answer(200, {"stores": [_store_in_detail(one) for one in found]})
 
     @app.route(
         "/info/usage",
@@ -57,6 +63,12 @@ def routes(app: ApiApp, stores: Sequence[StoreInfo], access: Access, quotas: Quo
     )
     async def show_usage(request: StreamingRequest) -> Answer:
         return json_answer(200, {"usage": await quotas.usage(request.context)})
+
+
+def _visible(stores: Sequence[StoreInfo] | None) -> Sequence[StoreInfo]:
+    if stores is None:
+        raise NotFound("Multi backend is not supported at this site.")
+    return stores
 
 
 def _store(store: StoreInfo) -> dict[str, Any]:
