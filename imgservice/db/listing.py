@@ -161,7 +161,7 @@ def marker_statement(
             sa.true() if stays else is_live(images),
             sa.true()
             if is_admin
-            else sa.or_(*_visible("all", sa.or_(_member(None), _was_member()), has_project)),
+            else sa.or_(*_shown(sa.or_(_member(None), _was_member()), has_project)),
         )
     )
 
@@ -284,17 +284,16 @@ def _visible(
 
 def _own_ways(asked: Visibility | Literal["all"] | None, member: Condition) -> Iterator[Condition]:
     """What a project sees beside that which everybody does."""
-    visibility, unowned = images.c.visibility, images.c.owner.is_(None)
     yield _own()
-    yield sa.and_(unowned, unindexed(visibility) != "private", *_unasked(asked))
     if asked in (None, "all", Visibility.SHARED):
         # Few images are shared with one project: found by their ids, not by this column.
-        yield sa.and_(unindexed(visibility) == "shared", member)
+        yield sa.and_(unindexed(images.c.visibility) == "shared", member)
 
 
-def _unasked(asked: Visibility | Literal["all"] | None) -> Iterator[Condition]:
-    if asked is None:
-        yield unindexed(images.c.visibility) != "community"
+def _shown(member: Condition, has_project: bool) -> Sequence[Condition]:
+    """In which ways who knows its id may see an image: as a list, or because it is nobody's."""
+    unowned = sa.and_(images.c.owner.is_(None), unindexed(images.c.visibility) != "private")
+    return [*_visible("all", member, has_project), unowned]
 
 
 def _member(status: str | None) -> Condition:

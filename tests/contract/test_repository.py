@@ -599,7 +599,8 @@ async def world(repository: ImageRepository, database: Database) -> Any:
 
 
 OURS = {"ours public", "ours private", "ours shared", "ours community"}
-UNOWNED = {"None public", "None shared", "None community"}
+UNOWNED = {"None public", "None community"}
+"""What is nobody's is listed only where it is for all."""
 
 
 @pytest.mark.parametrize(
@@ -609,14 +610,14 @@ UNOWNED = {"None public", "None shared", "None community"}
         ({"visibility": PUBLIC}, {"ours public", "others public", "None public"}),
         ({"visibility": PRIVATE}, {"ours private"}),
         ({"visibility": COMMUNITY}, {"ours community", "others community", "None community"}),
-        ({"visibility": SHARED}, {"ours shared", "None shared", "with us accepted"}),
+        ({"visibility": SHARED}, {"ours shared", "with us accepted"}),
         (
             {"visibility": SHARED, "member_status": "pending"},
-            {"ours shared", "None shared", "with us pending"},
+            {"ours shared", "with us pending"},
         ),
         (
             {"visibility": SHARED, "member_status": "all"},
-            {"ours shared", "None shared"} | {f"with us {status}" for status in
+            {"ours shared"} | {f"with us {status}" for status in
              ("accepted", "pending", "rejected")},
         ),
         (

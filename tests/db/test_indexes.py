@@ -175,8 +175,7 @@ def is_seen(image: Known, query: ImageQuery) -> bool:
         return False
     if isinstance(query.visibility, Visibility) and image.visibility != query.visibility:
         return False
-    is_offered = image.owner is None and image.visibility != "private"
-    if query.is_admin or is_own or (is_offered and query.project is not None):
+    if query.is_admin or is_own:
         return True
     if image.visibility in ("public", "community"):
         return True

@@ -72,7 +72,7 @@ def test_an_admin_walks_along_the_times(connection: sqlite3.Connection) -> None:
 
 def test_a_member_visits_only_what_he_may_see(connection: sqlite3.Connection) -> None:
     found = plan(connection, is_admin=False)
-    assert found.count(OWN) == 2  # his own, and nobody's
+    assert found.count(OWN) == 1
     assert PUBLIC in found
     assert "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)" in found
     assert "SCAN images" not in found

@@ -205,14 +205,16 @@ def test_who_may_not_list_gets_not_even_an_empty_page(tmp_path: Path, policy: Pa
             assert asker(service, "ours", "lister").get(f"/v2/images{query}").status == 200
 
 
-def test_what_the_list_hides_show_hides(tmp_path: Path) -> None:
+def test_what_is_nobodys_is_listed_only_where_it_is_for_all(tmp_path: Path) -> None:
     with trusting(tmp_path) as service:
         member, admin = asker(service, "ours"), asker(service, "ops", "admin,member,reader")
         for visibility, status in (("private", 404), ("shared", 200), ("public", 200)):
             image_id = admin.create(owner=None, visibility=visibility)
             assert member.get(f"/v2/images/{image_id}").status == status
-            listed = member.get("/v2/images?visibility=all").json()["images"]
-            assert (image_id in [image["id"] for image in listed]) is (status == 200)
+            for query in ("visibility=all", "visibility=shared", ""):
+                listed = member.get(f"/v2/images?member_status=all&{query}").json()["images"]
+                is_listed = visibility == "public" and query != "visibility=shared"
+                assert (image_id in [image["id"] for image in listed]) is is_listed
 
 
 # -- scopes ---------------------------------------------------------------------------------------

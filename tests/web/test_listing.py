@@ -63,7 +63,7 @@ def test_sort(text: str, sort: Any) -> None:
         ('name=in:"a,b",c', Comparison("name", "in", ("a,b", "c"))),
         ("size_min=5", Comparison("size", "gte", 5)),
         ("size_max=5", Comparison("size", "lte", 5)),
-        ("protected=TRUE", Comparison("protected", "eq", True)),
+        ("protected=true", Comparison("protected", "eq", True)),
         (
             "created_at=gte:2026-01-02T03:04:05Z",
             Comparison("created_at", "gte", datetime(2026, 1, 2, 3, 4, 5)),
@@ -101,6 +101,8 @@ def test_other_parameters_are_properties() -> None:
         "size=x",
         "size_min=",
         "protected=1",
+        "protected=True",
+        "protected=FALSE",
         "created_at=yesterday",
         "created_at=in:2026",
         "name=foo:bar",

@@ -56,7 +56,7 @@ def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Pagi
         tags=tuple(value for name, value in pairs if name == "tag"),
         visibility=_visibility(given.get("visibility")),
         member_status=_member_status(given.get("member_status")),
-        os_hidden=_boolean("os_hidden", given.get("os_hidden", "false")),
+        os_hidden=_boolean("os_hidden", given.get("os_hidden", "false").lower()),
     )
 
 
@@ -233,10 +233,11 @@ def _integer(name: str, value: str) -> int:
 
 
 def _boolean(name: str, value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise Invalid(f"Invalid value '{value}' for '{name}' filter. Valid values are case"
-                      " insensitively 'true' or 'false'.")  # fmt: skip
-    return value.lower() == "true"
+    if value not in ("true", "false"):
+        raise Invalid(
+            f"Invalid value '{value}' for '{name}' filter. Valid values are 'true' or 'false'."
+        )
+    return value == "true"
 
 
 def _visibility(value: str | None) -> Visibility | Literal["all"] | None:
