@@ -162,7 +162,13 @@ _LEAST: Mapping[str, Mapping[str, int]] = {
         "min_rate_time": 1,
     },
     "database": {"threads": 1, "pool": 1},
-    "api": {"page_default": 1, "page_max": 1, "max_body": 1024, "max_request_id": 1},
+    "api": {
+        "page_default": 1,
+        "page_max": 1,
+        "page_bytes": 1 << 16,
+        "max_body": 1024,
+        "max_request_id": 1,
+    },
     "transfer": {"window": 1 << 20, "memory": 1 << 20, "threads": 1},
 }
 

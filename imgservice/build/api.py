@@ -58,7 +58,7 @@ def make_v2(
         app,
         services.images,
         documents,
-        Paging(config.api.page_default, config.api.page_max),
+        Paging(config.api.page_default, config.api.page_max, config.api.page_bytes),
         largest_body,
         () if config.single_store else tuple(config.stores),
         config.server.public_url,

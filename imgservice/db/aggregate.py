@@ -28,6 +28,24 @@ class json_array(FunctionElement[str]):
     inherit_cache = True
 
 
+class if_short(FunctionElement[str]):
+    """An aggregate above, or "+" and a length where the group's texts are longer than `most`.
+
+    Both SQLite and PostgreSQL compute the aggregate once, though it is there several times.
+    """
+
+    type = sa.Text()
+    inherit_cache = True
+
+    def __init__(
+        self,
+        found: sa.ColumnElement[str],
+        most: sa.ColumnElement[int],
+        *texts: sa.ColumnElement[Any],
+    ) -> None:
+        super().__init__(found, most, *texts)
+
+
 class unindexed(FunctionElement[Any]):
     """A column whose indexes SQLite shall not consider.
 
@@ -81,6 +99,28 @@ def _json_array_sqlite(element: json_array, compiler: SQLCompiler, **options: An
 def _json_array_postgresql(element: json_array, compiler: SQLCompiler, **options: Any) -> str:
     items = _items("json_build_array", element, compiler, **options)
     return f"CAST(json_agg({items}) AS TEXT)"
+
+
+@compiles(if_short)
+def _if_short(element: if_short, compiler: SQLCompiler, **options: Any) -> str:
+    found, most, *texts = _each(element, compiler, **options)
+    lengths = " + ".join(f"coalesce(octet_length({text}), 0)" for text in texts)
+    total = f"sum({lengths})"
+    return f"CASE WHEN {total} <= {most} THEN {found} ELSE concat('+', {total}) END"
+
+
+@compiles(if_short, "sqlite")
+def _if_short_sqlite(element: if_short, compiler: SQLCompiler, **options: Any) -> str:
+    found, most, *_ = _each(element, compiler, **options)
+    length = f"length(CAST({found} AS BLOB))"
+    return f"CASE WHEN {length} <= {most} THEN {found} ELSE '+' || {length} END"
+
+
+@compiles(if_short, "postgresql")
+def _if_short_postgresql(element: if_short, compiler: SQLCompiler, **options: Any) -> str:
+    found, most, *_ = _each(element, compiler, **options)
+    length = f"octet_length({found})"
+    return f"CASE WHEN {length} <= {most} THEN {found} ELSE '+' || {length} END"
 
 
 @compiles(unindexed)

@@ -22,6 +22,7 @@ from imgservice.db.listing import (
     parameters_of,
     shape_of,
 )
+from imgservice.db.pages import begin, long_images
 from imgservice.db.rows import (
     IMAGE_COLUMNS,
     active_locations,
@@ -56,7 +57,7 @@ from imgservice.domain.errors import (
 )
 from imgservice.domain.image import TRANSITIONS, Content, Image, Location, Precondition, Status
 from imgservice.domain.lease import Lease
-from imgservice.domain.query import ImageQuery
+from imgservice.domain.query import ImagePage, ImageQuery
 from imgservice.domain.quota import Quota, Resource, Usage
 
 T = TypeVar("T")
@@ -200,24 +201,35 @@ class Images:
             raise ImageNotFound(image_id)
         return found[0]
 
-    async def list(self, query: ImageQuery) -> Sequence[Image]:
+    async def list(self, query: ImageQuery) -> ImagePage:
         shape = shape_of(query)
         counting = count_statement(shape)
         if query.marker is None and counting is None:
-            page = page_statement(shape)
-            return await self._database.fetch(page, parameters_of(query), _to_images)
+            return await self._first_page(page_statement(shape), query)
 
-        async def work(transaction: Transaction) -> Sequence[Image]:
+        async def work(transaction: Transaction) -> ImagePage:
             values = parameters_of(query, await _marker_keys(transaction, query))
             chosen = shape
             if counting is not None:
                 counts = (await transaction.execute(counting, values)).rows[0]
                 if 0 in counts:
-                    return ()
+                    return ImagePage()
                 chosen = driven(shape, counts)
-            return _to_images(await transaction.execute(page_statement(chosen), values))
+            begun = begin(await transaction.execute(page_statement(chosen), values), query)
+            if isinstance(begun, ImagePage):
+                return begun
+            return begun.completed(await transaction.execute(*long_images(begun, query.project)))
 
         return await self._database.read(work)
+
+    async def _first_page(self, statement: Statement, query: ImageQuery) -> ImagePage:
+        """Read a page, by one statement if all that is on it is short, without a transaction."""
+        begun = await self._database.fetch(
+            statement, parameters_of(query), lambda found: begin(found, query)
+        )
+        if isinstance(begun, ImagePage):
+            return begun
+        return await self._database.fetch(*long_images(begun, query.project), begun.completed)
 
     async def update(
         self,

@@ -16,6 +16,7 @@ import attrs
 import sqlalchemy as sa
 
 from imgservice.db.aggregate import unindexed
+from imgservice.db.pages import short
 from imgservice.db.rows import image_columns, is_live
 from imgservice.db.schema import image_members, image_properties, image_tags, images
 from imgservice.db.statement import Parameters, Statement
@@ -94,6 +95,7 @@ def parameters_of(query: ImageQuery, marker_keys: Sequence[object] = ()) -> Para
         "project": query.project,
         "member_status": query.member_status,
         "limit": query.limit,
+        "short": short(query),
         "marker": query.marker,
     } | {f"{kind}_{n}": value for kind, values in lists.items() for n, value in enumerate(values)}
 
@@ -107,7 +109,7 @@ def page_statement(shape: Shape) -> Statement:
     """
     page = _page(shape).subquery("page")
     return Statement(
-        sa.select(*image_columns("project"))
+        sa.select(*image_columns("project", "short"))
         .select_from(page.join(images, images.c.id == page.c.id))
         .order_by(*_order(shape.sort))
     )

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from imgservice.db.aggregate import json_array, json_object, unindexed
+from imgservice.db.aggregate import if_short, json_array, json_object, unindexed
 from imgservice.db.schema import (
     image_locations,
     image_members,
@@ -26,6 +26,8 @@ IMAGE_COLUMNS = (
     "os_hidden", "disk_format", "container_format", "min_disk", "min_ram", "size", "virtual_size",
     "checksum", "os_hash_algo", "os_hash_value",
 )  # fmt: skip
+PROPERTIES, TAGS, LOCATIONS = range(len(IMAGE_COLUMNS), len(IMAGE_COLUMNS) + 3)
+"""Where the rest is in a row of `image_columns`."""
 
 
 def is_live(table: sa.Table) -> sa.ColumnElement[bool]:
@@ -38,31 +40,46 @@ def of_image(table: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]
     return sa.select(*columns).where(table.c.image_id == images.c.id, is_live(table))
 
 
-def active_locations() -> sa.Select[Any]:
+def active_locations(short: str | None = None) -> sa.Select[Any]:
     """What to select for `to_locations`."""
     columns = image_locations.c
     found = json_array(columns.id, columns.value, columns.meta_data)
-    return of_image(image_locations, found).where(columns.status == "active")
+    return of_image(
+        image_locations, _if_short(short, found, columns.value, columns.meta_data)
+    ).where(columns.status == "active")
 
 
-def image_columns(asking: str) -> tuple[sa.ColumnElement[Any], ...]:
+def image_columns(asking: str, short: str | None = None) -> tuple[sa.ColumnElement[Any], ...]:
     """What to select from `images` for `to_image`, one row for each image.
 
-    The parameter named `asking` is the project whose membership is wanted.
+    The parameter named `asking` is the project whose membership is wanted. The one named `short`
+    is the length above which nothing but "+" and a length is returned of properties, tags or
+    locations.
     """
     properties, tags = image_properties.c, image_tags.c
+    name, value = properties.name, properties.value
     return (
         *(_untyped(images.c[name]) for name in IMAGE_COLUMNS),
         of_image(
-            image_properties, json_object(properties.name, properties.value)
+            image_properties, _if_short(short, json_object(name, value), name, value)
         ).scalar_subquery(),
-        of_image(image_tags, json_array(tags.value)).scalar_subquery(),
-        active_locations().scalar_subquery(),
+        of_image(
+            image_tags, _if_short(short, json_array(tags.value), tags.value)
+        ).scalar_subquery(),
+        active_locations(short).scalar_subquery(),
         of_image(image_members, image_members.c.status)
         .where(image_members.c.member == sa.bindparam(asking))
         .limit(1)
         .scalar_subquery(),
     )
+
+
+def _if_short(
+    short: str | None, found: sa.ColumnElement[str], *texts: sa.ColumnElement[Any]
+) -> sa.ColumnElement[str]:
+    if short is None:
+        return found
+    return if_short(found, sa.bindparam(short, type_=sa.BigInteger), *texts)
 
 
 def _untyped(column: sa.Column[Any]) -> sa.ColumnElement[Any]:

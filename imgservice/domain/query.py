@@ -1,11 +1,12 @@
 """Which images a list asks for, and in which order."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 import attrs
 
-from imgservice.domain.image import Visibility
+from imgservice.domain.image import Image, Visibility
 
 SORT_KEYS = (
     "name",
@@ -38,6 +39,8 @@ class ImageQuery:
     project: str | None
     is_admin: bool
     limit: int
+    most_bytes: int = 8 << 20
+    """The page ends before the image with which it would become longer than this."""
     marker: str | None = None
     sort: tuple[tuple[str, Direction], ...] = (("created_at", "desc"), ("id", "desc"))
     """Always ends in a unique order: the last key is "id"."""
@@ -48,3 +51,12 @@ class ImageQuery:
     visibility: Visibility | Literal["all"] | None = None
     member_status: Literal["accepted", "pending", "rejected", "all"] = "accepted"
     os_hidden: bool = False
+
+
+@attrs.frozen
+class ImagePage:
+    """What was found of one page."""
+
+    images: Sequence[Image] = ()
+    last: str | None = None
+    """The id after which there may be more; None when there is nothing."""

@@ -6,7 +6,7 @@ from typing import Protocol
 from imgservice.domain.image import Content, Image, Location, Precondition
 from imgservice.domain.lease import Lease as Lease
 from imgservice.domain.member import Member, MemberStatus
-from imgservice.domain.query import ImageQuery
+from imgservice.domain.query import ImagePage, ImageQuery
 from imgservice.domain.quota import Quota, Resource, Usage
 
 
@@ -25,9 +25,10 @@ class ImageRepository(Protocol):
         `ImageNotFound` when there is none or it is deleted.
         """
 
-    async def list(self, query: ImageQuery) -> Sequence[Image]:
-        """Return the page; `Invalid` when its marker is not an image that the asker may list.
+    async def list(self, query: ImageQuery) -> ImagePage:
+        """Return the page, which ends early when it would become too long.
 
+        `Invalid` when its marker is not an image that the caller may list.
         A deleted image is still a marker, unless the order is by what deleting changes.
         """
 

@@ -116,7 +116,7 @@ async def added(repository: ImageRepository, **values: Any) -> Image:
 
 
 async def ids(repository: ImageRepository, **values: Any) -> list[str]:
-    return [image.id for image in await repository.list(query(**values))]
+    return [image.id for image in (await repository.list(query(**values))).images]
 
 
 async def write(database: Database, core: sa.Insert | sa.Update | sa.Delete) -> None:
@@ -180,7 +180,7 @@ async def test_get_returns_what_was_added(repository: ImageRepository) -> None:
     )
 
     assert await repository.get(image.id) == image
-    assert list(await repository.list(query(os_hidden=True))) == [image]
+    assert (await repository.list(query(os_hidden=True))).images == [image]
 
 
 @pytest_twisted.ensureDeferred
@@ -462,7 +462,7 @@ async def test_delete_marks_everything_with_one_time(
     assert set(await read(database, statuses)) == {("deleted", "deleted")}
     assert await claimed(repository) == [lease]
     assert list(await repository.deleted_locations(image.id)) == list(locations)
-    assert list(await repository.list(query())) == []
+    assert not (await repository.list(query())).images
     with pytest.raises(ImageNotFound):
         await repository.delete(image.id, new_lease(image.id))
 
@@ -669,7 +669,7 @@ async def test_an_admin_asks_for_one_visibility(
     repository: ImageRepository, world: Mapping[str, str]
 ) -> None:
     for visibility in Visibility:
-        found = await repository.list(query(is_admin=True, visibility=visibility))
+        found = (await repository.list(query(is_admin=True, visibility=visibility))).images
         assert {image.visibility for image in found} == {visibility}
         assert len(found) == {"shared": 7, "private": 4}.get(visibility.value, 3)
 
@@ -678,7 +678,7 @@ async def test_an_admin_asks_for_one_visibility(
 async def test_a_list_tells_the_membership(
     repository: ImageRepository, world: Mapping[str, str]
 ) -> None:
-    found = await repository.list(query(visibility=SHARED, member_status="all"))
+    found = (await repository.list(query(visibility=SHARED, member_status="all"))).images
     memberships = {world[image.id]: image.membership for image in found}
     assert memberships["with us pending"] == "pending"
     assert memberships["ours shared"] is None

@@ -31,6 +31,7 @@ MemberStatus = Literal["accepted", "pending", "rejected", "all"]
 class Paging:
     default: int = 25
     maximum: int = 1000
+    most_bytes: int = 8 << 20
 
 
 def parse_query(raw: bytes) -> list[tuple[str, str]]:
@@ -49,6 +50,7 @@ def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Pagi
         project=context.project,
         is_admin=context.is_admin,
         limit=_limit(given.get("limit"), paging),
+        most_bytes=paging.most_bytes,
         marker=given.get("marker"),
         sort=_sort(pairs),
         where=tuple(columns),
