@@ -18,6 +18,7 @@ from imgservice.domain.rates import ByteRate, Rate
 from imgservice.domain.units import Duration, Secret, Size, Urls
 from imgservice.options import Config, Limits, LocalLimits, Server, StoreEntry, Workers
 from imgservice.store import registry
+from imgservice.yaml_text import compose
 
 T = TypeVar("T")
 MOST_WORKERS = 1000
@@ -50,7 +51,7 @@ def load(path: Path | None) -> Config:
 def parse(text: str, name: str) -> Config:
     """Turn YAML into a `Config`; `name` is the file's, for messages."""
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = compose(text, _Loader)
         document = yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -76,7 +77,7 @@ def located(path: Path | None, error: ConfigError) -> str:
     """Return the error's message, with file and line where an option of the file is at fault."""
     if path is None or not isinstance(error, OptionError):
         return str(error)
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    root = compose(path.read_text(encoding="utf-8"), _Loader)
     return f"{path}:{_line(root, list(error.path))}: {error}"
 
 

@@ -12,6 +12,7 @@ from configparser import (
 from pathlib import Path
 
 from imgservice.domain.names import RESERVED_PREFIX
+from imgservice.domain.patterns import Pattern, compiled
 from imgservice.domain.protections import (
     DEEDS,
     Deed,
@@ -99,11 +100,11 @@ class _File:
                 }
                 yield Section(pattern, permissions)
 
-    def _pattern(self, section: str) -> re.Pattern[str]:
+    def _pattern(self, section: str) -> Pattern:
         try:
-            return re.compile(section)
-        except re.error as error:
-            message = f"[{section}] is not a regular expression: {error}"
+            return compiled(section, short=True)
+        except ValueError as error:
+            message = f"[{section}] {error}"
             raise self._mistake(self._line(section), message) from None
 
     def _permission(self, section: str, deed: Deed, read_permission: ReadPermission) -> Permission:

@@ -14,6 +14,7 @@ import yaml
 from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
 from imgservice.watched import Unreadable, read_text
+from imgservice.yaml_text import compose
 
 # Every scalar is a string to this loader: a user may be called 007, or yes.
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -56,11 +57,11 @@ def _check_name(what: str, value: str) -> None:
 
 def _composed(text: str) -> yaml.Node | None:
     try:
-        return yaml.compose(text, Loader=_Loader)
+        return compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Mistake(mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise Mistake(1, f"not valid YAML: {error}") from None
 
 

@@ -11,8 +11,10 @@ from imgservice.domain import patch
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden
 from imgservice.domain.image import Image
+from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.names import RESERVED_PREFIX
 from imgservice.domain.patch import FIELDS, Operation
+from imgservice.domain.patterns import Pattern
 
 Deed = Literal["create", "read", "update", "delete"]
 DEEDS: Sequence[Deed] = get_args(Deed)
@@ -56,7 +58,7 @@ def _roles(context: Context) -> Set[str]:
 class Section:
     """The permissions for all properties in whose name the pattern is found."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     permissions: Mapping[Deed, Permission]
 
 
@@ -114,6 +116,8 @@ class Protected:
         self._permissions = permissions
 
     def may(self, context: Context, deed: Deed, name: str) -> bool:
+        if len(name) > LONGEST_NAME:
+            return False  # no image has such a property
         return self._permissions(name).get(deed, nobody)(context)
 
     def readable(

@@ -7,6 +7,7 @@ Importing this module imports oslo.policy, which takes a while: only where it is
 import ast
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ Target = Mapping[str, Any]
 Credentials = MutableMapping[str, Any]
 Decide = Callable[[Target, Credentials], bool]
 
+DEEPEST = 50
+"""Parentheses and `not` within one another; library and functions call themselves for each."""
+_WORDS = re.compile(r"[()]|[^\s()]++")
 _REMOTE = ("http", "https")
 _ROLE: Any = type(policy.RuleDefault("it", "role:x").check)
 _GENERIC: Any = type(policy.RuleDefault("it", "x:y").check)
@@ -34,6 +38,8 @@ class NotUnderstood(Exception):
 
 def parse(text: Text) -> Check:
     """Return the tree; `NotUnderstood`."""
+    if isinstance(text, str) and _nesting(text) > DEEPEST:
+        raise NotUnderstood(f"nested more than {DEEPEST} deep")
     with _listening() as complaints:
         check = policy.Rules.from_dict({"it": text})["it"]  # type: ignore[dict-item]
     if complaints:
@@ -42,6 +48,28 @@ def parse(text: Text) -> Check:
         if getattr(leaf, "kind", None) in _REMOTE:
             raise NotUnderstood(f"{leaf}: checks that ask another server are not supported")
     return check
+
+
+def _nesting(text: str) -> int:
+    """Return how many parentheses and `not` are open at the same time, at most."""
+    ahead: list[str] = []
+    deepest = 0
+    for word in _WORDS.findall(text.lower()):
+        if word in ("(", "not"):
+            ahead.append(word)
+            deepest = max(deepest, len(ahead))
+            continue
+        while word == ")" and ahead and ahead.pop() != "(":
+            pass
+        while ahead and ahead[-1] == "not":
+            ahead.pop()
+    return deepest
+
+
+def depth(check: Check) -> int:
+    """Return how many checks are within one another."""
+    parts = [check.rule] if isinstance(check, policy.NotCheck) else getattr(check, "rules", ())
+    return 1 + max(map(depth, parts), default=0)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import cache
+from graphlib import TopologicalSorter
 
 import attrs
 
@@ -18,6 +19,9 @@ from imgservice.watched import Unreadable
 
 _NOW = datetime(2026, 1, 1)
 SAMPLE = Context("a-user", "a-project", frozenset({"member"}), user_domain="a-domain")
+MOST_RULES = 1000
+LONGEST_WAY = 2 * checks.DEEPEST
+"""Checks within one another, those of the rules that they refer to among them."""
 _THEIRS = Image("an-id", Status.ACTIVE, _NOW, _NOW, owner="theirs", visibility=Visibility.PUBLIC)
 
 
@@ -39,6 +43,9 @@ class Policy:
 def read_policy(sources: Sources, new_defaults: bool = True) -> Policy:
     """Read the files; `Unreadable` names every mistake that would let anybody in or out."""
     written, doubts = sources.read()
+    if len(written) > MOST_RULES:
+        one = list(written.values())[MOST_RULES]
+        raise Unreadable(f"{one.place}: there are more than {MOST_RULES} rules")
     reading = _Reading(written, _defaults(written, new_defaults))
     reading.check()
     compiler = Compiler(reading.checks)
@@ -69,6 +76,7 @@ class _Reading:
         self._faults: dict[str, list[str]] = {}
         self.checks = dict(defaults)
         self.doubts: list[str] = []
+        self._references: dict[str, Sequence[str]] = {}
         for name, one in written.items():
             try:
                 self.checks[name] = checks.parse(one.text)
@@ -84,6 +92,7 @@ class _Reading:
         for name in self._written:
             if name in self.checks:
                 self._check(name)
+        self._check_depths()
         used = set().union(*(self._reach(name) for name in RULES))
         mistakes = [line for name in self._faults if name in used for line in self._lines(name)]
         if mistakes:
@@ -106,13 +115,30 @@ class _Reading:
             one = ahead.pop()
             if one not in found:
                 found.add(one)
-                ahead += checks.references(self.checks[one]) if one in self.checks else ()
+                ahead += self._referred(one)
         return found
+
+    def _referred(self, name: str) -> Sequence[str]:
+        """Return the rules that this one names itself."""
+        if name not in self._references and name in self.checks:
+            self._references[name] = checks.references(self.checks[name])
+        return self._references.get(name, ())
+
+    def _check_depths(self) -> None:
+        """Find rules that go through so many others that Python would not get to the end."""
+        usable = self.checks.keys() - self.unusable
+        depths: dict[str, int] = {}
+        for name in TopologicalSorter({one: self._referred(one) for one in usable}).static_order():
+            further = max((depths[other] for other in self._referred(name)), default=0)
+            depths[name] = checks.depth(self.checks[name]) + further
+            if depths[name] > LONGEST_WAY and name in self._written:
+                fault = f"its checks, and those it refers to, go more than {LONGEST_WAY} deep"
+                self._faults.setdefault(name, [fault])
 
     def _check(self, name: str) -> None:
         check = self.checks[name]
         faults = []
-        for other in checks.references(check):
+        for other in self._referred(name):
             if other not in self.checks and other not in self._faults:
                 faults.append(f"there is no rule {other!r}{_close(other, self.checks)}")
             elif name in self._reach(other):
@@ -131,7 +157,7 @@ class _Reading:
         return f"{self._written[name].place}: {name}"
 
     def _unknown_names(self) -> Iterator[str]:
-        referred = {other for check in self.checks.values() for other in checks.references(check)}
+        referred = {other for one in self.checks for other in self._referred(one)}
         for name in self._written:
             if name not in RULES and name not in referred:
                 close = _close(name, RULES)

@@ -8,6 +8,7 @@ import attrs
 import yaml
 
 from imgservice.watched import Unreadable, read_text
+from imgservice.yaml_text import compose
 
 Text = str | Sequence[str | Sequence[str]]
 """The policy language, or its older form, a list of lists: any of these, each all of those."""
@@ -75,7 +76,7 @@ def _visible_in(folder: Path) -> Sequence[Path]:
 def _read(path: Path) -> Iterator[tuple[str, Written]]:
     text = read_text(path)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Unreadable(f"{path}:{line}: not valid YAML or JSON: {error.problem}") from None

@@ -65,6 +65,46 @@ def test_mistakes_are_told_with_their_place(text: str, message: str, tmp_path: P
     assert message in complaint(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("get_image: '" + "not " * 20_000 + "role:a'", "/p:1: get_image: nested more than 50 deep"),
+        ("get_image: '" + "(" * 20_000 + "role:a" + ")" * 20_000 + "'", "nested more than 50 deep"),
+        (
+            "get_image: '" + "(role:a or not (role:b and " * 9_000 + "@" + "))" * 9_000 + "'",
+            "/p:1: get_image: nested more than 50 deep",
+        ),
+        ("get_image: " + "[" * 20_000, "/p:1: not valid YAML or JSON: nested more than 32 deep"),
+        ("get_image:\n" + "- " * 20_000, "/p:2: not valid YAML or JSON: nested more than 32 deep"),
+        ("\n".join(f"r{n}: '!'" for n in range(1001)), "/p:1001: there are more than 1000 rules"),
+        (
+            "\n".join(f"r{n}: role:a or rule:r{n + 1}" for n in range(900))
+            + "\nr900: '@'\nget_image: rule:r0",
+            "/p:902: get_image: its checks, and those it refers to, go more than 100 deep",
+        ),
+        (
+            "\n".join(f"r{n}: rule:r{(n + 1) % 900}" for n in range(900)) + "\nget_image: rule:r0",
+            "/p:1: r0: it leads through 'r1' back to itself",
+        ),
+    ],
+    ids=["not", "parentheses", "both", "flow", "block", "rules", "chain", "cycle"],
+)
+def test_what_goes_too_deep_is_a_mistake(text: str, message: str, tmp_path: Path) -> None:
+    assert message in complaint(tmp_path, text)
+
+
+def test_what_goes_as_deep_as_it_may(tmp_path: Path) -> None:
+    nested = f"{'(not ' * 25}role:a{')' * 25}"
+    chain = "\n".join(f"r{n}: role:a or rule:r{n + 1}" for n in range(48))
+    wide = " or ".join(f"role:r{n}" for n in range(20_000))
+    text = f"{chain}\nr48: '@'\nget_image: rule:r0\ndelete_image: {nested}\nadd_image: {wide}"
+    policy = read(tmp_path, text)
+    known = credentials(Context("u", "p", frozenset({"r19999"})))
+    assert policy.decide["get_image"]({}, known)
+    assert policy.decide["delete_image"]({}, known)
+    assert policy.decide["add_image"]({}, known)
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert complaint(tmp_path, "get_image: x\ndelete_image: y\n").count("Failed") == 2
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
 import orjson
 
-from imgservice.web.v2.schemas import CustomProperties, image_properties
+from imgservice.web.v2.schemas import CustomProperties, compiled_schema, image_properties
 
 BASE = image_properties((), ()).keys()
 STORABLE = frozenset(("string", "integer", "number", "boolean", "null"))
@@ -63,6 +62,6 @@ def _check_property(name: str, schema: Any) -> None:
 
 def _check_schema(name: str, schema: Mapping[str, Any]) -> None:
     try:
-        fastjsonschema.compile(dict(schema), use_default=False)
+        compiled_schema(dict(schema))
     except Exception as error:  # whatever the compiler trips over is wrong with the schema
         raise SchemaFileError(f"{name}: not a usable JSON schema: {error}") from None

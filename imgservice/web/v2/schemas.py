@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import fastjsonschema
 
 from imgservice.domain.errors import Invalid
+from imgservice.domain.patterns import Pattern, compiled
 from imgservice.web.about import shows
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer
@@ -319,10 +320,42 @@ def to_text(value: str | int | float | bool | None) -> str | None:
 
 
 def _compiled(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
-    compiled: Callable[[Any], Any] = fastjsonschema.compile(
-        {"type": "object", **schema}, use_default=False
-    )
-    return compiled
+    return compiled_schema({"type": "object", **schema})
+
+
+LONGEST_FORMATTED = 2048
+"""Characters of a value that has a `format`, such as a date or a URL."""
+
+
+def compiled_schema(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return what checks a value; `ValueError` for a pattern whose cost nothing bounds."""
+    check: Any = fastjsonschema.compile(schema, use_default=False)
+    expressions = check.__globals__["REGEX_PATTERNS"]
+    for name, expression in expressions.items():
+        if re.fullmatch("[a-z-]+_re_pattern", name):  # of the library itself
+            expressions[name] = _Format(expression)
+        elif name != UUID:
+            expressions[name] = _bounded(expression.pattern)
+    return cast(Callable[[Any], Any], check)
+
+
+def _bounded(expression: str) -> Pattern:
+    try:
+        return compiled(expression, short=False)
+    except ValueError as error:
+        raise ValueError(f"the pattern {expression} {error}") from None
+
+
+@attrs.frozen
+class _Format:
+    """A format of the library, for values that are not too long for it."""
+
+    _expression: re.Pattern[str]
+
+    def match(self, text: str) -> object:
+        return len(text) <= LONGEST_FORMATTED and self._expression.match(text)
+
+    search = match
 
 
 def _checked(check: Callable[[Any], Any], document: Any) -> None:
