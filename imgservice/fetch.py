@@ -48,6 +48,7 @@ MOST_WAITING = 256 << 10
 """Bytes of one answer that may wait in memory for their reader, but for one piece more."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _AGENT = "imgservice"
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]++-----END CERTIFICATE-----")
 
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
 """Returns the addresses of a host, none when it has none."""
@@ -383,9 +384,7 @@ def authorities(ca_file: str | None) -> Any:
         text = Path(ca_file).read_bytes()
     except OSError as error:
         raise ValueError(f"{ca_file}: cannot be read: {error.strerror}") from None
-    blocks = re.findall(
-        rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL
-    )
+    blocks = _CERTIFICATE.findall(text)
     try:
         return trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks or [b""]])
     except (CryptoError, ValueError):

@@ -14,8 +14,9 @@ import attrs
 from imgservice.domain.errors import PreconditionFailed
 from imgservice.web.respond import Answer
 
-_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-_TAGS = re.compile(rf"[\s,]*{_TAG.pattern}(?:\s*,[\s,]*{_TAG.pattern})*[\s,]*")
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
+_TAGS = re.compile(rf"[\s,]*+{_TAG.pattern}(?:\s*+,[\s,]*+{_TAG.pattern})*+[\s,]*+")
+_LONGEST_DATE = 64
 
 Comparison = Literal["strong", "weak"]
 
@@ -52,7 +53,7 @@ def http_date(moment: datetime) -> str:
 def read_date(text: str) -> datetime | None:
     """Return the naive UTC time of an HTTP date, None when it is none."""
     try:
-        moment = parsedate_to_datetime(text.strip())
+        moment = parsedate_to_datetime(text.strip()[:_LONGEST_DATE])
         return (moment if moment.tzinfo is None else moment.astimezone(UTC)).replace(tzinfo=None)
     except (ValueError, OverflowError, IndexError, TypeError):
         return None

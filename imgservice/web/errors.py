@@ -36,6 +36,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_FOUND = "The resource could not be found."
 SERVER_ERROR = "The server has either erred or is incapable of performing the requested operation."
 RETRY_AFTER = "5"
+LONGEST_ACCEPT = 512
+"""Reading an Accept header takes the square of its length; those of browsers have some 200."""
 JSON = "application/json"
 _FORMS = ("text/html", JSON, "text/plain")
 """In which errors can be written; of those that a client likes as much, the first."""
@@ -117,7 +119,7 @@ def _page(head: str, message: str) -> bytes:
 
 def _form(accept: str | None) -> str:
     """Return which of the forms the client names and likes best, `*/*` when it names none."""
-    if not accept:
+    if not accept or len(accept) > LONGEST_ACCEPT:
         return "*/*"
     offered = [
         (kind.partition(";")[0].strip().lower(), quality)

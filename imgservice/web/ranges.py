@@ -6,7 +6,7 @@ import attrs
 
 from imgservice.domain.errors import Invalid, RangeNotSatisfiable
 
-_RANGE = re.compile(r"bytes=\s*(\d{0,30})\s*-\s*(\d{0,30})\s*", re.ASCII | re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*+(\d{0,30}+)\s*+-\s*+(\d{0,30}+)\s*+", re.ASCII | re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,30})-(\d{1,30})/(\*|\d{1,30})", re.ASCII)
 
 

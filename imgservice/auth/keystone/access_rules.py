@@ -9,7 +9,8 @@ import attrs
 
 SERVICE = "image"
 LONGEST_PATH = 2048
-_PARTS = re.compile(r"(?:\*\*)+|\*|\{[^}]*\}|.", re.DOTALL)
+_PARTS = re.compile(r"(?:\*\*)++|\*|\{[^}]*+\}|.", re.DOTALL)
+_PARTS_WITHOUT_NAMES = re.compile(r"(?:\*\*)++|.", re.DOTALL)
 
 
 @attrs.frozen
@@ -72,16 +73,15 @@ class _Pattern:
     def skip(self, reached: int) -> int:
         """Add where one gets without a character: past wildcards, which may stand for nothing."""
         wildcards = self.anything | self.segment
-        while (further := reached | (reached & wildcards) << 1) != reached:
-            reached = further
-        return reached
+        # The sum carries from the first place reached in a row of wildcards to behind its last.
+        return reached | ((wildcards + (reached & wildcards)) ^ wildcards)
 
 
 @lru_cache(1024)
 def _compile(pattern: str) -> _Pattern:
     characters: dict[str, int] = {}
     no_slash = anything = segment = place = 0
-    for part in _PARTS.findall(pattern):
+    for part in _parts(pattern):
         bit = 1 << place
         if part.startswith("**"):
             anything |= bit
@@ -91,3 +91,9 @@ def _compile(pattern: str) -> _Pattern:
             characters[part] = characters.get(part, 0) | bit
         place += 1
     return _Pattern(place, characters, no_slash, anything, segment)
+
+
+def _parts(pattern: str) -> list[str]:
+    """Split into wildcards and characters; no `{` behind the last `}` begins a name."""
+    end = pattern.rfind("}") + 1
+    return _PARTS.findall(pattern[:end]) + _PARTS_WITHOUT_NAMES.findall(pattern[end:])

@@ -7,13 +7,15 @@ from imgservice.web.respond import Answer
 from imgservice.web.streaming import StreamingRequest
 
 _HOST = re.compile(r"[A-Za-z0-9._\-:\[\]]+")
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~\-]+)*")
-_PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*("[^"]*"|[^;,\s]*)\s*')
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~\-]++)*+")
+_PAIR = re.compile(r'\s*+(?:([A-Za-z]++)\s*+=\s*+("[^"]*+"|[^;,\s"]*+))?[^;,]*+([;,]|\Z)', re.ASCII)
+"""`name=value` with what ends it, or whatever else there is up to the next separator."""
 
 
 class ProxyHeaders:
     """Reads `Forwarded`, else the `X-Forwarded-*` headers. Each proxy adds to the right, so what
-    the outermost proxy saw is the leftmost entry: it is taken if all before it are trusted.
+    the outermost proxy saw is the leftmost entry: it is taken if all before it are trusted. Some
+    proxies do not extend the header that is there, but append another one of the same name.
     """
 
     def __init__(self, trusted: Networks) -> None:
@@ -21,13 +23,17 @@ class ProxyHeaders:
 
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         if self._trusted and is_within(request.peer, self._trusted):
-            forwarded = request.header("forwarded")
-            told = _forwarded(forwarded) if forwarded else _x_forwarded(request)
-            self._apply(request, told)
+            forwarded = ",".join(request.header_values("forwarded"))
+            if forwarded:
+                chain, told = _forwarded(forwarded)
+            else:
+                chain = ",".join(request.header_values("x-forwarded-for")).split(",")
+                told = _x_forwarded(request)
+            self._apply(request, chain, told)
         return None
 
-    def _apply(self, request: StreamingRequest, told: dict[str, str]) -> None:
-        address = self._client(told.get("for", ""))
+    def _apply(self, request: StreamingRequest, chain: list[str], told: dict[str, str]) -> None:
+        address = self._client(chain)
         if address:
             request.client_address = address
         host = told.get("host") or request.header("host") or ""
@@ -40,10 +46,10 @@ class ProxyHeaders:
         if _PREFIX.fullmatch(prefix):
             request.base_url = f"{scheme}://{host}{prefix}"
 
-    def _client(self, chain: str) -> str | None:
+    def _client(self, chain: list[str]) -> str | None:
         """Walk from the proxy nearest to us outwards, as far as we trust who tells."""
         address = None
-        for entry in reversed([one.strip() for one in chain.split(",") if one.strip()]):
+        for entry in filter(None, (one.strip() for one in reversed(chain))):
             address = _without_port(entry.strip('"'))
             if not is_within(address, self._trusted):
                 break
@@ -58,19 +64,23 @@ def _without_port(node: str) -> str:
 
 def _x_forwarded(request: StreamingRequest) -> dict[str, str]:
     told = {}
-    for key in ("for", "proto", "host", "prefix"):
+    for key in ("proto", "host", "prefix"):
         value = request.header(f"x-forwarded-{key}")
         if value:
-            told[key] = value if key == "for" else value.split(",")[0].strip()
+            told[key] = value.partition(",")[0].strip()
     return told
 
 
-def _forwarded(value: str) -> dict[str, str]:
-    """Read RFC 7239: host and proto of the first element, and all `for` entries."""
+def _forwarded(value: str) -> tuple[list[str], dict[str, str]]:
+    """Read RFC 7239: all `for` entries, and host and proto of the first element with either."""
+    chain: list[str] = []
     told: dict[str, str] = {}
-    addresses = []
-    for element in value.split(","):
-        pairs = {k.lower(): v.strip('"') for k, v in _PAIR.findall(element)}
-        addresses.append(pairs.get("for", ""))
-        told = told or {key: pairs[key] for key in ("host", "proto") if key in pairs}
-    return {**told, "for": ",".join(addresses)}
+    element: dict[str, str] = {}
+    for name, text, end in _PAIR.findall(value):
+        if name:
+            element[name.lower()] = text.strip('"')
+        if end != ";":
+            chain.append(element.get("for", ""))
+            told = told or {key: element[key] for key in ("host", "proto") if key in element}
+            element = {}
+    return chain, told

@@ -22,7 +22,8 @@ CONTROLS = frozenset(
     ("limit", "marker", "sort_key", "sort_dir", "sort", "visibility", "member_status", "tag",
      "deleted")
 )  # fmt: skip
-_QUOTED = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]*))\s*(?:,|$)')
+_VALUE = re.compile(r'\s*+(?:"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?:,|\Z)')
+"""Goes forward only: what a client writes may be as long as a header line."""
 
 MemberStatus = Literal["accepted", "pending", "rejected", "all"]
 
@@ -195,7 +196,7 @@ def split_values(text: str) -> list[str]:
     """Split `a,"b,c","d\\"e"` at its commas; `Invalid` when quotes do not pair up."""
     values, position = [], 0
     while True:
-        matched = _QUOTED.match(text, position)
+        matched = _VALUE.match(text, position)
         if matched is None:
             raise Invalid(f"Invalid filter value {text}. The quote is not closed or misplaced.")
         quoted, plain = matched.groups()
