@@ -426,7 +426,7 @@ class KeystoneLimits:
     service: str = option("image", "The type, or the name, of the service in Keystone's catalog.")
     region: str | None = option(None, "Its region; null: the only one there is.")
     cache_time: Duration = option(
-        Duration(60), "How long the limits of a project are remembered; 0: ask every time."
+        Duration(5), "How long the limits of a project are remembered; 0: ask every time."
     )
 
 

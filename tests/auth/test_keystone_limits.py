@@ -99,9 +99,13 @@ def answer(server: Origin, path: str, document: Any, status: int = 200) -> None:
     server.put(path, json.dumps(document).encode(), status=status)
 
 
-def limits_of(server: Origin, clock: Clock | None = None, **place: Any) -> KeystoneLimits:
+MINUTE = LimitRules(patience=5, cache_time=60)
+
+
+def limits_of(
+    server: Origin, clock: Clock | None = None, rules: LimitRules = MINUTE, **place: Any
+) -> KeystoneLimits:
     client = KeystoneClient(reactor, [server.url("/v3")], BrowserLikePolicyForHTTPS(), 4, 5)
-    rules = LimitRules(patience=5, cache_time=60)
     return KeystoneLimits(reactor, client, Own(), Place(**place), rules, clock or Clock())
 
 
@@ -133,6 +137,24 @@ async def test_answers_are_shared_and_remembered(keystone: Origin) -> None:
     answer(keystone, LIMITS.replace("=p", "=q"), {"limits": []})
     await limits.of("q")
     assert len(keystone.asked) == 2 * len(PAGES) + 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_counts_after_seconds(keystone: Origin) -> None:
+    """Of what is registered for all and of a project's own limit, whichever was asked for last."""
+    clock = Clock()
+    limits = limits_of(keystone, clock, LimitRules())
+    answer(keystone, LIMITS.replace("=p", "=q"), {"limits": []})
+    assert await limits.of("p") == EXPECTED
+    clock.now = 4.9
+    assert (await limits.of("q")).most[Resource.SIZE_TOTAL] == 3 * MEBI
+    answer(keystone, LIMITS, {"limits": []})
+    answer(keystone, REGISTERED, {"registered_limits": [limit("image_size_total", 1)]})
+    clock.now = 5.1
+    for project in ("p", "q"):
+        assert (await limits.of(project)).most[Resource.SIZE_TOTAL] == MEBI
+    asked = [one.path for one in keystone.asked]
+    assert (asked.count("/v3/auth/catalog"), asked.count(REGISTERED)) == (1, 2)
 
 
 @pytest_twisted.ensureDeferred

@@ -25,6 +25,8 @@ Document = Mapping[str, Any]
 MOST_PROJECTS = 10_000
 """Projects whose limits are remembered."""
 MOST_WAITING = 5000
+SERVICE_TIME = 60.0
+"""Seconds for which our service in the catalog is remembered, which hardly ever changes."""
 
 _log = Logger()
 
@@ -45,7 +47,7 @@ class LimitRules:
     """How long we wait and remember, in seconds, and how much at once."""
 
     patience: float = 20.0
-    cache_time: float = 60.0
+    cache_time: float = 5.0
     connections: int = 8
 
 
@@ -57,6 +59,8 @@ class _Registered:
     defaults: Mapping[Resource, int]
     regions: Mapping[Resource, str | None]
     """Where each is registered, and so where limits of single projects count."""
+    until: float
+    """When it is to be asked for again, with what was made of it."""
 
 
 class _Misconfigured(Exception):
@@ -80,6 +84,8 @@ class KeystoneLimits:
         self._own = own
         self._place = place
         self._rules = rules
+        self._clock = clock
+        self._service: Cache[tuple[str, str | None]] = Cache(1, clock)
         self._registered: Cache[_Registered] = Cache(1, clock)
         self._limits: Cache[Mapping[Resource, int]] = Cache(MOST_PROJECTS, clock)
         self._asking: Once[bytes, Mapping[Resource, int]] = Once()
@@ -118,31 +124,36 @@ class KeystoneLimits:
     async def _find(self, key: bytes, project: str) -> Mapping[Resource, int]:
         await self._turnstile.enter(project, self._rules.patience / 2)
         try:
-            limits = await self._ask_for(project)
+            limits, until = await self._ask_for(project)
         finally:
             self._turnstile.leave()
-        self._limits.put(key, limits, self._rules.cache_time)
+        self._limits.put(key, limits, until - self._clock())
         return limits
 
-    async def _ask_for(self, project: str) -> Mapping[Resource, int]:
+    async def _ask_for(self, project: str) -> tuple[Mapping[Resource, int], float]:
+        """Return the project's limits, and until when all that they are made of holds."""
         registered = self._registered.get(b"")
         if registered is None:
             registered = await self._registering.share(None, self._find_registered)
         query = {"service_id": registered.service_id, "project_id": project}
         document = await self._get("/limits", query)
         own = _read(document, lambda found: _own_limits(found, project, registered))
-        return {**dict.fromkeys(Resource, 0), **registered.defaults, **own}
+        return {**dict.fromkeys(Resource, 0), **registered.defaults, **own}, registered.until
 
     async def _find_registered(self) -> _Registered:
-        _read(await self._get("/limits/model"), _check_model)
-        service_id, region = _read(
-            await self._catalog(), lambda catalog: find_service(catalog, self._place)
-        )
+        service_id, region = self._service.get(b"") or await self._find_service()
+        until = self._clock() + self._rules.cache_time
         document = await self._get("/registered_limits", {"service_id": service_id})
-        registered = _read(document, lambda found: _registered(found, service_id, region))
+        registered = _read(document, lambda found: _registered(found, service_id, region, until))
         self._tell(_told_missing(registered, region))
-        self._registered.put(b"", registered, self._rules.cache_time)
+        self._registered.put(b"", registered, until - self._clock())
         return registered
+
+    async def _find_service(self) -> tuple[str, str | None]:
+        _read(await self._get("/limits/model"), _check_model)
+        found = _read(await self._catalog(), lambda catalog: find_service(catalog, self._place))
+        self._service.put(b"", found, SERVICE_TIME)
+        return found
 
     async def _catalog(self) -> Sequence[Document]:
         """Return all services with their endpoints.
@@ -262,7 +273,9 @@ def _made_catalog(document: Document) -> Sequence[Document]:
     ]
 
 
-def _registered(document: Document, service_id: str, region: str | None) -> _Registered:
+def _registered(
+    document: Document, service_id: str, region: str | None, until: float
+) -> _Registered:
     """Take the limits of our region, and those of all regions where it has none."""
     defaults: dict[Resource, int] = {}
     regions: dict[Resource, str | None] = {}
@@ -270,7 +283,7 @@ def _registered(document: Document, service_id: str, region: str | None) -> _Reg
         where = one.get("region_id")
         if where == region or (where is None and name not in regions):
             defaults[name], regions[name] = _amount(name, one["default_limit"]), where
-    return _Registered(service_id, defaults, regions)
+    return _Registered(service_id, defaults, regions, until)
 
 
 def _own_limits(
