@@ -591,7 +591,8 @@ class Config:
             "context",
             "rate_limit",
         ),
-        "What a request passes through, in this order.",
+        "What a request passes through, in this order. There is one more step: gzip, before"
+        " version, which compresses answers in JSON for clients that accept it.",
     )
     cors: Cors = option(Cors, "Calls from web pages of other origins.")
     auth: Auth = option(Auth, "Who is asking.")

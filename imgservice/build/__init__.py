@@ -96,7 +96,7 @@ def build(
         handover,
     )
     authentication = make_authentication(config, reactor)
-    steps = make_steps(config, rules, authentication)
+    steps = make_steps(config, rules, authentication, threads)
     pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))
     health = Healthcheck(config.healthcheck.disable_by_file)
     root = Root(pipeline, health)

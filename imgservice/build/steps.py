@@ -6,16 +6,20 @@ from imgservice.build.authentication import Authentication
 from imgservice.build.rates import make_rate_steps
 from imgservice.domain.access import Rules
 from imgservice.options import Config
+from imgservice.threads import Threads
 from imgservice.web.addresses import networks
 from imgservice.web.pipeline import Step
 from imgservice.web.steps.context import RequireContext
 from imgservice.web.steps.cors import Cors
+from imgservice.web.steps.gzip import Gzip
 from imgservice.web.steps.proxy_headers import ProxyHeaders
 from imgservice.web.steps.request_id import RequestId
 from imgservice.web.steps.version import ONE_STORE, SEVERAL_STORES, VersionNegotiation
 
 
-def make_steps(config: Config, rules: Rules, authentication: Authentication) -> Sequence[Step]:
+def make_steps(
+    config: Config, rules: Rules, authentication: Authentication, threads: Threads
+) -> Sequence[Step]:
     """Make the steps that the configuration lists, in its order."""
     address_limit, rate_limit = make_rate_steps(config)
     makers: Mapping[str, Callable[[], Step]] = {
@@ -24,6 +28,7 @@ def make_steps(config: Config, rules: Rules, authentication: Authentication) -> 
             config.cors.allowed_origins, config.cors.allow_credentials, config.cors.max_age
         ),
         "request_id": lambda: RequestId(config.api.max_request_id),
+        "gzip": lambda: Gzip(threads),
         "address_limit": lambda: address_limit,
         "version": lambda: VersionNegotiation(
             config.server.public_url,

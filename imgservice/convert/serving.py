@@ -10,6 +10,7 @@ from imgservice.convert.ini import Assignment
 from imgservice.convert.keystone import GROUP, convert_keystone
 from imgservice.convert.paste import STANDARD, Filter, Paste
 from imgservice.convert.values import boolean, string, whole
+from imgservice.options import Config
 
 _SILENT = frozenset(
     (
@@ -22,11 +23,12 @@ _SILENT = frozenset(
         "versionnegotiation",
         "http_proxy_to_wsgi",
         "request_id",
+        "gzip",
         "osprofiler",
     )
 )
 """Filters that we have something for, or need nothing for."""
-_LATER = frozenset(("cache", "cachemanage", "gzip"))
+_LATER = frozenset(("cache", "cachemanage"))
 _GROUPS = {"authtoken": GROUP, "cors": "cors", "healthcheck": "healthcheck"}
 """The sections whose options a filter may have as its own."""
 _NO_OPTIONS = ("oslo_config_project", "oslo_config_program", "delay_auth_decision")
@@ -149,6 +151,9 @@ def convert_chain(conversion: Conversion, chain: Chain) -> None:
     elif not conversion.mistakes:
         _convert_nobody(conversion, chain)
     convert_keystone(conversion, needed_by)
+    if "gzip" in kinds:
+        steps = ["gzip", *Config().pipeline]
+        conversion.put("pipeline", steps, chain.flavor, "with Glance's filter gzip")
     for one in chain.filters:
         if one.kind in _LATER:
             conversion.document.say("pipeline", f"Not supported yet: the filter {one.name}.")

@@ -104,7 +104,11 @@ class ApiApp(Klein):
     ) -> Deferred[Any]:
         if request.body.length != 0 and endpoint not in self._with_body:
             raise Invalid("A body is not expected with this request.")
-        handling = maybeDeferred(super().execute_endpoint, endpoint, request, *args, **kwargs)
+        handling: Deferred[Any] = maybeDeferred(
+            super().execute_endpoint, endpoint, request, *args, **kwargs
+        )
+        if request.encode is not None:
+            handling.addCallback(_encoded, request.encode)
         return self._tasks.shield(handling).addCallbacks(_prepared, _nothing_to_say, (request,))
 
     def _failed(self, request: StreamingRequest, failure: Failure) -> bytes | None:
@@ -118,6 +122,10 @@ class ApiApp(Klein):
 def _nothing_to_say(failure: Failure) -> None:
     """A handler may learn sooner than Klein that its client is gone."""
     failure.trap(ClientGone)
+
+
+def _encoded(result: Answer | None, encode: Callable[[Answer], Any]) -> Any:
+    return Deferred.fromCoroutine(encode(result)) if isinstance(result, Answer) else result
 
 
 def _prepared(result: Answer | None, request: StreamingRequest) -> bytes | None:

@@ -17,6 +17,7 @@ from imgservice.web.respond import Answer
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
 _TAGS = re.compile(rf"[\s,]*+{_TAG.pattern}(?:\s*+,[\s,]*+{_TAG.pattern})*+[\s,]*+")
 _LONGEST_DATE = 64
+_GZIP = "-gzip"
 
 Comparison = Literal["strong", "weak"]
 
@@ -66,9 +67,14 @@ def matches(listed: str, etag: str | None, comparison: Comparison) -> bool:
     if etag is None or not _TAGS.fullmatch(listed):
         return False
     return any(
-        f'"{tag}"' == etag and (comparison == "weak" or not weak)
+        f'"{tag.removesuffix(_GZIP)}"' == etag and (comparison == "weak" or not weak)
         for weak, tag in _TAG.findall(listed)
     )
+
+
+def gzip_tag(etag: str) -> str:
+    """Return the entity tag of the compressed form, which counts as that of the state as well."""
+    return f'{etag[:-1]}{_GZIP}"'
 
 
 def check_unchanged(request: HasHeader, validators: Validators) -> None:

@@ -41,6 +41,7 @@ ORDER: Mapping[str, Sequence[str]] = {
     "proxy_headers": (),
     "cors": (),
     "request_id": (),
+    "gzip": (),
     "address_limit": (),
     "version": (),
     "auth_token": (),
@@ -50,6 +51,7 @@ ORDER: Mapping[str, Sequence[str]] = {
 """The known steps, and what must come before each."""
 IF_THERE: Mapping[str, Sequence[str]] = {
     "address_limit": ("proxy_headers",),
+    "version": ("gzip",),
     "auth_token": ("address_limit",),
 }
 """What must come before each, unless it is left out."""
@@ -94,6 +96,8 @@ class Pipeline(Resource):
         for step in self._steps:
             answer = await step(request)
             if answer is not None:
+                if request.encode is not None:
+                    answer = await request.encode(answer)
                 answer.send(request)
                 return
         if not request.disconnected:

@@ -27,9 +27,9 @@ class Answer:
         response = request.responseHeaders
         for name, value in self.headers.items():
             response.setRawHeaders(name, [value])
-        if self.content_type is not None:
-            response.setRawHeaders(b"content-type", [self.content_type])
         if self.status not in (204, 304):
+            if self.content_type is not None:
+                response.setRawHeaders(b"content-type", [self.content_type])
             response.setRawHeaders(b"content-length", [b"%d" % len(self.body)])
         return self.body
 

@@ -9,7 +9,7 @@ is. `tests/web/test_streaming.py` pins every private name of Twisted that is use
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from io import BytesIO
 from typing import Any, cast
 
@@ -62,6 +62,8 @@ class StreamingRequest(Request):
     request_id = ""
     api_version = ""
     """"v2", once the version is known; the path after it is in `postpath`."""
+    encode: Callable[[Any], Awaitable[Any]] | None = None
+    """Encodes an `Answer` before it is sent, where a step of the pipeline has set it."""
     client_address: str | None = None
     """Where the request came from, seen through trusted proxies."""
     base_url: str | None = None

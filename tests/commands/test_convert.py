@@ -17,7 +17,7 @@ from oslo_config import cfg, iniparser
 from imgservice.cli import main
 from imgservice.config import parse
 from imgservice.convert import ini
-from imgservice.options import Api, Formats, Limits
+from imgservice.options import Api, Config, Formats, Limits
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
 from tests.real.service import IMGSERVICE, Service
@@ -37,6 +37,10 @@ mine = cors versionnegotiation authtoken context audit rootapp
 [pipeline:glance-api-people]
 pipeline = cors people context
     rootapp
+[pipeline:glance-api-small]
+pipeline = cors smaller people context rootapp
+[filter:smaller]
+paste.filter_factory = glance.api.middleware.gzip:GzipMiddleware.factory
 [filter:people]
 paste.filter_factory = oslo_middleware.basic_auth:BasicAuthMiddleware.factory
 http_basic_auth_user_file = /etc/glance/htpasswd
@@ -207,6 +211,12 @@ def test_keystone_domains_and_scopes(lab: Lab) -> None:
     keystone = found["auth"]["keystone"]
     assert keystone["project"] is None
     assert (keystone["user_domain"], keystone["project_domain_id"]) == ("U", "d")
+
+
+def test_gzip(lab: Lab) -> None:
+    paste = lab.write("paste.ini", PASTE)
+    found = lab.convert("[paste_deploy]\nflavor = small\n", paste)
+    assert found["pipeline"] == ["gzip", *Config().pipeline]
 
 
 def test_keystone_in_ways_that_we_do_not_know(lab: Lab) -> None:

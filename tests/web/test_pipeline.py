@@ -18,6 +18,7 @@ GOOD = (
     "proxy_headers",
     "cors",
     "request_id",
+    "gzip",
     "address_limit",
     "version",
     "auth_token",
@@ -106,6 +107,7 @@ def test_good_orders() -> None:
 @pytest.mark.parametrize(
     ("names", "position", "message"),
     [
+        (("version", "gzip", "auth_token", "context"), 0, "'version' must come after 'gzip'"),
         (("version", "auth_tokens"), 1, "unknown step 'auth_tokens'"),
         (("version", "context", "auth_token"), 1, "'context' needs 'auth_token' before it"),
         (("cors", "version", "cors", "auth_token", "context"), 2, "'cors' is there twice"),

@@ -71,7 +71,9 @@ class ImageDocuments:
         answer = self.answer(200, request, image)
         current = Validators(answer.headers["ETag"])
         check_unchanged(request, current)
-        return not_modified(current) if is_known(request, current) else answer
+        if not is_known(request, current):
+            return answer
+        return attrs.evolve(not_modified(current), content_type=answer.content_type)
 
     def unchanged(self, request: StreamingRequest) -> Precondition | None:
         """Return the check that the image still is what the client says it has seen, if it does."""
