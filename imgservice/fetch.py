@@ -67,6 +67,9 @@ class FetchLimits:
     """For the head of an answer, and from then on between any two pieces of its data."""
     head: int = 32 << 10
     """Bytes of an answer's head."""
+    min_rate: float = 100.0
+    """Bytes a second that must come, on the average of `min_rate_time` in which we wait; 0: any."""
+    min_rate_time: float = 120.0
 
 
 class Fetcher:
@@ -145,7 +148,7 @@ class Fetcher:
             raise _failed(error) from error
         guard = endpoint.connected
         guard.head_is_over()
-        return Fetched(response, guard.abort, self._reactor, self._limits.idle)
+        return Fetched(response, guard.abort, self._reactor, self._limits)
 
     async def _addresses(self, target: Target) -> Sequence[str]:
         """Return the addresses of the host; one that may not be reached is reason enough."""
@@ -211,7 +214,7 @@ class Fetched:
     """The answer of another server."""
 
     def __init__(
-        self, response: Any, abort: Callable[[], None], reactor: Any, patience: float
+        self, response: Any, abort: Callable[[], None], reactor: Any, limits: FetchLimits
     ) -> None:
         self.status: int = response.code
         self.headers: Mapping[str, str] = {
@@ -224,7 +227,7 @@ class Fetched:
         self.abort = abort
         """Closes the connection; harmless when that is done already."""
         self._reactor = reactor
-        self._body = _Body(reactor, patience)
+        self._body = _Body(reactor, limits)
         response.deliverBody(self._body)
 
     async def blocks(self, limit: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -255,9 +258,11 @@ def _length(response: Any) -> int | None:
 class _Body(Protocol):
     """The data of an answer, between the network and its reader."""
 
-    def __init__(self, reactor: Any, patience: float) -> None:
+    def __init__(self, reactor: Any, limits: FetchLimits) -> None:
         self._reactor = reactor
-        self._patience = patience
+        self._limits = limits
+        self._waited = 0.0
+        self._came = 0
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
         self._paused = False
@@ -282,10 +287,20 @@ class _Body(Protocol):
 
     async def _wait(self) -> None:
         self._reader = Deferred()
+        begin = self._reactor.seconds()
         try:
-            await self._reader.addTimeout(self._patience, self._reactor)
+            await self._reader.addTimeout(self._limits.idle, self._reactor)
         except Overdue as error:
             raise FetchFailed("The server of the URL sends no more data.") from error
+        self._waited += self._reactor.seconds() - begin
+        if self._waited >= self._limits.min_rate_time:
+            self._check_rate()
+
+    def _check_rate(self) -> None:
+        """Give up on a server that keeps us waiting; time in which nobody reads does not count."""
+        if self._came < self._limits.min_rate * self._waited:
+            raise FetchFailed("The server of the URL sends its data too slowly.")
+        self._waited, self._came = 0.0, 0
 
     def _resume(self) -> None:
         if self._paused and not self._ended:
@@ -295,6 +310,7 @@ class _Body(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._pieces.append(data)
         self._waiting += len(data)
+        self._came += len(data)
         if self._waiting >= MOST_WAITING and not self._paused:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]

@@ -99,7 +99,8 @@ class Server:
     min_rate: int = option(
         100,
         "Bytes a second that a client must send of a body, or read of an answer, on the average of"
-        " min_rate_time; else it is disconnected. What we make it wait for does not count. 0: off.",
+        " min_rate_time; else it is disconnected. What we make it wait for does not count. 0: off."
+        " Holds for servers from which we read data, too.",
     )
     min_rate_time: Duration = option(Duration(120), "Seconds over which that is measured.")
     shutdown_grace: Duration = option(
@@ -501,7 +502,9 @@ class Limits:
         " Requests beyond it are answered with 429, bytes are slowed down.",
     )
     uploads: Uploads = option(
-        Uploads, "How many uploads may run at the same time in this process; null: any number."
+        Uploads,
+        "How many uploads may run at the same time in this process, those among them that read"
+        " data from a location; null: any number.",
     )
     user_storage: Size = option(
         Size(0), "Most bytes of the images of any one project, every copy counted; 0: no limit."

@@ -45,7 +45,10 @@ class Origin:
     pages: dict[str, Page] = attrs.field(factory=dict)
     asked: list[Asked] = attrs.field(factory=list)
     pause: float = 0.0
-    """Seconds between two MiB of data."""
+    """Seconds between two pieces of data."""
+    piece: int = 1 << 20
+    sent: int = 0
+    """Bytes of data that were written, for all who asked."""
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
@@ -82,9 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_DELETE = do_GET
 
     def _write(self, data: bytes) -> None:
-        for start in range(0, len(data), 1 << 20):
-            self.wfile.write(data[start : start + (1 << 20)])
-            sleep(self.server.origin.pause)
+        origin = self.server.origin
+        for start in range(0, len(data), origin.piece):
+            piece = data[start : start + origin.piece]
+            self.wfile.write(piece)
+            origin.sent += len(piece)
+            sleep(origin.pause)
 
     def _page(self) -> Page:
         origin = self.server.origin

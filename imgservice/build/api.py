@@ -63,6 +63,7 @@ def make_v2(
         () if config.single_store else tuple(config.stores),
         config.server.public_url,
         handover,
+        transfers,
     )
     data_routes.routes(
         app,
@@ -72,7 +73,7 @@ def make_v2(
         transfers,
         Acceleration(config.transfer.accel, networks(config.server.trusted_proxies)),
     )
-    location_routes.routes(app, services.locations, documents, largest_body)
+    location_routes.routes(app, services.locations, documents, largest_body, transfers)
     tag_routes.routes(app, services.images, schemas)
     action_routes.routes(app, services.images)
     member_routes.routes(app, services.members, largest_body)

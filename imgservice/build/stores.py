@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from imgservice.config import OptionError
 from imgservice.domain.targets import Refused, TargetRules, read_host
-from imgservice.fetch import Fetcher
+from imgservice.fetch import Fetcher, FetchLimits
 from imgservice.options import Config
 from imgservice.store import registry
 from imgservice.store.choose import KnowsItsUrls, SingleStore, Stores
@@ -39,7 +39,9 @@ def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str,
 
 
 def make_fetcher(config: Config, reactor: Any) -> Fetcher:
-    return Fetcher(reactor, make_target_rules(config))
+    server = config.server
+    limits = FetchLimits(min_rate=server.min_rate, min_rate_time=server.min_rate_time)
+    return Fetcher(reactor, make_target_rules(config), limits)
 
 
 def make_target_rules(config: Config) -> TargetRules:

@@ -1,7 +1,15 @@
 """Use cases around an image's bytes: upload, download, removal, and recovery after a crash."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 
 import attrs
@@ -50,6 +58,10 @@ class Upload:
     """What the client says it will be, None when it does not."""
     store: str | None = None
     """The id of the store that it wants."""
+
+
+Guard = Callable[[AsyncGenerator[bytes, None]], AsyncIterator[bytes]]
+"""Passes a stream on as long as somebody wants it, and raises after that."""
 
 
 @attrs.frozen
@@ -214,11 +226,18 @@ class DataService:
             self._warn(_postponed(lease, error))
 
     async def adopt(
-        self, image: Image, location: Location, store: DataStore, size: int, expected: Checksums
+        self,
+        image: Image,
+        location: Location,
+        store: DataStore,
+        size: int,
+        expected: Checksums,
+        guard: Guard,
     ) -> None:
         """Read what somebody else has put at the location, and make the image active with it.
 
-        On any failure the image is queued as before; the data is never touched.
+        On any failure the image is queued as before; the data is never touched. `guard` gets the
+        stream, and may end it.
         """
         quota = await self._quotas.of(image.owner)
         lease = self._charged("location", image.id, location.store, quota, size)
@@ -226,7 +245,7 @@ class DataService:
         try:
             await self._images.begin_upload(lease, image, quota)
             # One byte more shows that there is more, without reading however much that is.
-            source = Upload(lambda _: store.read(location.url, 0, size + 1), size)
+            source = Upload(lambda _: guard(store.read(location.url, 0, size + 1)), size)
             await self._read(image, running, source, location, expected)
         finally:
             del self._running[lease.id]

@@ -12,7 +12,7 @@ from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.locations import Checksums, LocationRules, NewLocation, Reached
 from imgservice.domain.patch import LOCATIONS, Operation
 from imgservice.domain.quota import Quota
-from imgservice.service.data import DataService
+from imgservice.service.data import DataService, Guard
 from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
 from imgservice.service.quota import QuotaService
 
@@ -64,11 +64,11 @@ class LocationService:
         self._access.require(context, "fetch_image_location", image)
         return image.locations
 
-    async def add(self, context: Context, image_id: str, wanted: NewLocation) -> None:
+    async def add(self, context: Context, image_id: str, wanted: NewLocation, guard: Guard) -> None:
         """Make a queued image active with data that somebody else has put at its place.
 
-        Where data is hashed, this returns when all of it was read. When anything is wrong, the
-        image is queued as before, and has no location.
+        Where data is hashed, this returns when all of it was read through `guard`. When anything is
+        wrong, the image is queued as before, and has no location.
         """
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "add_image_location", image)
@@ -80,7 +80,7 @@ class LocationService:
         reached, store = await self._reach(wanted)
         location = Location(wanted.url, reached.metadata)
         if self._options.secure_hash:
-            await self._data.adopt(image, location, store, reached.size, given)
+            await self._data.adopt(image, location, store, reached.size, given, guard)
         else:
             content = _unread(location, reached.size, given)
             await self._images.activate(image.id, content, await self._quotas.of(image.owner))

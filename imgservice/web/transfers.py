@@ -1,15 +1,15 @@
 """How fast the bytes of images move, and how many uploads run at the same time."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from imgservice.domain.context import Context
-from imgservice.domain.errors import TooManyRequests
+from imgservice.domain.errors import BodyAborted, TooManyRequests
 from imgservice.domain.rates import CROWDED, Buckets, Places
 from imgservice.web.body import UNREAD_LIMIT
 from imgservice.web.streaming import StreamingRequest
@@ -86,6 +86,38 @@ class Pace:
             waiter.callback(None)
 
 
+async def while_connected(
+    request: StreamingRequest, blocks: AsyncGenerator[bytes, None]
+) -> AsyncIterator[bytes]:
+    """Yield the blocks of a stream that does not come from the client, while there is a client.
+
+    When it leaves, waiting for a block ends at once, and the stream is closed: `BodyAborted`.
+    """
+    step: Deferred[bytes] | None = None
+
+    def leave(_: object) -> None:
+        if step is not None:
+            step.cancel()
+
+    request.notifyFinish().addErrback(leave)
+    async with aclosing(blocks):
+        while not request.disconnected:
+            step = Deferred.fromCoroutine(_next(blocks))
+            try:
+                block = await step
+            except CancelledError:
+                break
+            if not block:
+                return
+            yield block
+    raise BodyAborted("The client closed the connection before the data was read.")
+
+
+async def _next(blocks: AsyncGenerator[bytes, None]) -> bytes:
+    """Return the next block, empty at the end."""
+    return await anext(blocks, b"")
+
+
 @attrs.frozen
 class ByteRates:
     """The buckets that transfers in one direction pay from."""
@@ -135,6 +167,7 @@ class Transfers:
     def upload(self, context: Context) -> Iterator[None]:
         """Have a place among the uploads while the block runs; `TooManyRequests` if none is free.
 
+        Whoever reads data from a location has one, too.
         The limit in all is there for the process, and so holds for administrators too.
         """
         project = context.project or f"user {context.user}"

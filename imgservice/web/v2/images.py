@@ -1,14 +1,17 @@
 """Routes of the image record: /v2/images and /v2/images/{id}."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from urllib.parse import quote
 
+from imgservice.domain.patch import LOCATIONS, Operation
 from imgservice.service.images import ImageService
 from imgservice.web.about import NOTHING, About, json_of, named
 from imgservice.web.app import ApiApp
 from imgservice.web.handover import Handover
 from imgservice.web.respond import Answer, json_answer, no_content
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.transfers import Transfers
 from imgservice.web.v2.documents import ImageDocuments, new_image
 from imgservice.web.v2.listing import Paging, image_query, links, parse_query
 from imgservice.web.v2.patches import READERS, operations_of, reader_of
@@ -73,6 +76,7 @@ def routes(
     store_ids: Sequence[str],
     public_url: str | None,
     handover: Handover,
+    transfers: Transfers,
 ) -> None:
     """Add them; `store_ids` are those that clients see."""
     stores = {"OpenStack-image-store-ids": ",".join(store_ids)} if store_ids else {}
@@ -107,7 +111,8 @@ def routes(
         document = await request.body.json(largest_body)
         operations = operations_of(reader, document, documents.schemas)
         unless = documents.unchanged(request)
-        image = await images.update(request.context, image_id, operations, unless)
+        with transfers.upload(request.context) if _reads_data(operations) else nullcontext():
+            image = await images.update(request.context, image_id, operations, unless)
         return documents.answer(200, request, image)
 
     @app.route("/images/<image_id>", methods=["DELETE"], about=DELETE)
@@ -119,3 +124,8 @@ def routes(
             handover.of(request, f"/v2/images/{quote(image_id, safe='')}"),
         )
         return no_content()
+
+
+def _reads_data(operations: Sequence[Operation]) -> bool:
+    """Tell whether servers that the operations name are asked for data, as for an upload."""
+    return any(each.name == LOCATIONS and each.verb != "remove" for each in operations)

@@ -1,5 +1,7 @@
 """Routes of where the data of an image lies: /v2/images/{id}/locations."""
 
+from functools import partial
+
 from imgservice.domain.errors import Invalid
 from imgservice.domain.locations import read_location
 from imgservice.service.locations import LocationService
@@ -7,6 +9,7 @@ from imgservice.web.about import NOTHING, About
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.transfers import Transfers, while_connected
 from imgservice.web.v2.documents import ImageDocuments
 
 _VALIDATED = frozenset(("os_hash_algo", "os_hash_value"))
@@ -47,7 +50,11 @@ SHOW = About(
 
 
 def routes(
-    app: ApiApp, locations: LocationService, documents: ImageDocuments, largest_body: int
+    app: ApiApp,
+    locations: LocationService,
+    documents: ImageDocuments,
+    largest_body: int,
+    transfers: Transfers,
 ) -> None:
     @app.route("/images/<image_id>/locations", methods=["POST"], takes_body=True, about=ADD)
     async def add_location(request: StreamingRequest, image_id: str) -> Answer:
@@ -59,7 +66,10 @@ def routes(
         )
         if unknown := sorted(wanted.checksums.keys() - _VALIDATED):
             raise Invalid(f"The validation_data has no {unknown[0][:40]!r}.")
-        await locations.add(request.context, image_id, wanted)
+        with transfers.upload(request.context):
+            await locations.add(
+                request.context, image_id, wanted, partial(while_connected, request)
+            )
         return Answer(202)
 
     @app.route("/images/<image_id>/locations", methods=["GET"], about=SHOW)
