@@ -43,10 +43,15 @@ PIPELINED_AT_ONCE = 16
 """Requests of one connection after which it is the turn of the others."""
 NO_ADDRESS = "-"
 """The peer of a connection through a Unix socket."""
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"host"))
 LONGEST_CONTENT_LENGTH = 18
 """Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
 
-_HOST = re.compile(rb"[!-~]*")
+METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT")
+)
+"""Those of HTTP, in capitals; what a route does not take of them is its own affair."""
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?")
 
 
 class StreamingRequest(Request):
@@ -179,6 +184,7 @@ class StreamingChannel(TimedChannel):
     _body_paused = False
     _body_broken = False
     _in_a_row = 0
+    _has_host = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -220,16 +226,30 @@ class StreamingChannel(TimedChannel):
     def headerReceived(self, line: bytes) -> bool:
         name, _, value = line.partition(b":")
         name, value = name.lower(), value.strip()
-        if (name == b"content-length" and len(value) > LONGEST_CONTENT_LENGTH) or (
-            name == b"host" and not _HOST.fullmatch(value)
-        ):
+        if name in _FRAMING and not self._is_sound(name, value):
             self._respondToBadRequestAndDisconnect()
             return False
         return bool(super().headerReceived(line))
 
+    def _is_sound(self, name: bytes, value: bytes) -> bool:
+        """Look at what a proxy before us could understand otherwise; Twisted knows the rest."""
+        if name == b"content-length":
+            return len(value) <= LONGEST_CONTENT_LENGTH
+        if name == b"transfer-encoding":
+            return value.lower() == b"chunked" and self._version == b"HTTP/1.1"
+        is_first, self._has_host = not self._has_host, True
+        return is_first and _HOST.fullmatch(value) is not None
+
     def allHeadersReceived(self) -> None:
         self._headers_since = None
         self.speaks_http_1_1 = self._version == b"HTTP/1.1"
+        has_host, self._has_host = self._has_host, False
+        if self.speaks_http_1_1 and not has_host:
+            self._refuse(400, b"Bad Request")
+            return
+        if self._command not in METHODS:
+            self._refuse(501, b"Not Implemented")
+            return
         super().allHeadersReceived()
         if self.length != 0:
             request = self.requests[-1]
@@ -312,6 +332,8 @@ class StreamingChannel(TimedChannel):
         request.body.fail("The request body came too slowly.", BodyTooSlow)
 
     def allContentReceived(self) -> None:
+        if self._leaving:  # what was wrong with its headers became clear at their end only
+            return
         self.setTimeout(self.timeOut)  # this is what Twisted saves for the time between requests
         super().allContentReceived()
 

@@ -74,7 +74,7 @@ def test_trailing_slashes_and_unknown_paths(client: Client, path: str) -> None:
         ("PATCH", f"/v2/images/{NOWHERE}/file", "GET, PUT"),
         ("POST", f"/v2/images/{NOWHERE}/file", "GET, PUT"),
         ("DELETE", f"/v2/images/{NOWHERE}/file", "GET, PUT"),
-        ("PROPFIND", "/v2/schemas/image", "GET"),
+        ("TRACE", "/v2/schemas/image", "GET"),
     ],
 )
 def test_wrong_method(client: Client, method: str, path: str, allowed: str) -> None:

@@ -341,7 +341,7 @@ async def test_drain_lets_a_begun_request_come_in(serve: Serve) -> None:
         assert wire.reply().body == b"GET /a "
         time.sleep(0.05)
         in_reactor(serving.site.drain)
-        wire.send(b"TP/1.1\r\n\r\n")
+        wire.send(b"TP/1.1\r\nHost: here\r\n\r\n")
         assert wire.reply().body == b"GET /b "
         assert wire.ends()
 

@@ -57,6 +57,15 @@ BAD_HEADERS = {
     "other coding": "Transfer-Encoding: gzip",
     "two codings": "Transfer-Encoding: gzip, chunked",
     "chunked twice": "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    "identity": "Transfer-Encoding: identity",
+    "identity and length": "Transfer-Encoding: identity\r\nContent-Length: 4",
+    "chunked and identity": "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    "list of chunked": "Transfer-Encoding: chunked, chunked",
+    "quoted coding": 'Transfer-Encoding: "chunked"',
+    "coding with a parameter": "Transfer-Encoding: chunked;q=1",
+    "no coding": "Transfer-Encoding:",
+    "two hosts": "Host: here",
+    "another host": "Host: elsewhere",
     "vertical tab": "Transfer-Encoding: \x0bchunked",
     "blank before colon": "Content-Length : 4",
     "no colon": "Content-Length 4",
@@ -99,17 +108,88 @@ async def test_good_content_length(serve: Serve, header: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-@pytest.mark.parametrize("host", ["\xff", "a b", "", "[::1", "here:port", "h\x7f"])
+@pytest.mark.parametrize(
+    "host",
+    ["\xff", "a b", "[::1", "here:port", "h\x7f", "a/b", "a@b", "a?b", "::1", "[::1]x", "[]", "<a>",
+      "a\\b", "a:123456", "[here]", "a:1:2", "http://a"],
+)  # fmt: skip
 async def test_odd_host(serve: Serve, host: str) -> None:
-    """Whatever is answered, it is no fault of ours and nothing to log."""
+    data = f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
+    assert await _refused_with(serve(echo), data) == 400
 
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "host",
+    ["", "here", "here:", "here:80", "HERE.example.", "10.0.0.1:9292", "[::1]:9292", "a_b%20"],
+)
+async def test_good_host(serve: Serve, host: str) -> None:
     def client(wire: Wire) -> int:
-        wire.send(f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
+        wire.send(f"GET /x HTTP/1.1\r\nHost:{host}\r\n\r\n".encode())
         return wire.reply().status
 
-    assert await serve(echo).talk(client) == (
-        200 if host.isprintable() and host.isascii() and " " not in host else 400
-    )
+    assert await serve(echo).talk(client) == 200
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("headers", ["", "X: y\r\n", "Content-Length: 4\r\n", "X-Host: here\r\n"])
+async def test_missing_host(serve_both: Serve, headers: str) -> None:
+    """A body that comes along is not taken for a request either."""
+    smuggled = request_bytes("GET", "/smuggled")
+    data = f"PUT /x HTTP/1.1\r\n{headers}\r\nbody".encode() + smuggled
+    serving = serve_both(echo)
+    assert await _refused_with(serving, data) == 400
+    assert [one.code for one in serving.site.logged] == [400]
+
+
+@pytest_twisted.ensureDeferred
+async def test_host_is_asked_for_in_every_request(serve: Serve) -> None:
+    def client(wire: Wire) -> None:
+        wire.send(request_bytes("GET", "/a") + b"GET /b HTTP/1.1\r\nX: y\r\n\r\n")
+        assert [wire.reply().status, wire.reply().status] == [200, 400]
+        assert wire.ends()
+
+    await serve(echo).talk(client)
+
+
+@pytest_twisted.ensureDeferred
+async def test_old_clients_name_no_host(serve: Serve) -> None:
+    def client(wire: Wire) -> int:
+        wire.send(b"GET /x HTTP/1.0\r\n\r\n")
+        return wire.reply().status
+
+    assert await serve(echo).talk(client) == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_chunks_are_not_for_old_clients(serve: Serve) -> None:
+    data = b"PUT /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert await _refused_with(serve(echo), data) == 400
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", " \tCHUNKED  "])
+async def test_good_transfer_encoding(serve: Serve, coding: str) -> None:
+    def client(wire: Wire) -> bytes:
+        wire.send(
+            request_bytes("PUT", "/x", f"Transfer-Encoding:{coding}") + b"4\r\nbody\r\n0\r\n\r\n"
+        )
+        return wire.reply().body
+
+    assert await serve(echo).talk(client) == b"PUT /x body"
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "method", ["post", "Post", "get", "PROPFIND", "NONSENSE", "X", "PATCHES", "G" * 1000, "!"]
+)
+async def test_unknown_method(serve_both: Serve, method: str) -> None:
+    """Methods have capitals: `post` is not POST, and must not be counted as something else."""
+    serving = serve_both(echo)
+    smuggled = request_bytes("GET", "/smuggled")
+    data = request_bytes(method, "/x", "Content-Length: 4") + b"body" + smuggled
+    assert await _refused_with(serving, data) == 501
+    assert [one.code for one in serving.site.logged] == [501]
 
 
 @pytest_twisted.ensureDeferred
