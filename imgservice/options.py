@@ -493,6 +493,12 @@ class Uploads:
 class Limits:
     image_size: Size = option(Size(1 << 40), "Most bytes in an image.")
     properties: int = option(128, "Most custom properties of an image; -1: no limit.")
+    property_value: Size = option(
+        Size((1 << 16) - 1),
+        "Most bytes in the value of a custom property, such as a description, and in the metadata"
+        " of a location; 0: no limit. MySQL and MariaDB hold no more than 65535. What is longer"
+        " already stays.",
+    )
     tags: int = option(128, "Most tags of an image; -1: no limit.")
     members: int = option(128, "Most projects an image is shared with; -1: no limit.")
     locations: int = option(10, "Most locations of an image; -1: no limit.")

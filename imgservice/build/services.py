@@ -83,7 +83,9 @@ def make_services(
 
 def _limits(config: Config) -> ImageLimits:
     limits = config.limits
-    return ImageLimits(limits.properties, limits.tags, limits.members, limits.locations)
+    return ImageLimits(
+        limits.properties, limits.tags, limits.members, limits.locations, limits.property_value
+    )
 
 
 def _image_size(config: Config) -> int:

@@ -1,8 +1,9 @@
 """How much of everything an image may have."""
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 
 import attrs
+import orjson
 
 from imgservice.domain.errors import Invalid, TooLarge
 from imgservice.domain.names import RESERVED_PREFIX
@@ -10,23 +11,51 @@ from imgservice.domain.names import RESERVED_PREFIX
 LARGEST_INTEGER = (1 << 31) - 1
 LARGEST_SIZE = (1 << 63) - 1
 """Bytes: the most that the database's columns for sizes hold."""
+LONGEST_VALUE = (1 << 16) - 1
+"""Bytes in the value of a property: what a column of type TEXT holds in MySQL and MariaDB."""
 LONGEST_NAME = 255
 """Characters in the name of a property, and in the id of a project."""
 
 
 @attrs.frozen
 class ImageLimits:
-    """How many of each an image may have; negative: any number."""
+    """How many of each an image may have; negative: any number.
+
+    `property_value` is how many bytes a value may have; 0: any number.
+    """
 
     properties: int = 128
     tags: int = 128
     members: int = 128
     locations: int = 10
+    property_value: int = LONGEST_VALUE
 
     def check_properties(self, names: Iterable[str]) -> None:
         """Raise `TooLarge` for too many; the service's own do not count."""
         count = sum(not name.startswith(RESERVED_PREFIX) for name in names)
         check_count("properties", count, self.properties)
+
+    def check_values(
+        self, properties: Mapping[str, str | None], before: Mapping[str, str | None]
+    ) -> None:
+        """Raise `TooLarge` for a value that is too long, unless the property had it before."""
+        for name, value in properties.items():
+            if value is None or before.get(name) == value or name.startswith(RESERVED_PREFIX):
+                continue
+            if 3 * len(value) > self.property_value > 0:  # else it is short in any characters
+                self._check_length(f"value of property {name!a}", len(value.encode()))
+
+    def check_metadata(self, metadata: Mapping[str, object]) -> None:
+        """Do the same for the metadata of a location, which has one column, too."""
+        if self.property_value:
+            self._check_length("metadata of a location", len(orjson.dumps(metadata)))
+
+    def _check_length(self, what: str, length: int) -> None:
+        if length > self.property_value:
+            raise TooLarge(
+                f"The {what} is {length} bytes long; at most {self.property_value} bytes are"
+                " allowed (limits.property_value)."
+            )
 
     def check_locations(self, locations: Sized) -> None:
         check_count("locations", len(locations), self.locations)

@@ -90,6 +90,7 @@ class ImageService:
         self._check_visibility(context, image, image.visibility, self._access.require_new)
         self._property_rules().check_new(context, image.properties)
         self._limits.check_properties(image.properties)
+        self._limits.check_values(image.properties, {})
         self._limits.check_tags(image.tags)
         await self._images.add(image, await self._quotas.of(image.owner))
         return image
@@ -138,6 +139,7 @@ class ImageService:
                 changed = self._apply(context, changed, operation, located.apply, rules)
             if changed.properties.keys() - image.properties.keys():
                 self._limits.check_properties(changed.properties)
+            self._limits.check_values(changed.properties, image.properties)
             return changed
 
         lease = self._data.removal(image_id)

@@ -107,7 +107,11 @@ class LocationService:
 
         def apply(context: Context, image: Image, operation: Operation) -> Image:
             self._check_change(context, image, operation)
-            return locations.change(image, operation, reached, self._rules)
+            changed = locations.change(image, operation, reached, self._rules)
+            for location in changed.locations:
+                if location not in image.locations:
+                    self._rules.limits.check_metadata(location.metadata)
+            return changed
 
         return LocationChanges(apply, await self._quotas.of(image.owner))
 

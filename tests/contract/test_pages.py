@@ -11,6 +11,7 @@ from imgservice.db.database import Database, Rows, Transaction
 from imgservice.db.images import Images
 from imgservice.db.statement import Parameters, Statement
 from imgservice.domain.image import Image, Location, Status, Visibility
+from imgservice.domain.limits import LONGEST_VALUE
 from imgservice.domain.query import ImagePage, ImageQuery
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 
@@ -150,6 +151,14 @@ async def test_no_more_is_read_than_is_shown(images: Images, measured: Measured)
         measured.reads.clear()
         assert len((await page(images, 100 * KiB, marker)).images) == 3
         assert sum(measured.reads) < 120 * KiB
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_longest_values_fit(images: Images) -> None:
+    """Those that `limits.property_value` allows, unless the operator says otherwise."""
+    longest = {"a": "x" * LONGEST_VALUE, "b": "\uffff" * (LONGEST_VALUE // 3)}
+    [image_id] = await add(images, 0, properties=longest)
+    assert (await images.get(image_id)).properties == longest
 
 
 @pytest_twisted.ensureDeferred

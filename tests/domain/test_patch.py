@@ -280,3 +280,17 @@ def test_limits() -> None:
     check_count("anything", 10**6, -1)
     with pytest.raises(ImageServiceError):
         check_count("anything", 1, 0)
+
+
+def test_lengths_of_values() -> None:
+    limits = ImageLimits(property_value=10)
+    limits.check_values({"a": "x" * 10, "b": None, "os_glance_x": "x" * 11}, {})
+    limits.check_values({"a": "x" * 11}, {"a": "x" * 11})  # it was there before the limit
+    for value, length in (("x" * 11, 11), ("ä" * 6, 12), ("\uffff" * 4, 12)):
+        wanted = f"property 'a' is {length} bytes long; at most 10"
+        with pytest.raises(ImageServiceError, match=wanted):
+            limits.check_values({"a": value}, {"a": "y" * 11})
+    limits.check_metadata({"a": "bc"})
+    with pytest.raises(ImageServiceError, match="metadata of a location is 11 bytes long"):
+        limits.check_metadata({"a": "bcd"})
+    ImageLimits(property_value=0).check_values({"a": "x" * 10**6}, {})

@@ -1,5 +1,6 @@
 """Whatever clients ask for, and however they read it, the service's memory stays within bounds."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.client import Client, Reply
 from tests.real.service import Service, running
 
 KiB = 1 << 10
@@ -26,6 +28,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             service.client.create(name=f"image {number}")
         _lengthen(service.database)
         yield service
+
+
+def patch(client: Client, image_id: str, *operations: dict[str, str]) -> Reply:
+    type_ = "application/openstack-images-v2.1-json-patch"
+    body = json.dumps(operations).encode()
+    return client.request("PATCH", f"/v2/images/{image_id}", body, {"Content-Type": type_})
 
 
 def _lengthen(database: Path) -> None:
@@ -63,3 +71,31 @@ def test_a_list_of_long_images_takes_no_more_memory_than_a_page(full: Service) -
         path = document.get("next", "")
     assert len(seen) == len(set(seen)) == IMAGES
     assert peak_of(full) - rested < 20 * MiB
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+
+def test_values_that_are_too_long_are_refused(full: Service) -> None:
+    client, long = full.client, "x" * 70_000
+    created = client.post("/v2/images", {"name": "new", "description": long})
+    image_id = client.create()
+    refused = [created, patch(client, image_id, {"op": "add", "path": "/note", "value": long})]
+    for reply, name in zip(refused, ("description", "note"), strict=True):
+        assert reply.status == 413
+        assert f"property '{name}' is 70000 bytes long; at most 65535".encode() in reply.body
+    assert client.show(image_id).keys() & {"description", "note"} == set()
+
+
+def test_values_that_are_too_long_but_there_stay_and_are_shown(full: Service) -> None:
+    client, long, image_id = full.client, "ä" * 70_000, full.client.create(note="")
+    with closing(sqlite3.connect(full.database, timeout=30)) as connection:
+        change = "UPDATE image_properties SET value = ? WHERE image_id = ?"
+        connection.execute(change, (long, image_id))
+        connection.commit()
+    assert client.show(image_id)["note"] == long
+    renamed = {"op": "replace", "path": "/name", "value": "renamed"}
+    assert patch(client, image_id, renamed).json()["note"] == long
+    longer = {"op": "replace", "path": "/note", "value": long + "x"}
+    assert patch(client, image_id, longer).status == 413
+    assert client.get("/v2/images?limit=1").json()["images"][0]["note"] == long
