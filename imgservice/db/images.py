@@ -453,7 +453,9 @@ async def _marker_keys(transaction: Transaction, query: ImageQuery) -> Sequence[
     statement = marker_statement(query.is_admin, query.project is not None, query.sort)
     keys = (await transaction.execute(statement, parameters_of(query))).rows
     if not keys:
-        raise Invalid(f"The marker {query.marker} is not an image that can be listed.")
+        raise Invalid(
+            f"No image found with ID {query.marker}: the marker is no image that can be listed."
+        )
     return keys[0]
 
 

@@ -95,6 +95,13 @@ class RangeNotSatisfiable(ImageServiceError):
         self.size = size
 
 
+class ImageTooLarge(TooLarge):
+    """There is more data than an image may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The incoming image is too large: the limit is {limit} bytes.")
+
+
 class HeaderTooLong(ImageServiceError):
     """A header field is longer than its limit."""
 

@@ -102,7 +102,10 @@ def read_checksums(
     if "os_hash_algo" in found:
         if found["os_hash_algo"] != algorithm:
             error = Conflict if found["os_hash_algo"] in _ALGORITHMS else wrong
-            raise error(f"os_hash_algo must be {algorithm}, which this service is set to.")
+            raise error(
+                f"os_hash_algo must be {algorithm}, not {found['os_hash_algo']}:"
+                f" this service is set to {algorithm}."
+            )
         found["os_hash_value"] = _digits("os_hash_value", found, algorithm, wrong)
     if "checksum" in found:
         found["checksum"] = _digits("checksum", found, "md5", wrong)
@@ -125,7 +128,10 @@ def check_formats(image: Image) -> None:
     """Raise `Invalid` when the image may not have data yet."""
     missing = [n for n in ("disk_format", "container_format") if getattr(image, n) is None]
     if missing:
-        raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
+        names = (
+            f"Properties {' and '.join(missing)}" if len(missing) > 1 else f"Property {missing[0]}"
+        )
+        raise Invalid(f"{names} must be set prior to saving data.")
 
 
 def check_readable(image: Image) -> None:
@@ -218,7 +224,9 @@ def _replace(
         raise Forbidden("Cannot set locations to empty list.")
     present = sorted(location.url for location in image.locations)
     if present and present != sorted(location.url for location in wanted):
-        raise Invalid("The image has locations already; only their metadata can be replaced.")
+        raise Invalid(
+            "Original locations is not empty: only the metadata of its locations can be replaced."
+        )
     locations = [_location(each, reached, image) for each in wanted]
     return _with(image, locations, wanted, reached, rules)
 
@@ -228,7 +236,8 @@ def _position(operation: Operation, most: int) -> int:
     if text == "-":
         return most
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > most:
-        raise Invalid(f"Invalid position for a location to {operation.verb}.")
+        doing = {"add": "adding", "replace": "replacing", "remove": "removing"}[operation.verb]
+        raise Invalid(f"Invalid position for {doing} a location.")
     return int(text)
 
 
@@ -251,7 +260,7 @@ def _with(
 ) -> Image:
     urls = [location.url for location in locations]
     if len(set(urls)) < len(urls):
-        raise Invalid("The image has this location already.")
+        raise Invalid("The location already exists: the image has it.")
     if len(locations) > len(image.locations):
         rules.limits.check_locations(locations)
     fields = _checksums(image, named, rules.algorithm)

@@ -68,7 +68,7 @@ class Refused(Invalid):
     """We do not go there. The message names the reason, and never the URL."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The URL does not pass the filter of this server: {reason}.")
+        super().__init__(f"The URI does not pass filtering: {reason}.")
 
 
 @attrs.frozen

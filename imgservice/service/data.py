@@ -21,15 +21,15 @@ from imgservice.domain.errors import (
     Forbidden,
     ImageGone,
     ImageServiceError,
+    ImageTooLarge,
     Invalid,
     NotFound,
-    TooLarge,
     Unavailable,
     UnsupportedContent,
 )
 from imgservice.domain.formats import FormatCheck, FormatRules
 from imgservice.domain.image import Content, Image, Location, Precondition, Status
-from imgservice.domain.locations import Checksums, check_readable
+from imgservice.domain.locations import Checksums, check_formats, check_readable
 from imgservice.domain.names import HASH_HOST
 from imgservice.domain.quota import Quota
 from imgservice.service.expiry import LeaseExpiry
@@ -156,14 +156,12 @@ class DataService:
     def _check_ready(self, image: Image, upload: Upload) -> None:
         if image.status is not Status.QUEUED:
             raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
-        missing = [n for n in ("disk_format", "container_format") if getattr(image, n) is None]
-        if missing:
-            raise Invalid(f"Properties {', '.join(missing)} must be set prior to saving data.")
+        check_formats(image)
         self._check_size(upload.size or 0)
 
     def _check_size(self, size: int) -> None:
         if size > self._rules.image_size:
-            raise TooLarge(f"Image exceeds the size limit of {self._rules.image_size} bytes.")
+            raise ImageTooLarge(self._rules.image_size)
 
     def _window(self) -> int:
         """Return how much of one upload may wait: the memory is shared by those that run."""
@@ -523,12 +521,13 @@ class _Intake:
         if self._running.deleted:
             raise ImageGone(self._image.id)
         if self._size > self._limit:
-            raise TooLarge(f"Image exceeds the size limit of {self._limit} bytes.")
+            raise ImageTooLarge(self._limit)
 
     async def _end(self) -> None:
         expected = self._upload.size
         if expected is not None and expected != self._size:
-            raise Invalid(f"Size mismatch: expected {expected} bytes, got {self._size} bytes")
+            word = "exceeds" if self._size > expected else "mismatch"
+            raise Invalid(f"Size {word}: expected {expected} bytes, got {self._size} bytes")
         self._virtual_size = self._format.finish()
         self._checksums = await self._digests.finish()
 

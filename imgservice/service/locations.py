@@ -7,7 +7,7 @@ import attrs
 from imgservice.domain import locations
 from imgservice.domain.access import Access
 from imgservice.domain.context import Context
-from imgservice.domain.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from imgservice.domain.errors import Conflict, Forbidden, ImageTooLarge, Invalid, NotFound
 from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.locations import Checksums, LocationRules, NewLocation, Reached
 from imgservice.domain.patch import LOCATIONS, Operation
@@ -153,7 +153,7 @@ class LocationService:
         if size <= 0:
             raise Invalid("Invalid location: there is no data.")
         if size > self._options.image_size:
-            raise TooLarge(f"Image exceeds the size limit of {self._options.image_size} bytes.")
+            raise ImageTooLarge(self._options.image_size)
         return Reached(metadata, size), store
 
 

@@ -13,7 +13,7 @@ class UnknownStore(Invalid):
     """A store was asked for by an id that is not configured here."""
 
     def __init__(self, store_id: str) -> None:
-        super().__init__(f"Store {store_id} is not configured on this server")
+        super().__init__(f"Store '{store_id}' is not configured on this server")
         self.store_id = store_id
 
 

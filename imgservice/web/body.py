@@ -170,6 +170,8 @@ class RequestBody:
 
 
 def decode_json(data: bytes) -> Any:
+    if not data:
+        raise Invalid("Body expected in request.")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

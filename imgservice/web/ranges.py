@@ -41,14 +41,16 @@ def _old_form(value: str, size: int) -> ByteRange:
     end = size if matched[3] == "*" else min(size, int(matched[3]))
     if last >= end:
         raise RangeNotSatisfiable(
-            f"Byte {last} of the Content-Range is behind the end: the image has {size} bytes.", size
+            "Invalid stop position in Content-Range header:"
+            f" byte {last} is behind the end of the image, which has {size} bytes.",
+            size,
         )
     return _checked(first, last, size)
 
 
 def _parsed(value: str, size: int) -> ByteRange:
     if "," in value:
-        raise Invalid("Requests with several ranges are not supported; ask for one at a time.")
+        raise Invalid("Requests with multiple ranges are not supported; ask for one at a time.")
     matched = _RANGE.fullmatch(value.strip())
     if matched is None or matched.groups() == ("", ""):
         raise RangeNotSatisfiable("Invalid Range header.", size)
@@ -68,7 +70,9 @@ def _suffix(count: int, size: int) -> ByteRange:
 def _checked(first: int, last: int, size: int) -> ByteRange:
     if first >= size:
         raise RangeNotSatisfiable(
-            f"The image has {size} bytes; byte {first} is behind its end.", size
+            "Invalid start position in Range header:"
+            f" byte {first} is behind the end of the image, which has {size} bytes.",
+            size,
         )
     if last < first:
         raise RangeNotSatisfiable("Invalid Range header.", size)

@@ -166,7 +166,7 @@ def test_a_deleted_marker_is_refused_where_deleting_moves_it(forest: Forest, key
     assert forest.client.delete(f"/v2/images/{gone}").status == 204
     reply = forest.client.get(path, Accept="application/json")
     assert reply.status == 400
-    assert f"The marker {gone} is not an image that can be listed" in reply.json()["message"]
+    assert f"No image found with ID {gone}: the marker is no image" in reply.json()["message"]
 
 
 # -- order ----------------------------------------------------------------------------------------
