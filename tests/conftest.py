@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from imgservice.clock import make_monotonic
 from tests.glance import identity
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 
+# On a busy machine an example may take any time.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 # Some hundred processes are started: each would compile our modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
