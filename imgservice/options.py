@@ -532,7 +532,14 @@ class Formats:
         "Container formats that may be declared.",
     )
     require_match: bool = option(
-        True, "Refuse data whose format is not the declared one, or is not safe to use."
+        True,
+        "Refuse data whose format is not the declared one, and damaged images; what is not safe"
+        " to use is always refused.",
+    )
+    raw_must_be_raw: bool = option(
+        False,
+        "Refuse data that is declared raw and is in another format, such as qcow2; false: it is"
+        " logged, and administrators see the format as os_glance_detected_format.",
     )
     vmdk_types: tuple[str, ...] = option(
         ("streamOptimized", "monolithicSparse"), "VMDK subformats that are accepted."

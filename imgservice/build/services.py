@@ -57,7 +57,7 @@ def make_services(
         stores,
         ProcessHolder(),
         _data_rules(config),
-        lambda window: Digests(threads, config.hash.algorithm, window),
+        lambda window, algorithm: Digests(threads, algorithm or config.hash.algorithm, window),
         access,
         quotas,
         lambda text: _log.warn("{text}", text=text),
@@ -97,7 +97,10 @@ def _data_rules(config: Config) -> DataRules:
     return DataRules(
         image_size=_image_size(config),
         formats=FormatRules(
-            formats.require_match, formats.vmdk_types, formats.gpt_safety_checks_nonfatal
+            formats.require_match,
+            formats.vmdk_types,
+            formats.gpt_safety_checks_nonfatal,
+            formats.raw_must_be_raw,
         ),
         window=config.transfer.window,
         memory=config.transfer.memory,

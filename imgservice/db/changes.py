@@ -1,6 +1,6 @@
 """The difference between two states of an image, as statements."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
@@ -108,6 +108,14 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     return await locations.record(transaction, before, after, now)
 
 
+async def write_properties(
+    transaction: Transaction, image_id: str, properties: Mapping[str, str], now: datetime
+) -> None:
+    """Write these properties of the image; the others stay."""
+    rows = [_property_row(image_id, name, value, False, now) for name, value in properties.items()]
+    await WRITE_PROPERTIES.execute(transaction, rows)
+
+
 def _both_ways(before: Image, after: Image) -> Sequence[tuple[Image, Image]]:
     return (before, after), (after, before)
 
@@ -134,12 +142,18 @@ def _property_rows(before: Image, after: Image, now: datetime) -> Iterator[Param
         gone = name not in new
         if name == IMPORT_LOCK or (name in old and not gone and old[name] == new[name]):
             continue
-        yield {
-            "image_id": before.id,
-            "name": name,
-            "value": old[name] if gone else new[name],
-            "created_at": now,
-            "updated_at": now,
-            "deleted": gone,
-            "deleted_at": now if gone else None,
-        }
+        yield _property_row(before.id, name, old[name] if gone else new[name], gone, now)
+
+
+def _property_row(
+    image_id: str, name: str, value: str | None, gone: bool, now: datetime
+) -> Parameters:
+    return {
+        "image_id": image_id,
+        "name": name,
+        "value": value,
+        "created_at": now,
+        "updated_at": now,
+        "deleted": gone,
+        "deleted_at": now if gone else None,
+    }

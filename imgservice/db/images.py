@@ -57,6 +57,7 @@ from imgservice.domain.errors import (
 )
 from imgservice.domain.image import TRANSITIONS, Content, Image, Location, Precondition, Status
 from imgservice.domain.lease import Lease
+from imgservice.domain.names import DETECTED_FORMAT
 from imgservice.domain.query import ImagePage, ImageQuery
 from imgservice.domain.quota import Quota, Resource, Usage
 
@@ -333,6 +334,9 @@ class Images:
                 raise ImageGone(lease.image_id)
             location = location_row(lease.image_id, content.location, now)
             await locations.ADD.execute(transaction, [location])
+            if (detected := content.detected_format) is not None:
+                note = {DETECTED_FORMAT: detected}
+                await changes.write_properties(transaction, lease.image_id, note, now)
 
         await self._database.run(work)
 

@@ -1,5 +1,6 @@
 """Is the data what it is declared to be, and safe to hand to a hypervisor?"""
 
+import logging
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +9,23 @@ import attrs
 from oslo_utils.imageutils import format_inspector
 
 from imgservice.domain.errors import UnsupportedContent
+from imgservice.domain.layouts import Broken, Follower, Unsafe, follow
 from imgservice.domain.limits import LARGEST_SIZE
 
 UNSAFE = "Image failed safety checks"
+HEAD = 64 << 10
+"""Bytes that are looked at together at first, however small the pieces in which they come."""
+ISO_TOLERANCE = 1 << 20
+"""Bytes at the end of a CD's volume that may be missing: programs leave out its padding."""
+PLAIN = frozenset(("raw", "gpt", "iso", "luks"))
+"""What a raw disk may well be: these have no tables that a hypervisor would follow."""
+_MORE_MAGIC = {
+    b"COWD": "vmdk", b"WithoutFreeSpace": "ploop", b"WithouFreSpacExt": "ploop",
+}  # fmt: skip
+"""How formats begin that oslo.utils does not know."""
+
+# It warns of each failed check without saying of which image; the refusal says both.
+logging.getLogger(format_inspector.__name__).addHandler(logging.NullHandler())
 
 
 @attrs.frozen
@@ -20,6 +35,10 @@ class FormatRules:
     require_match: bool = True
     vmdk_types: Sequence[str] = ("streamOptimized", "monolithicSparse")
     gpt_safety_checks_nonfatal: Sequence[str] = ()
+    raw_must_be_raw: bool = False
+    """Whether data that is declared raw may not be in another format."""
+    accept_others: bool = False
+    """Whether data in another format than the declared one is taken, as long as it is safe."""
 
 
 class FormatCheck:
@@ -36,28 +55,80 @@ class FormatCheck:
         if container_format == "bare":
             self._inspector = format_inspector.InspectWrapper(self._source)
         self._undecided = self._inspector is not None
+        self._head: bytearray | None = bytearray()
+        self._follower: Follower | None = None
+        self._broken: str | None = None
+        self._disguise = "raw"
+        self._is_declared = False
         self._size = 0
         self._virtual_size: int | None = None
+        self.detected: str | None = None
+        """The format that the data has, where it is accepted though it is declared another."""
 
     def feed(self, block: bytes) -> None:
         """Look at the next block; `UnsupportedContent` when the data cannot be accepted."""
         self._size += len(block)
+        if self._inspector is None:
+            return
+        if self._head is None:
+            self._look(block)
+            return
+        self._head += block
+        if len(self._head) >= HEAD:
+            self._begin()
+
+    def finish(self) -> int | None:
+        """Judge the whole; return the virtual size, None when nobody can tell it."""
+        if self._inspector is None:
+            return None
+        if self._head is not None:
+            self._begin()
+        if self._undecided:
+            self._inspector.close()
+            self._decide()
+        self._follow(None)
+        self._check_whole()
+        if self._declared == "raw":
+            return self._size
+        return self._virtual_size
+
+    def _begin(self) -> None:
+        head, self._head = bytes(self._head or b""), None
+        for magic, name in _MORE_MAGIC.items():
+            if head.startswith(magic):
+                self._disguise = name
+        try:
+            self._follower = follow(head)
+        except Unsafe as error:
+            raise UnsupportedContent(f"{UNSAFE}: {error}") from None
+        except Broken as error:
+            self._broken = str(error)
+        self._look(head)
+
+    def _look(self, block: bytes) -> None:
+        if self._follower is not None:
+            self._follow(block)
         if self._undecided:
             self._source.block = block
             next(self._inspector)
             if self._inspector.formats is not None:
                 self._decide()
 
-    def finish(self) -> int | None:
-        """Judge the whole; return the virtual size, None when nobody can tell it."""
-        if self._inspector is None:
-            return None
-        if self._undecided:
-            self._inspector.close()
-            self._decide()
-        if self._declared == "raw":
-            return self._size
-        return self._virtual_size
+    def _follow(self, block: bytes | None) -> None:
+        """Look at the layout of the next block, or, without one, of the whole."""
+        if self._follower is None:
+            return
+        try:
+            if block is None:
+                self._follower.finish()
+            else:
+                self._follower.feed(block)
+        except Unsafe as error:
+            raise UnsupportedContent(f"{UNSAFE}: {error}") from None
+        except Broken as error:
+            self._follower, self._broken = None, str(error)
+            if not self._undecided:
+                self._check_whole()
 
     def _decide(self) -> None:
         self._undecided = False
@@ -78,12 +149,23 @@ class FormatCheck:
         return self._inspector.format
 
     def _match(self, found: Any) -> None:
-        name = str(found)
-        if name == self._declared or self._declared == "raw" or self._is_opaque(name):
+        name = self._name(found)
+        if name == self._declared or self._is_opaque(name):
+            self._is_declared = name == self._declared != "raw"
             return
-        raise format_inspector.ImageFormatError(
-            f"Image disk_format {self._declared} does not match stream data {name}"
-        )
+        problem = f"Image disk_format {self._declared} does not match stream data {name}"
+        if self._declared == "raw":
+            if name in PLAIN:
+                return
+            if self._rules.raw_must_be_raw:
+                raise UnsupportedContent(problem)
+        elif self._rules.require_match and not self._rules.accept_others:
+            raise UnsupportedContent(problem)
+        self.detected = name
+
+    def _name(self, found: Any) -> str:
+        name = str(found)
+        return self._disguise if name == "raw" and self._declared == "raw" else name
 
     def _is_opaque(self, found: str) -> bool:
         """Tell whether the declared format is one that nobody can recognise."""
@@ -95,11 +177,12 @@ class FormatCheck:
         try:
             found.safety_check()
         except format_inspector.SafetyCheckFailed as error:
-            if str(found) != "gpt" or self._fatal(error.failures):
-                raise UnsupportedContent(UNSAFE) from None
+            failures = set(error.failures)
+            if str(found) != "gpt" or (failures := self._fatal(failures)):
+                raise UnsupportedContent(f"{UNSAFE}: {', '.join(sorted(failures))}") from None
         allowed = [kind.lower() for kind in self._rules.vmdk_types]
         if str(found) == "vmdk" and found.vmdktype not in allowed:
-            raise UnsupportedContent(UNSAFE)
+            raise UnsupportedContent(f"{UNSAFE}: VMDK subformat {found.vmdktype}")
 
     def _measure(self, found: Any) -> None:
         if str(found) != self._declared:
@@ -115,11 +198,20 @@ class FormatCheck:
                 f" {LARGEST_SIZE} can be recorded."
             )
 
-    def _fatal(self, failures: Any) -> set[str]:
+    def _check_whole(self) -> None:
+        """Refuse an image of the declared format that is damaged."""
+        if self._declared == "iso" and (self._virtual_size or 0) > self._size + ISO_TOLERANCE:
+            self._broken = f"it has {self._size} of {self._virtual_size} bytes"
+        if self._broken is not None and self._is_declared and self._rules.require_match:
+            raise UnsupportedContent(
+                f"The {self._declared} image is damaged or not complete: {self._broken}"
+            )
+
+    def _fatal(self, failures: set[str]) -> set[str]:
         tolerated = set(self._rules.gpt_safety_checks_nonfatal)
         if self._declared in ("aki", "ari"):
             tolerated.add("mbr")  # a kernel may carry what looks like a broken boot record
-        return set(failures) - tolerated
+        return failures - tolerated
 
 
 class _Pending:

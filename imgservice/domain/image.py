@@ -121,3 +121,5 @@ class Content:
     os_hash_algo: str | None
     os_hash_value: str | None
     location: Location
+    detected_format: str | None = None
+    """The format of the data, where it is not the declared one."""

@@ -9,6 +9,8 @@ STAGE_HOST = "os_glance_stage_host"
 """The property with the URL of the node on which data for the image waits to be imported."""
 HASH_HOST = "os_glance_hash_op_host"
 """The property with the URL of the node that reads the image's data to hash it."""
+DETECTED_FORMAT = "os_glance_detected_format"
+"""The property with the format of data that is declared to be in another one."""
 READ_ONLY_NAMES = frozenset(
     ("id", "status", "created_at", "updated_at", "checksum", "os_hash_algo", "os_hash_value",
      "size", "virtual_size", "direct_url", "self", "file", "schema")

@@ -114,15 +114,16 @@ class DataService:
         stores: StoreChoice,
         holder: Holder,
         rules: DataRules,
-        digests: Callable[[int], StreamDigests],
+        digests: Callable[[int, str | None], StreamDigests],
         access: Access,
         quotas: QuotaService,
         warn: Callable[[str], None],
         node: str | None = None,
         expiry: LeaseExpiry | None = None,
     ) -> None:
-        """`warn` writes a line to the log; `node` is the URL of this node, None when others cannot
-        reach it."""
+        """`digests` makes what hashes a stream, in a window of so many bytes and with an algorithm,
+        None for the configured one. `warn` writes a line to the log. `node` is the URL of this
+        node, None when others cannot reach it."""
         self._warn = warn
         self._node = node
         self._quotas = quotas
@@ -176,7 +177,7 @@ class DataService:
         store: DataStore,
         metadata: Mapping[str, object],
     ) -> None:
-        intake = self._intake(image, upload, running)
+        intake = self._intake(image, upload, running, self._rules)
         try:
             added = await store.add(image.id, intake.blocks(), upload.size)
         except BaseException:
@@ -184,14 +185,29 @@ class DataService:
             raise
         try:
             content = intake.content(Location(added.url, {**metadata, **added.metadata}))
-            await self._images.finish_upload(running.lease, content)
+            await self._finish(running.lease, image, content)
         except BaseException:
             await self._withdraw(running.lease, store, added.url)
             raise
 
-    def _intake(self, image: Image, upload: Upload, running: _Running) -> "_Intake":
-        digests = self._digests(self._window() // 2)
-        return _Intake(image, upload, running, self._rules, digests, lambda: self._window() // 2)
+    def _intake(
+        self,
+        image: Image,
+        upload: Upload,
+        running: _Running,
+        rules: DataRules,
+        algorithm: str | None = None,
+    ) -> "_Intake":
+        digests = self._digests(self._window() // 2, algorithm)
+        return _Intake(image, upload, running, rules, digests, lambda: self._window() // 2)
+
+    async def _finish(self, lease: Lease, image: Image, content: Content) -> None:
+        await self._images.finish_upload(lease, content)
+        if content.detected_format is not None:
+            self._warn(
+                f"Image {image.id}: its disk_format is {image.disk_format}, but its data is"
+                f" {content.detected_format}"
+            )
 
     async def _give_up(self, lease: Lease, intake: "_Intake") -> None:
         """Let the image be queued again; there is no data of ours."""
@@ -256,7 +272,9 @@ class DataService:
         location: Location,
         expected: Checksums,
     ) -> None:
-        intake = self._intake(image, source, running)
+        formats = attrs.evolve(self._rules.formats, accept_others=True)
+        rules = attrs.evolve(self._rules, formats=formats)
+        intake = self._intake(image, source, running, rules, expected.os_hash_algo)
         try:
             try:
                 if self._node is not None:
@@ -268,7 +286,7 @@ class DataService:
                     await self._note_reader(image.id, None)
             content = intake.content(location)
             expected.compare(content)
-            await self._images.finish_upload(running.lease, content)
+            await self._finish(running.lease, image, content)
         except UnsupportedContent as error:
             await self._give_up(running.lease, intake)
             raise Invalid(f"The data at the location is refused: {error.message}") from None
@@ -540,6 +558,7 @@ class _Intake:
             os_hash_algo=self._digests.algorithm,
             os_hash_value=hash_value,
             location=location,
+            detected_format=self._format.detected,
         )
 
     async def abandon(self) -> None:

@@ -354,6 +354,17 @@ async def test_an_active_image_takes_no_upload(repository: ImageRepository) -> N
 
 
 @pytest_twisted.ensureDeferred
+async def test_the_detected_format_is_noted_with_the_content(repository: ImageRepository) -> None:
+    image = await added(repository)
+    lease = new_lease(image.id)
+    await repository.begin_upload(lease)
+    await repository.finish_upload(lease, attrs.evolve(CONTENT, detected_format="qcow2"))
+    found = await repository.get(image.id)
+    assert found.properties == {**image.properties, "os_glance_detected_format": "qcow2"}
+    assert found.status is Status.ACTIVE
+
+
+@pytest_twisted.ensureDeferred
 async def test_delete_during_an_upload(repository: ImageRepository) -> None:
     image = await added(repository)
     lease = new_lease(image.id)

@@ -3,7 +3,7 @@
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.client import Client, receive
 from tests.real.images import made, qemu_img
-from tests.real.service import Service
+from tests.real.service import Service, running, wait_until
 
 
 @attrs.frozen
@@ -110,8 +110,61 @@ TOO_LARGE = [
     for disk_format, (name, offset, code, unit) in VIRTUAL_SIZES.items()
     for size in (1 << 63, (1 << 64) - 512)
 ]  # fmt: skip
+GOOD = {"vmdk": "vmdk-sparse"}
+"""The kind of good file for a declared format, where the name is another."""
+
+
+def vmdk_on_another(path: Path, folder: Path) -> None:
+    qemu_img("create", "-f", "vmdk", folder / "base.vmdk", "1M")
+    options = f"backing_file={folder / 'base.vmdk'},backing_fmt=vmdk"
+    qemu_img("create", "-f", "vmdk", "-o", options, path, "1M")
+
+
+def changed(name: str, offset: int, data: bytes) -> Callable[[Path, Path], None]:
+    """Take a good file and write other bytes there."""
+
+    def change(path: Path, folder: Path) -> None:
+        kind(name)(path, folder)
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+
+    return change
+
+
+def cut(name: str, size: int) -> Callable[[Path, Path], None]:
+    """Take the beginning of a good file."""
+
+    def change(path: Path, folder: Path) -> None:
+        path.write_bytes(made(name, folder).data[:size])
+
+    return change
+
+
+def vhdx_of_2_to_the_63(path: Path, folder: Path) -> None:
+    data = bytearray(made("vhdx", folder).data)
+    regions, size = (bytes.fromhex(guid) for guid in (
+        "06a27c8b90479a4bb8fe575f050f886e", "2442a52f1bcd7648b2115dbed83bf4b8",
+    ))  # fmt: skip
+    (region,) = struct.unpack_from("<Q", data, data.index(regions) + 16)
+    (item,) = struct.unpack_from("<I", data, data.index(size) + 16)
+    struct.pack_into("<Q", data, region + item, 1 << 63)
+    path.write_bytes(data)
+
+
 REFUSED = (
     *TOO_LARGE,
+    Refused("vhdx-of-2-to-the-63", "vhdx", vhdx_of_2_to_the_63),
+    Refused("vmdk-on-another", "vmdk", vmdk_on_another),
+    Refused("vmdk-on-another-as-raw", "raw", vmdk_on_another),
+    Refused("vhd-differencing", "vhd", changed("vhd", 63, b"\4")),
+    Refused("vdi-differencing", "vdi", changed("vdi", 0x4C, b"\4")),
+    Refused("vhdx-nonsense-regions", "vhdx", changed("vhdx", (192 << 10) + 16, b"x" * 64)),
+    Refused("qcow2-l1-beyond-the-end", "qcow2", changed("qcow2", 40, b"\0\0\1" + bytes(5))),
+    *(
+        Refused(f"{GOOD.get(name, name)}-cut-short", name, cut(GOOD.get(name, name), 600 << 10))
+        for name in ("qcow2", "vmdk", "vhd", "vhdx", "vdi", "iso")
+    ),
     Refused("qcow2-backing-file", "qcow2", backed),
     Refused("qcow2-backing-json", "qcow2", backed_by_json),
     Refused("qcow2-data-file", "qcow2", with_data_file),
@@ -137,8 +190,6 @@ REFUSED = (
     Refused("qed-as-qcow2", "qcow2", qed),
     Refused("qed-as-raw", "raw", qed),
 )
-GOOD = {"vmdk": "vmdk-sparse"}
-"""The kind of good file for a declared format, where the name is another."""
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
@@ -189,3 +240,66 @@ def test_refusal_comes_with_the_first_bytes(client: Client, service: Service) ->
         connection.sendall(b"words" * 1_000_000)
         assert receive(connection).status == 415
         assert_nothing_stays(service, image_id)
+
+
+NOTE = "os_glance_detected_format"
+
+
+def asking(client: Client, *roles: str) -> Client:
+    headers = {
+        "X-Identity-Status": "Confirmed", "X-User-Id": "somebody", "X-Project-Id": "one",
+        "X-Roles": ",".join(roles),
+    }  # fmt: skip
+    return attrs.evolve(client, headers=headers)
+
+
+@pytest.mark.parametrize("name", ["qcow2", "vmdk-sparse", "vhdx", "vhd", "vdi"])
+def test_what_is_declared_raw_and_is_not_is_shown_to_administrators(
+    with_roles: Service, image_folder: Path, name: str
+) -> None:
+    user = asking(with_roles.client, "member", "reader")
+    admin = asking(with_roles.client, "admin", "member", "reader")
+    good, found = made(name, image_folder), name.partition("-")[0]
+    image_id = user.active(good.data)
+    assert NOTE not in user.show(image_id)
+    assert user.show(image_id)["virtual_size"] == len(good.data)
+    assert admin.show(image_id)[NOTE] == found
+    listed = admin.get(f"/v2/images?{NOTE}={found}").json()["images"]
+    assert [image["id"] for image in listed] == [image_id]
+    for who in (user, admin):
+        for change in ({"op": "remove"}, {"op": "replace", "value": "raw"}):
+            body = json.dumps([{**change, "path": f"/{NOTE}"}]).encode()
+            media = "application/openstack-images-v2.1-json-patch"
+            path = f"/v2/images/{image_id}"
+            assert who.request("PATCH", path, body, {"Content-Type": media}).status == 403
+    said = f"Image {image_id}: its disk_format is raw, but its data is {found}"
+    wait_until(lambda: said in with_roles.log.read_text())
+
+
+def test_what_is_raw_has_no_note(with_roles: Service, image_folder: Path) -> None:
+    admin = asking(with_roles.client, "admin", "member", "reader")
+    for name in ("iso", "raw"):
+        good = made(name, image_folder)
+        assert NOTE not in admin.show(admin.active(good.data))
+    good = made("qcow2", image_folder)
+    assert NOTE not in admin.show(admin.active(good.data, disk_format="qcow2"))
+
+
+@pytest.fixture(scope="module")
+def with_roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    options = {"auth": {"mode": "trusted_headers"}}
+    with running(tmp_path_factory.mktemp("roles"), options) as started:
+        yield started
+
+
+def test_raw_can_have_to_be_raw(tmp_path: Path, image_folder: Path) -> None:
+    with running(tmp_path, {"formats": {"raw_must_be_raw": True}}) as service:
+        client = service.client
+        image_id = client.create()
+        for name in ("qcow2", "vmdk-stream", "vhdx"):
+            data = made(name, image_folder).data
+            reply = client.upload(image_id, data, Accept="application/json")
+            assert reply.status == 415
+            assert "does not match stream data" in reply.json()["message"]
+            assert_nothing_stays(service, image_id)
+        assert client.upload(image_id, made("raw", image_folder).data).status == 204

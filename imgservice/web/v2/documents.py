@@ -18,7 +18,7 @@ from imgservice.domain.image import (
     Visibility,
 )
 from imgservice.domain.limits import LONGEST_NAME
-from imgservice.domain.names import HASH_HOST, STAGE_HOST, is_reserved
+from imgservice.domain.names import DETECTED_FORMAT, HASH_HOST, STAGE_HOST, is_reserved
 from imgservice.domain.protections import PropertyRules
 from imgservice.service.images import NewImage
 from imgservice.web.conditional import Validators, check_unchanged, is_known, not_modified
@@ -41,6 +41,8 @@ WRITABLE = (
 )
 HIDDEN_PROPERTIES = (STAGE_HOST, HASH_HOST)
 """Notes between nodes, shown to nobody."""
+HIDDEN_FROM_USERS = (*HIDDEN_PROPERTIES, DETECTED_FORMAT)
+"""What is shown to administrators at most."""
 
 
 @attrs.frozen
@@ -94,10 +96,9 @@ class ImageDocuments:
         path = f"/v2/images/{image.id}"
         to_json = self.schemas.to_json
         readable = self.property_rules().readable(context, image.properties)
+        hidden = HIDDEN_PROPERTIES if context.is_admin else HIDDEN_FROM_USERS
         document: dict[str, Any] = {
-            name: to_json(name, value)
-            for name, value in readable.items()
-            if name not in HIDDEN_PROPERTIES
+            name: to_json(name, value) for name, value in readable.items() if name not in hidden
         }
         document.update(
             name=image.name,
