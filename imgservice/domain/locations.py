@@ -89,24 +89,36 @@ def _is_storable(value: object, depth: int) -> bool:
     return all(_is_storable(part, depth - 1) for part in parts)
 
 
-def read_checksums(
-    given: Mapping[str, str], algorithm: str, wrong: type[ImageServiceError] = Invalid
-) -> Checksums:
-    """Check what a client says; raise `wrong` for what no data can have.
+def read_checksums(given: Mapping[str, str], algorithm: str) -> Checksums:
+    """Check what a client says of data that is only believed; `Conflict` for what cannot be.
 
-    `Conflict` for a good algorithm that is not the one which this service uses.
+    The algorithm has to be the one which this service uses.
     """
+    if given.get("os_hash_algo", algorithm) != algorithm:
+        raise Conflict(
+            f"os_hash_algo must be {algorithm}, not {given['os_hash_algo']}: this service is set to"
+            f" {algorithm}."
+        )
+    return _read_checksums(given, Conflict)
+
+
+def read_any_checksums(given: Mapping[str, str], algorithm: str) -> Checksums:
+    """Check what a client says of the data; `Invalid` for what no data can have.
+
+    Any of the known algorithms will do, beside the one which this service uses.
+    """
+    known = (*_ALGORITHMS, algorithm)
+    if given.get("os_hash_algo", algorithm) not in known:
+        raise Invalid(f"os_hash_algo must be one of {', '.join(dict.fromkeys(known))}.")
+    return _read_checksums(given, Invalid)
+
+
+def _read_checksums(given: Mapping[str, str], wrong: type[ImageServiceError]) -> Checksums:
     if ("os_hash_algo" in given) != ("os_hash_value" in given):
         raise wrong("Both os_hash_algo and os_hash_value are needed, or neither.")
     found = {name: given[name] for name in _FIELDS if name in given}
     if "os_hash_algo" in found:
-        if found["os_hash_algo"] != algorithm:
-            error = Conflict if found["os_hash_algo"] in _ALGORITHMS else wrong
-            raise error(
-                f"os_hash_algo must be {algorithm}, not {found['os_hash_algo']}:"
-                f" this service is set to {algorithm}."
-            )
-        found["os_hash_value"] = _digits("os_hash_value", found, algorithm, wrong)
+        found["os_hash_value"] = _digits("os_hash_value", found, found["os_hash_algo"], wrong)
     if "checksum" in found:
         found["checksum"] = _digits("checksum", found, "md5", wrong)
     return Checksums(**found)
@@ -282,7 +294,7 @@ def _checksums(image: Image, named: Sequence[NewLocation], algorithm: str) -> di
     """Return what becomes known of the image; what is known can only be repeated."""
     found: dict[str, str] = {}
     for location in named:
-        given = read_checksums(location.checksums, algorithm, Conflict)
+        given = read_checksums(location.checksums, algorithm)
         for name in _FIELDS:
             value = getattr(given, name)
             if value is not None and found.setdefault(name, value) != value:

@@ -75,7 +75,7 @@ class LocationService:
         if image.status is not Status.QUEUED:
             raise Conflict(f"It's not allowed to add locations if image status is {image.status}.")
         self._check_asker(context, wanted)
-        given = locations.read_checksums(wanted.checksums, self._rules.algorithm)
+        given = locations.read_any_checksums(wanted.checksums, self._rules.algorithm)
         locations.check_formats(image)
         reached, store = await self._reach(wanted)
         location = Location(wanted.url, reached.metadata)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.origin import Origin, origin
 from tests.real.client import Client, Reply
+from tests.real.images import qemu_img
 from tests.real.service import Service, free_port, wait_until
 
 PATCH = "application/openstack-images-v2.1-json-patch"
@@ -238,6 +239,20 @@ def test_validation_data_that_is_right(roles: Roles, web: Origin) -> None:
     assert roles.member.show(image_id)["os_hash_value"] == SHA512
 
 
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512", "md5"])
+def test_the_algorithm_of_the_validation_data_is_used(
+    roles: Roles, web: Origin, service: Service, algorithm: str
+) -> None:
+    value = hashlib.new(algorithm, DATA).hexdigest()
+    image_id = roles.member.create()
+    given = {"os_hash_algo": algorithm, "os_hash_value": value}
+    assert add(roles.member, image_id, web.url("/disk.raw"), **given).status == 202
+    image = roles.member.show(image_id)
+    assert (image["os_hash_algo"], image["os_hash_value"]) == (algorithm, value)
+    assert image["checksum"] == MD5
+    assert roles.member.download(image_id).body == DATA
+
+
 @pytest.mark.parametrize(
     ("given", "status"),
     [
@@ -247,7 +262,10 @@ def test_validation_data_that_is_right(roles: Roles, web: Origin) -> None:
         ({"os_hash_algo": "sha512", "os_hash_value": SHA512[2:]}, 400),
         ({"os_hash_algo": "sha512"}, 400),
         ({"os_hash_value": SHA512}, 400),
-        ({"os_hash_algo": "sha256", "os_hash_value": "0" * 64}, 409),
+        ({"os_hash_algo": "sha256", "os_hash_value": "0" * 64}, 400),
+        ({"os_hash_algo": "sha256", "os_hash_value": SHA512}, 400),
+        ({"os_hash_algo": "md5", "os_hash_value": "0" * 32}, 400),
+        ({"os_hash_algo": "sha384", "os_hash_value": "0" * 96}, 400),
         ({"os_hash_algo": "sha3_256", "os_hash_value": "0" * 64}, 400),
         ({"os_hash_algo": "sha512", "os_hash_value": 5}, 400),
         ({"os_hash_algo": ["sha512"], "os_hash_value": SHA512}, 400),
@@ -325,14 +343,37 @@ def test_data_of_another_length_than_the_server_told(roles: Roles, web: Origin) 
     assert sent == f"bytes=0-{len(DATA) + 1}"
 
 
+def test_data_in_another_format_is_taken_and_noted(
+    roles: Roles, web: Origin, service: Service, tmp_path: Path
+) -> None:
+    qemu_img("create", "-f", "qcow2", tmp_path / "disk", "1M")
+    web.put("/other.qcow2", (tmp_path / "disk").read_bytes())
+    for declared, path, found in (
+        ("qcow2", "/disk.raw", "raw"),
+        ("vmdk", "/other.qcow2", "qcow2"),
+        ("raw", "/other.qcow2", "qcow2"),
+    ):
+        image_id = roles.member.create(disk_format=declared)
+        assert add(roles.member, image_id, web.url(path)).status == 202
+        image = roles.member.show(image_id)
+        assert (image["status"], image["disk_format"]) == ("active", declared)
+        assert image["virtual_size"] == (image["size"] if declared == "raw" else None)
+        assert "os_glance_detected_format" not in image
+        assert roles.admin.show(image_id)["os_glance_detected_format"] == found
+        said = f"Image {image_id}: its disk_format is {declared}, but its data is {found}"
+        wait_until(lambda said=said: said in service.log.read_text())
+
+
 def test_data_that_is_refused_for_what_it_is(roles: Roles, web: Origin) -> None:
     header = b"QFI\xfb\x00\x00\x00\x03" + (b"\x00\x00\x00\x00\x00\x00\x02\x00" + b"\0\0\0\x07"
              + bytes(12) + (1 << 30).to_bytes(8, "big")) + bytes(400)  # fmt: skip
     web.put("/disk.qcow2", header + b"/etc/passwd".ljust(1 << 16, b"\0"))
-    image_id = roles.member.create(disk_format="qcow2")
-    assert add(roles.member, image_id, web.url("/disk.qcow2")).status == 400
-    assert add(roles.member, image_id, web.url("/disk.raw")).status == 400
-    assert_queued(roles.member, image_id)
+    for declared in ("qcow2", "raw", "vmdk"):
+        image_id = roles.member.create(disk_format=declared)
+        reply = add(roles.member, image_id, web.url("/disk.qcow2"))
+        assert reply.status == 400
+        assert b"safety" in reply.body
+        assert_queued(roles.member, image_id)
 
 
 def test_an_image_without_formats_cannot_have_data(roles: Roles, web: Origin) -> None:
@@ -405,12 +446,12 @@ def test_without_secure_hash_the_values_are_believed(trusting: Service, web: Ori
     roles = roles_of(trusting)
     asked = len(web.asked)
     image_id = roles.member.create()
-    given = {"os_hash_algo": "sha512", "os_hash_value": "ab" * 64}
+    given = {"os_hash_algo": "sha256", "os_hash_value": "ab" * 32}
     assert add(roles.member, image_id, web.url("/disk.raw"), **given).status == 202
     image = roles.member.show(image_id)
     assert image["status"] == "active"
     assert (image["size"], image["checksum"]) == (len(DATA), None)
-    assert (image["os_hash_algo"], image["os_hash_value"]) == ("sha512", "ab" * 64)
+    assert (image["os_hash_algo"], image["os_hash_value"]) == ("sha256", "ab" * 32)
     assert [one.method for one in web.asked[asked:]] == ["HEAD"]
     other = roles.member.create()
     assert add(roles.member, other, web.url("/disk.raw")).status == 202
