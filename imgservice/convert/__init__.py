@@ -17,6 +17,7 @@ from imgservice.convert.plain import convert_plain
 from imgservice.convert.remarks import keep_the_rest
 from imgservice.convert.secrets import Secrets, SecretsError
 from imgservice.convert.serving import convert_chain, convert_listen, filter_options, read_chain
+from imgservice.convert.silent import remark_on_changes
 from imgservice.convert.stores import convert_stores
 from imgservice.options import Config
 
@@ -100,6 +101,7 @@ def _convert(
     convert_files(conversion)
     convert_database(conversion)
     convert_stores(conversion)
+    remark_on_changes(conversion, chain)
     keep_the_rest(conversion)
     if conversion.mistakes:
         raise ConvertError("\n".join(dict.fromkeys(conversion.mistakes)))

@@ -18,6 +18,8 @@ def convert_database(conversion: Conversion) -> None:
             "[database] connection is not there: without database.url, images are recorded in a new"
             " SQLite file.",
         )
+        if one is not None:
+            conversion.ignore(one, "is empty")
     else:
         try:
             parse_url(url)

@@ -142,6 +142,11 @@ class Given:
             self._asked.update([found, *others])
         return found
 
+    def text(self, name: str) -> str | None:
+        """Return what was written, for who does not convert it; None when it is not given."""
+        found = self._effective([_key(name)])
+        return None if found is None else found.text
+
     def find_all(self, name: str) -> list[Assignment]:
         """Return every value of an option that may have several."""
         found = list(self._named([name]))

@@ -10,12 +10,12 @@ from imgservice.convert.ini import Assignment
 _KINDS = ("composite:", "app:", "filter:", "pipeline:", "filter-app:")
 
 STANDARD: dict[str, Sequence[str]] = {
-    "": ["unauthenticated-context"],
-    "caching": ["unauthenticated-context", "cache"],
-    "cachemanagement": ["unauthenticated-context", "cache", "cachemanage"],
-    "keystone": ["authtoken", "context"],
-    "keystone+caching": ["authtoken", "context", "cache"],
-    "keystone+cachemanagement": ["authtoken", "context", "cache", "cachemanage"],
+    "": ["cors", "unauthenticated-context"],
+    "caching": ["cors", "unauthenticated-context", "cache"],
+    "cachemanagement": ["cors", "unauthenticated-context", "cache", "cachemanage"],
+    "keystone": ["cors", "authtoken", "context"],
+    "keystone+caching": ["cors", "authtoken", "context", "cache"],
+    "keystone+cachemanagement": ["cors", "authtoken", "context", "cache", "cachemanage"],
 }
 """What matters of the flavors that Glance brings along."""
 

@@ -173,6 +173,8 @@ def _convert_http(conversion: Conversion, backend: _Backend) -> None:
     if proxies is not None and proxies.text:
         reason = "proxies for the store's requests are not supported"
         conversion.keep("stores", [proxies], reason, matters=True)
+    elif proxies is not None:
+        conversion.ignore(proxies, "is empty")
 
 
 def _keep(conversion: Conversion, backend: _Backend) -> None:
