@@ -143,9 +143,6 @@ class LocationService:
         if found is None:
             raise Invalid("Invalid location: no store here takes it.")
         store_id, store = found
-        metadata = self._stores.metadata(store_id)
-        if any(wanted.metadata.get(name, value) != value for name, value in metadata.items()):
-            raise Invalid("Invalid location: it does not belong to the store of its metadata.")
         try:
             size = await store.size(wanted.url)
         except NotFound:
@@ -154,7 +151,7 @@ class LocationService:
             raise Invalid("Invalid location: there is no data.")
         if size > self._options.image_size:
             raise ImageTooLarge(self._options.image_size)
-        return Reached(metadata, size), store
+        return Reached(self._stores.metadata(store_id), size), store
 
 
 def _unread(location: Location, size: int, given: Checksums) -> Content:

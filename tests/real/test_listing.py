@@ -101,6 +101,12 @@ def test_limits(forest: Forest) -> None:
     assert len(forest.listed(limit="99999999999999999999")) == 8
 
 
+def test_numbers_beyond_all_that_there_are(forest: Forest) -> None:
+    huge = "9" * 40
+    assert len(forest.listed(min_ram_max=huge, min_disk_min=f"-{huge}")) == 8
+    assert forest.listed(size_min=huge) == forest.listed(size=huge) == []
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -122,7 +128,6 @@ def test_limits(forest: Forest) -> None:
         "os_hidden=foo",
         "size_min=foo",
         "min_disk_max=foo",
-        "size_max=99999999999999999999999",
         "name=foo:bar",
         "status=foo:bar",
         'name=in:"a',

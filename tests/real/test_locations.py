@@ -621,8 +621,6 @@ def nested(depth: int) -> Any:
     ["x", None, {"url": "x"}, {"metadata": {}}, {"url": 5, "metadata": {}},
      {"url": "http://127.0.0.1/", "metadata": []},
      {"url": "http://127.0.0.1/", "metadata": {"\U0001f600": "x"}},
-     {"url": "http://127.0.0.1/", "metadata": {"store": "local"}},
-     {"url": "http://127.0.0.1/", "metadata": {"store": 5}},
      {"url": "http://127.0.0.1/", "metadata": {"a": {"b": ["c", None]}}},
      {"url": "http://127.0.0.1/", "metadata": {"a": True}},
      {"url": "http://127.0.0.1/", "metadata": {"a": nested(33)}},
@@ -637,6 +635,17 @@ def test_values_that_are_no_location(roles: Roles, value: Any) -> None:
     assert change(roles.member, image_id, adds).status == 400
     assert change(roles.member, image_id, replacing(value)).status == 400
     assert_queued(roles.member, image_id)
+
+
+@pytest.mark.parametrize("store", ["local", "web", "unknown"])
+def test_the_store_is_that_of_the_url(roles: Roles, web: Origin, store: str) -> None:
+    url = web.url("/disk.raw")
+    value = {"url": url, "metadata": {"store": store, "a": "b"}}
+    expected = [{"url": url, "metadata": {"store": "web", "a": "b"}}]
+    for operation in ({"op": "add", "path": "/locations/-", "value": value}, replacing(value)):
+        image_id = roles.member.create()
+        assert change(roles.member, image_id, operation).status == 200
+        assert roles.member.show(image_id)["locations"] == expected
 
 
 @pytest.mark.parametrize("position", ["1", "x", "-1", "00000000001", "+0", "0x0"])

@@ -31,6 +31,8 @@ class VersionNegotiation:
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         self._check_text(request)
         segments = request.postpath
+        while len(segments) > 1 and not segments[0]:
+            segments.pop(0)  # of an endpoint that ends in a slash
         first = segments[0].decode()
         if (version := self._accepted(request)) is not None:
             request.api_version = version

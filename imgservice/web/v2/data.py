@@ -114,13 +114,16 @@ def _check_type(request: StreamingRequest) -> None:
 
 
 def _announced_size(request: StreamingRequest) -> int | None:
-    """Return the size that the client tells in a header of its own, or with Content-Length."""
+    """Return the size that the client tells in a header of its own, or with Content-Length.
+
+    There 0 is what a client says that does not know it.
+    """
     text = request.header("x-openstack-image-size")
     if text is None:
         return request.body.length
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise Invalid("Invalid or missing image size in request headers.")
-    return int(text)
+    return int(text) or None
 
 
 def _preferred(request: StreamingRequest) -> list[str]:
