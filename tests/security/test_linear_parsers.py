@@ -41,6 +41,7 @@ from imgservice.web.steps.authorization import authorization
 from imgservice.web.steps.basic import _decoded
 from imgservice.web.steps.browsers import KnownHosts, OwnPages
 from imgservice.web.steps.cors import Cors
+from imgservice.web.steps.gzip import accepts_gzip
 from imgservice.web.steps.proxy_headers import ProxyHeaders
 from imgservice.web.steps.request_id import RequestId
 from imgservice.web.steps.version import VersionNegotiation
@@ -142,6 +143,7 @@ PARSERS = {
     "if-range": Parser(header("If-Range", has_tag), LINE, ("", 'W/"')),
     "if-modified-since": Parser(conditional.read_date, LINE, ("", "Mon, 01 Jan 2026 ", "Mon")),
     "accept": Parser(header("Accept", error), LINE, ("", "text/html;q=", 'text/html;a="')),
+    "accept-encoding": Parser(accepts_gzip, LINE, ("", "gzip;q=", 'gzip;a="')),
     "content-type": Parser(reader_of, LINE),
     "basic": Parser(lambda text: _decoded(text.encode()), LINE),
     "authorization": Parser(
