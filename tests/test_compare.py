@@ -1,14 +1,17 @@
 """The comparison itself: what it sees, what it overlooks on purpose, and what it calls stale."""
 
+import re
 from configparser import RawConfigParser
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import attrs
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from compare.differences import Difference, Wanted, compare, judge
 from compare.normal import Answer, Names, normal_answer
@@ -21,6 +24,7 @@ from compare.servers import Reply
 from compare.variants import merged, our_options, peer_options, variants
 from imgservice.db.schema import glance_metadata, image_tags, images
 
+REPOSITORY = Path(__file__).parents[1]
 IMAGE = "01234567-89ab-cdef-0123-456789abcdef"
 NAMES = Names({"image": IMAGE}, frozenset([IMAGE]))
 
@@ -37,6 +41,19 @@ def differences(peer: Answer, ours: Answer) -> list[tuple[str, str, str]]:
 
 def answer(status: int = 200, body: object = None, **headers: str) -> Answer:
     return Answer(status, headers, body)
+
+
+def test_users_are_told_every_difference_that_is_meant_to_be() -> None:
+    """A new one is written in docs/reference/differences-from-glance.md too, one that is gone is
+    taken from there."""
+    entries: list[Any] = []
+    for path in ("compare/wanted.yaml", "tests/real/matrix_wanted.yaml"):
+        entries += yaml.safe_load((REPOSITORY / path).read_text())
+    reasons = {" ".join(entry["reason"].split()) for entry in entries}
+    page = (REPOSITORY / "docs/reference/differences-from-glance.md").read_text()
+    told = {" ".join(one.split()) for one in re.findall(r"^- (.*(?:\n  .*)*)", page, re.MULTILINE)}
+    assert reasons - told == set()
+    assert told - reasons == set()
 
 
 def test_every_kind_of_difference_is_seen() -> None:
