@@ -177,8 +177,9 @@ def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
     """Read the document of a create request; `Invalid` or `Forbidden` name the member at fault."""
     if not isinstance(document, dict):
         raise Invalid("Unexpected body type. Expected a JSON object.")
-    _check_names(document, schemas)
+    _check_writable(document, schemas)
     schemas.check(document)
+    _check_reserved(document)
     check_text(document)
     fields = {name: document[name] for name in WRITABLE if name in document}
     if "visibility" in fields:
@@ -188,10 +189,14 @@ def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
     return NewImage(**fields, ownerless=ownerless, properties=properties)
 
 
-def _check_names(document: dict[str, Any], schemas: ImageSchemas) -> None:
+def _check_writable(document: dict[str, Any], schemas: ImageSchemas) -> None:
     for name in document:
         if name in schemas.read_only:
             raise Forbidden(f"Attribute '{name}' is read-only.")
+
+
+def _check_reserved(document: dict[str, Any]) -> None:
+    for name in document:
         if name == "locations" or is_reserved(name):
             raise Forbidden(f"Attribute '{name}' is reserved.")
 
