@@ -192,7 +192,8 @@ def test_the_log_moves(tmp_path: Path) -> None:
         for _ in range(10):
             service.client.get("/v2/images")
         wait_until(lambda: log.exists() and log.read_text().count('"/v2/images"') == 10, 20)
-        assert '"Serving with the new configuration, number 2"' in log.read_text()
+        told = '"Serving with the new configuration, number 2"'
+        wait_until(lambda: told in log.read_text())  # the parent writes by and by
         service.log = log
 
 
