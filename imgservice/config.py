@@ -153,7 +153,7 @@ def _wrong_limits(limits: Limits) -> "Iterator[tuple[list[str | int], str]]":
                 yield ["limits", "projects", *where, name], "must be at least 0, or null"
 
 
-_LEAST: Mapping[str, Mapping[str, int]] = {
+_LEAST: Mapping[str, Mapping[str, float]] = {
     "server": {
         "backlog": 1,
         "max_header_line": 1024,
@@ -171,10 +171,11 @@ _LEAST: Mapping[str, Mapping[str, int]] = {
         "max_request_id": 1,
     },
     "transfer": {"window": 1 << 20, "memory": 1 << 20, "threads": 1},
+    "healthcheck": {"interval": 0.1},
 }
 
 
-def _too_small(config: Config) -> "Iterator[tuple[list[str | int], int]]":
+def _too_small(config: Config) -> "Iterator[tuple[list[str | int], float]]":
     for section, options in _LEAST.items():
         for name, least in options.items():
             if getattr(getattr(config, section), name) < least:

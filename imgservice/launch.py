@@ -25,6 +25,7 @@ from imgservice.process.stuck import Stuck
 from imgservice.process.supervisor import StartError, Supervisor
 from imgservice.process.workers import Workers, worker_count
 from imgservice.sources import Files, examine, prepare
+from imgservice.troubles import Troubles
 
 WORKER = [sys.executable, "-P", "-m", "imgservice.worker"]
 
@@ -141,8 +142,8 @@ def _service(path: Path | None, process: ProcessOptions, reactor: Any) -> ImageS
     examine(path, setup.config)
     output, observer = _logs(path, setup.config, process)
 
-    def make(config: Config) -> Built:
-        return build(config, reactor, access_log(config.logging, output))
+    def make(config: Config, troubles: Troubles) -> Built:
+        return build(config, reactor, access_log(config.logging, output), troubles)
 
     def prepare_at(config: Config) -> None:
         examine(path, config)

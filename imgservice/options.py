@@ -576,6 +576,9 @@ class Healthcheck:
     disable_by_file: str | None = option(
         None, "While this file exists, /healthcheck answers 503 DISABLED BY FILE."
     )
+    interval: Duration = option(
+        Duration(5), "Seconds between two looks at the database and the stores, which cost little."
+    )
 
 
 @attrs.frozen(kw_only=True)

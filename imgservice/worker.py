@@ -8,6 +8,7 @@ import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, cast
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
@@ -22,9 +23,12 @@ from imgservice.process.member import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, 
 from imgservice.process.serving import POLL, Serving, sleep
 from imgservice.process.tls import ServerContexts
 from imgservice.process.workers import worker_count
+from imgservice.troubles import Troubles
 
 BEAT = 1.0
 """Seconds between two signs of life."""
+MOST_TOLD = 20
+"""Troubles that are told with one: a message has its limit."""
 
 _log = Logger()
 
@@ -53,6 +57,8 @@ class _Worker:
         self._output, self._observer = make_logs(self._setup.config.logging, bootstrap.log_file)
         globalLogBeginner.beginLoggingTo([cast(Any, self._observer)], redirectStandardIO=False)
         self._control = Control(reactor, socket.socket(fileno=CONTROL), self._told, self._orphaned)
+        # Our parent logs them, once for all of us.
+        self._troubles = Troubles(reactor, lambda present: None)
         self._serving: Serving | None = None
         self._ending: Deferred[None] | None = None
         self._is_leaving = False
@@ -72,7 +78,8 @@ class _Worker:
         config = self._setup.config
         try:
             contexts = ServerContexts(self._setup.tls) if self._setup.tls else None
-            built = build(config, self._reactor, access_log(config.logging, self._output))
+            log = access_log(config.logging, self._output)
+            built = build(config, self._reactor, log, self._troubles)
             self._serving = Serving(
                 self._reactor,
                 built,
@@ -99,6 +106,7 @@ class _Worker:
         self._control.send(
             {
                 "say": "beat",
+                "troubles": [attrs.asdict(one) for one in self._troubles.present[:MOST_TOLD]],
                 "connections": self._serving.connections,
                 "requests": self._serving.requests,
                 "under_way": self._serving.under_way,

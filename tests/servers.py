@@ -41,6 +41,17 @@ class Server:
     admin_url: str
     pid: int
     restart: Callable[[], None]
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have it stopped while the block runs."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     def create(self, name: str) -> str:
         """Create an empty database, and return its URL."""
@@ -115,7 +126,7 @@ def postgresql_server(options: Sequence[str] = FORGETFUL) -> Iterator[Server]:
             pid = int((data / "postmaster.pid").read_text().split()[0])
             url = f"postgresql://tests@127.0.0.1:{port}/{{}}"
             admin = f"postgresql+psycopg://tests@127.0.0.1:{port}/postgres"
-            yield Server(url, admin, pid, restart)
+            yield Server(url, admin, pid, restart, start, stop)
         finally:
             stop()
 
@@ -153,7 +164,7 @@ def mariadb_server(options: Sequence[str] = SLOPPY) -> Iterator[Server]:
         start()
         try:
             url = f"mysql://root@127.0.0.1:{port}/{{}}?charset=utf8mb4"
-            yield Server(url, admin, running[-1].pid, restart)
+            yield Server(url, admin, running[-1].pid, restart, start, stop)
         finally:
             stop()
 

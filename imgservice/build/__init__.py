@@ -10,6 +10,7 @@ from imgservice.build.authentication import Authentication, make_authentication
 from imgservice.build.limits import Limits, make_limits
 from imgservice.build.nodes import make_handover, make_nodes
 from imgservice.build.policy import make_rules
+from imgservice.build.probes import DATABASE, database_name, database_probe, store_probes
 from imgservice.build.protections import make_property_rules
 from imgservice.build.rates import make_admission, make_transfers
 from imgservice.build.services import make_services
@@ -20,8 +21,10 @@ from imgservice.db.open import DatabaseLimits, open_database
 from imgservice.db.reactor import PoolLimits
 from imgservice.domain.access import Access
 from imgservice.options import Config
+from imgservice.process.probes import Probes
 from imgservice.service.data import DataService
 from imgservice.threads import Threads
+from imgservice.troubles import Troubles
 from imgservice.web.app import Tasks
 from imgservice.web.pipeline import Pipeline
 from imgservice.web.send import Turns
@@ -42,6 +45,8 @@ class Built:
     tasks: Tasks
     authentication: Authentication
     limits: Limits
+    troubles: Troubles
+    probes: Probes
 
 
 class LoggingSite(StreamingSite):
@@ -61,15 +66,18 @@ def build(
     config: Config,
     reactor: Any,
     access_log: Callable[[StreamingRequest], None] | None = None,
+    troubles: Troubles | None = None,
 ) -> Built:
-    """Make everything, start nothing."""
+    """Make everything, start nothing; what does not work is reported to `troubles`."""
+    troubles = troubles or Troubles(reactor)
     threads = Threads(reactor, config.transfer.threads, "data")
-    database = open_database(config.database.url.reveal(), _database_limits(config), reactor)
-    stores = make_choice(config, make_stores(config, threads, make_fetcher(config, reactor)))
+    database = _open_database(config, reactor, troubles)
+    configured = make_stores(config, threads, make_fetcher(config, reactor))
+    stores = make_choice(config, configured)
     rules = make_rules(config)
     access = Access(rules)
     property_rules = make_property_rules(config, rules)
-    limits = make_limits(config, reactor)
+    limits = make_limits(config, reactor, troubles)
     services = make_services(
         config,
         database,
@@ -95,13 +103,30 @@ def build(
         transfers,
         handover,
     )
-    authentication = make_authentication(config, reactor)
+    authentication = make_authentication(config, reactor, troubles)
     steps = make_steps(config, rules, authentication, threads)
     pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))
-    health = Healthcheck(config.healthcheck.disable_by_file)
+    health = Healthcheck(config.healthcheck.disable_by_file, troubles)
+    probes = [
+        database_probe(config, database),
+        *store_probes(configured, config.default_store, troubles),
+        *(authentication.probes or limits.probes),
+    ]
     root = Root(pipeline, health)
     site = _site(config, reactor, root, access_log)
-    return Built(site, health, services.data, database, threads, tasks, authentication, limits)
+    return Built(
+        site, health, services.data, database, threads, tasks, authentication, limits, troubles,
+        Probes(reactor, probes, troubles, config.healthcheck.interval),
+    )  # fmt: skip
+
+
+def _open_database(config: Config, reactor: Any, troubles: Troubles) -> Database:
+    what = database_name(config)
+
+    def tell(why: str) -> None:
+        troubles.report(DATABASE, what, why)
+
+    return open_database(config.database.url.reveal(), _database_limits(config), reactor, tell)
 
 
 def _database_limits(config: Config) -> DatabaseLimits:

@@ -18,11 +18,14 @@ from imgservice.build.keystone import (
     make_keystone_tokens,
     try_keystone,
 )
+from imgservice.build.probes import keystone_probes
 from imgservice.config import OptionError
 from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
 from imgservice.options import Config
+from imgservice.process.probes import Probe
 from imgservice.threads import Threads
+from imgservice.troubles import Troubles
 from imgservice.watched import Unreadable, Watched
 from imgservice.web.addresses import networks
 from imgservice.web.pipeline import Step
@@ -45,15 +48,19 @@ class Authentication:
     """What tells clients how to say who they are."""
     stop: Callable[[], object] = lambda: None
     """To be called when nobody asks any more."""
+    probes: Sequence[Probe] = ()
 
 
-def make_authentication(config: Config, reactor: Any) -> Authentication:
+def make_authentication(
+    config: Config, reactor: Any, troubles: Troubles | None = None
+) -> Authentication:
     """Make what the mode needs; `OptionError` for a file that cannot be used."""
+    if config.auth.mode == "keystone":
+        return _keystone(config, reactor, troubles)
     makers: Mapping[str, Callable[[Config, Any], Authentication]] = {
         "none": _none,
         "basic": _basic,
         "tokens": _tokens,
-        "keystone": _keystone,
         "client_certificate": _client_certificate,
         "trusted_headers": _trusted_headers,
     }
@@ -99,12 +106,13 @@ def _tokens(config: Config, _reactor: Any) -> Authentication:
     return Authentication(StaticTokens(Tokens(owners)), tokens.CHALLENGE)
 
 
-def _keystone(config: Config, reactor: Any) -> Authentication:
-    tokens = make_keystone_tokens(config, reactor)
+def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Authentication:
+    tokens = make_keystone_tokens(config, reactor, troubles)
     if reactor is not None:  # else there is nothing but the configuration to be checked
         reactor.callWhenRunning(try_keystone, tokens)
     challenge = keystone_challenge(config.auth.keystone)
-    return Authentication(make_keystone_step(config, tokens), challenge, tokens.close)
+    step = make_keystone_step(config, tokens)
+    return Authentication(step, challenge, tokens.close, keystone_probes(tokens))
 
 
 def _client_certificate(config: Config, _reactor: Any) -> Authentication:

@@ -6,8 +6,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from imgservice.auth.keystone import credentials
@@ -19,18 +17,19 @@ from imgservice.config import OptionError
 from imgservice.domain.units import Secret
 from imgservice.fetch import TrustsAnybody, authorities
 from imgservice.options import Config, KeystoneAuth
+from imgservice.troubles import Troubles
 from imgservice.watched import Unreadable, Watched, read_text
 from imgservice.web.steps.keystone import KeystoneToken, challenge_of
 
 PLACE = ("auth", "keystone")
 
-_log = Logger()
 
-
-def make_keystone_tokens(config: Config, reactor: Any) -> KeystoneTokens:
+def make_keystone_tokens(
+    config: Config, reactor: Any, troubles: Troubles | None = None
+) -> KeystoneTokens:
     """Make what validates tokens; asks nothing yet. `OptionError` for what contradicts itself."""
     options = config.auth.keystone
-    client, own = make_keystone_client(config, reactor, "auth.mode keystone")
+    client, own = make_keystone_client(config, reactor, "auth.mode keystone", troubles)
     rules = TokenRules(
         patience=options.timeout,
         cache_time=options.cache_time,
@@ -40,7 +39,9 @@ def make_keystone_tokens(config: Config, reactor: Any) -> KeystoneTokens:
     return KeystoneTokens(reactor, client, own, rules)
 
 
-def make_keystone_client(config: Config, reactor: Any, who: str) -> tuple[KeystoneClient, OwnToken]:
+def make_keystone_client(
+    config: Config, reactor: Any, who: str, troubles: Troubles | None = None
+) -> tuple[KeystoneClient, OwnToken]:
     """Make what asks Keystone, and our token for it; `who` is the option that needs them."""
     options = config.auth.keystone
     urls = [_base(url, position) for position, url in enumerate(options.url)]
@@ -49,7 +50,9 @@ def make_keystone_client(config: Config, reactor: Any, who: str) -> tuple[Keysto
     if options.timeout <= 0 or options.connections < 1:
         name = "timeout" if options.timeout <= 0 else "connections"
         raise OptionError((*PLACE, name), "must be more than 0")
-    client = KeystoneClient(reactor, urls, _tls(options), options.connections, options.timeout)
+    client = KeystoneClient(
+        reactor, urls, _tls(options), options.connections, options.timeout, troubles
+    )
     return client, _own_token(options, client)
 
 
@@ -68,17 +71,8 @@ def keystone_challenge(options: KeystoneAuth) -> str:
 
 
 def try_keystone(tokens: KeystoneTokens) -> None:
-    """Say in the log whether Keystone knows us, and have a token for the first request."""
-    Deferred.fromCoroutine(tokens.check()).addErrback(_warn)
-
-
-def _warn(failure: Failure) -> None:
-    failure.trap(KeystoneError)
-    _log.warn(
-        "Keystone cannot be asked at present: {reason}; until it can, requests with tokens are"
-        " answered with 503",
-        reason=getattr(failure.value, "reason", ""),
-    )
+    """Report whether Keystone knows us, and have a token for the first request."""
+    Deferred.fromCoroutine(tokens.check()).addErrback(lambda why: why.trap(KeystoneError))
 
 
 def keystone_mistake(error: KeystoneError, options: KeystoneAuth) -> OptionError:

@@ -31,7 +31,8 @@ CONFIG = click.option(
 def status(config: Path | None, as_json: bool) -> None:
     """Say how the running service is.
 
-    Exit code 0: it serves; 1: it does not, or not with all workers; 3: it does not run.
+    Exit code 0: it serves; 1: it does not, or not with all workers, or something that it needs
+    fails; 3: it does not run.
     """
     state = _running(_state_file(config))
     click.echo(orjson.dumps(state).decode() if as_json else "\n".join(_lines(state)))
@@ -99,7 +100,8 @@ def _connections(state: Mapping[str, Any]) -> int:
 
 def _is_well(state: Mapping[str, Any]) -> bool:
     ready = [one for one in state["workers"] if one["state"] == "ready"]
-    return bool(state["phase"] == "serving" and len(ready) >= state["wanted"])
+    is_failing = any(one["essential"] for one in state.get("troubles", ()))
+    return bool(state["phase"] == "serving" and len(ready) >= state["wanted"] and not is_failing)
 
 
 def _lines(state: Mapping[str, Any]) -> Iterator[str]:
@@ -114,6 +116,8 @@ def _lines(state: Mapping[str, Any]) -> Iterator[str]:
         )
     if state["trouble"]:
         yield f"trouble: {state['trouble']}"
+    for one in state.get("troubles", ()):
+        yield f"trouble: {one['what']} fails since {_moment(one['since'])}: {one['why']}"
 
 
 def _moment(seconds: float) -> str:

@@ -90,6 +90,21 @@ class Database(Protocol):
         """Let running work end, then let go of all connections; later work is `Unavailable`."""
 
 
+Tell = Callable[[str], object]
+"""Told, in any thread, why the database cannot be used; there is no password in it."""
+
+
+def told_nobody(why: str) -> None:
+    """Where nobody wants to know."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what a database says of itself: nothing of statements and their values."""
+    text = error.args[-1] if error.args else ""
+    first = str(text).strip().partition("\n")[0]
+    return first or type(error).__name__
+
+
 RETRY_PAUSES = (0.01, 0.05, 0.2, 0.5)
 """The longest waits, in seconds, before each further attempt at a transaction."""
 

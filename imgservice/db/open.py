@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-from imgservice.db.database import Database
+from imgservice.db.database import Database, Tell, told_nobody
 from imgservice.db.reactor import PoolLimits, ReactorDatabase
 from imgservice.db.sqlite import Sqlite
 from imgservice.db.threaded import Driver, ThreadedDatabase
@@ -20,18 +20,20 @@ class DatabaseLimits:
     pool: PoolLimits = PoolLimits()
 
 
-def open_database(url: str, limits: DatabaseLimits, reactor: Any) -> Database:
+def open_database(
+    url: str, limits: DatabaseLimits, reactor: Any, tell: Tell = told_nobody
+) -> Database:
     """Return the database of the URL, which `upgrade` has brought to its present shape.
 
     `UrlError` when the URL names nothing usable; a database that cannot be reached shows only with
-    the first transaction. The caller closes it.
+    the first transaction, and `tell` is told why. The caller closes it.
     """
     kind, parsed = parse_url(url)
     pool = limits.pool
     if kind == "postgresql":
         from imgservice.db.postgresql import Postgresql
 
-        return ReactorDatabase(Postgresql(libpq_parameters(parsed)), reactor, pool)
+        return ReactorDatabase(Postgresql(libpq_parameters(parsed)), reactor, pool, tell)
     driver: Driver
     threads = limits.threads
     if kind == "mysql":
@@ -40,4 +42,4 @@ def open_database(url: str, limits: DatabaseLimits, reactor: Any) -> Database:
         driver, threads = Mysql(parsed, pool.connect, pool.answer), pool.connections
     else:
         driver = Sqlite(sqlite_path(url))
-    return ThreadedDatabase(driver, threads, reactor)
+    return ThreadedDatabase(driver, threads, reactor, tell=tell)

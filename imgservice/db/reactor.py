@@ -9,7 +9,17 @@ import attrs
 from sqlalchemy import Dialect
 from twisted.internet.defer import Deferred
 
-from imgservice.db.database import RETRY_PAUSES, Fault, Rows, UniqueViolation, Work, jittered
+from imgservice.db.database import (
+    RETRY_PAUSES,
+    Fault,
+    Rows,
+    Tell,
+    UniqueViolation,
+    Work,
+    jittered,
+    reason_of,
+    told_nobody,
+)
 from imgservice.db.statement import Compiled, Parameters, Statement
 from imgservice.domain.errors import Unavailable
 
@@ -70,6 +80,9 @@ class PoolLimits:
 
 class Silence(Exception):
     """The database has not answered for too long."""
+
+    def __init__(self) -> None:
+        super().__init__("it does not answer")
 
 
 class Pool:
@@ -233,10 +246,14 @@ class ReactorTransaction:
 class ReactorDatabase:
     """A `Database` whose statements wait in the reactor."""
 
-    def __init__(self, driver: Driver, reactor: Any, limits: PoolLimits) -> None:
+    def __init__(
+        self, driver: Driver, reactor: Any, limits: PoolLimits, tell: Tell = told_nobody
+    ) -> None:
         self._driver = driver
         self._reactor = reactor
+        self._limits = limits
         self._pool = Pool(driver, reactor, limits)
+        self._tell = tell
 
     async def run(self, work: Work[T]) -> T:
         return await self._repeat(lambda one: self._transact(one, self._driver.begin_write, work))
@@ -268,7 +285,7 @@ class ReactorDatabase:
                 self._retryable(error)
                 pause = next(pauses, None)
                 if pause is None:
-                    raise Unavailable(UNAVAILABLE) from error
+                    raise self._unavailable(error) from error
             await self._sleep(jittered(pause))
 
     async def _attempt(self, attempt: Callable[[Connection], Awaitable[T]]) -> T:
@@ -301,14 +318,22 @@ class ReactorDatabase:
     def _retryable(self, error: Exception) -> None:
         """Return when trying again makes sense; otherwise raise what the caller shall see."""
         if isinstance(error, _Broken):
+            if isinstance(error.shown, Unavailable):
+                self._unavailable(error.__cause__ or error)
             raise error.shown from error
         if isinstance(error, Silence):
-            raise Unavailable(UNAVAILABLE) from error
+            raise self._unavailable(error) from error
         fault = self._driver.fault(error)
+        if isinstance(error, Unavailable) and not self._pool.is_closed:
+            self._tell(f"all of its {self._limits.connections} connections are in use")
         if fault is None or fault is Fault.UNIQUE:
             raise error
         if fault is Fault.BROKEN:
-            raise Unavailable(UNAVAILABLE) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: BaseException) -> Unavailable:
+        self._tell(reason_of(error))
+        return Unavailable(UNAVAILABLE)
 
     async def _transact(self, connection: Connection, begin: str, work: Work[T]) -> T:
         await connection.command(begin)

@@ -16,9 +16,12 @@ from imgservice.db.database import (
     RETRY_PAUSES,
     Fault,
     Rows,
+    Tell,
     UniqueViolation,
     Work,
     jittered,
+    reason_of,
+    told_nobody,
 )
 from imgservice.db.statement import Parameters, Row, Statement
 from imgservice.domain.errors import Unavailable
@@ -123,11 +126,13 @@ class Session:
         read_only: bool,
         pause: Callable[[float], object],
         patient: bool = True,
+        tell: Tell = told_nobody,
     ) -> None:
         self._driver = driver
         self._read_only = read_only
         self._pause = pause
         self._patient = patient
+        self._tell = tell
         self._connection: Connection | None = None
 
     def transact(self, begin: str, work: Work[T]) -> T:
@@ -167,7 +172,7 @@ class Session:
                 self._retryable(error)
                 pause = next(pauses, None)
                 if pause is None:
-                    raise Unavailable(_UNAVAILABLE) from error
+                    raise self._unavailable(error) from error
             self._pause(jittered(pause))
 
     def _retryable(self, error: Exception) -> None:
@@ -178,7 +183,11 @@ class Session:
         if fault is not Fault.AGAIN:
             self.close()
         if fault is Fault.BROKEN:
-            raise Unavailable(_UNAVAILABLE) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: BaseException) -> Unavailable:
+        self._tell(reason_of(error))
+        return Unavailable(_UNAVAILABLE)
 
     def _fetch(self, statement: Statement, parameters: Parameters) -> Rows:
         compiled = statement.compiled(self._driver.dialect)
@@ -208,6 +217,7 @@ class Session:
             if self._driver.fault(error) is Fault.LOST:
                 # It may have happened or not: a second run could do everything twice.
                 self.close()
+                self._tell(reason_of(error))
                 raise Unavailable("The database went away during a commit.") from error
             self._roll_back(connection)
             raise
@@ -312,6 +322,7 @@ class ThreadedDatabase:
         threads: int,
         reactor: IReactorFromThreads,
         pause: Callable[[float], object] = sleep,
+        tell: Tell = told_nobody,
     ) -> None:
         self._driver = driver
         self._closed = False
@@ -319,7 +330,7 @@ class ThreadedDatabase:
         completions = Completions(reactor)
 
         def crew(size: int, read_only: bool, name: str) -> Crew:
-            sessions = [Session(driver, read_only, pause) for _ in range(size)]
+            sessions = [Session(driver, read_only, pause, tell=tell) for _ in range(size)]
             return Crew(sessions, completions, name)
 
         if driver.one_writer:

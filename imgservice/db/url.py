@@ -37,6 +37,18 @@ def parse_url(url: str) -> tuple[str, URL]:
     return kind, parsed
 
 
+def place(url: str) -> str:
+    """Say, for people, where the database is; there is no user and no password in it."""
+    kind, parsed = parse_url(url)
+    if kind == "sqlite":
+        return str(parsed.database)
+    asked = parsed.query
+    host = parsed.host or asked.get("host") or asked.get("unix_socket") or "a local socket"
+    hosts = host if isinstance(host, str) else ", ".join(host)
+    port = f":{parsed.port}" if parsed.port else ""
+    return f"{hosts}{port}/{parsed.database}"
+
+
 def sqlite_path(url: str) -> Path:
     """Return the file of a URL like sqlite:////var/lib/imgservice/images.db."""
     _, parsed = parse_url(url)

@@ -13,6 +13,7 @@ from imgservice.process.addresses import Address
 from imgservice.process.serving import Serving, UnderWay
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls import ServerContexts, TlsMaterial
+from imgservice.troubles import TroubleLog, Troubles
 
 
 @attrs.frozen
@@ -35,6 +36,8 @@ class Crew(Protocol):
     """How many sockets are needed at each address."""
     trouble: str | None
     """What went wrong last, and still is."""
+    troubles: TroubleLog
+    """What does not work of all that we depend on."""
 
     def count(self, setup: Setup) -> int:
         """Return how many sockets the setup needs at each address."""
@@ -85,9 +88,11 @@ class Alone:
     trouble: str | None = None
     is_alive = True  # whoever can ask has the answer: there is but one reactor
 
-    def __init__(self, reactor: Any, make: Callable[[Config], Any]) -> None:
+    def __init__(self, reactor: Any, make: Callable[[Config, Troubles], Any]) -> None:
         self._reactor = reactor
         self._make = make
+        self.troubles = TroubleLog()
+        self._own = Troubles(reactor, self.troubles.listener(self))
         self._serving: Serving | None = None
         self._retiring: dict[Serving, tuple[int, Deferred[None]]] = {}
         self._setup: Setup | None = None
@@ -103,7 +108,7 @@ class Alone:
 
     def _begin(self, setup: Setup, sockets: Sockets) -> Serving:
         contexts = ServerContexts(setup.tls) if setup.tls else None
-        built = self._make(setup.config)
+        built = self._make(setup.config, self._own)
         serving = Serving(self._reactor, built, contexts, setup.config.server.tcp_keepidle)
         serving.listen(0, sockets.of(0))
         serving.start()

@@ -109,6 +109,7 @@ class Worker(ProcessProtocol):
                 self.connections, self.requests = message["connections"], message["requests"]
                 requests, transfers = message["under_way"]
                 self.under_way = (requests, transfers)
+                self._heard(self, message, descriptors)
             case "ready":
                 self.state = "ready"
                 self._settle(None)

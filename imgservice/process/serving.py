@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.protocols.haproxy import proxyEndpoint
 
+from imgservice.domain.errors import Unavailable
 from imgservice.process.acceptor import SocketEndpoint
 from imgservice.process.addresses import Address, keep_alive
 from imgservice.process.sockets import Place
@@ -54,15 +55,22 @@ class Serving:
         self._listening: dict[object, list[_Listening]] = {}
         self._deadline = math.inf
         self.since = time.time()
-        self._recoveries = self._every(self._recover)
-        self._renewals = self._every(built.data.renew)
+        self._recoveries = self._every("Recovery of leases", self._recover)
+        self._renewals = self._every("Renewal of leases", built.data.renew)
 
-    def _every(self, chore: Any) -> LoopingCall:
+    def _every(self, name: str, chore: Any) -> LoopingCall:
+        troubles = self._built.troubles
+
         async def careful() -> None:
             try:
                 await chore()
-            except Exception:
-                _log.failure("A chore failed; it will be tried again")
+            except Unavailable:
+                return  # what is not available reports itself
+            except Exception as error:
+                if troubles.report(name, name, type(error).__name__, is_essential=False):
+                    _log.failure("{name} failed; it will be tried again", name=name)
+            else:
+                troubles.clear(name)
 
         call = LoopingCall(lambda: Deferred.fromCoroutine(careful()))
         call.clock = self._reactor
@@ -76,6 +84,7 @@ class Serving:
     # -- listening --------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._built.probes.start()
         self._recoveries.start(RECOVER_INTERVAL)
         self._renewals.start(LEASE_TIME / 4)
 
@@ -202,6 +211,7 @@ class Serving:
         return max(PORTION, math.ceil(len(self._built.site.channels) * 2 * POLL / left))
 
     def _end_recoveries(self) -> None:
+        self._built.probes.stop()
         if self._recoveries.running:
             self._recoveries.stop()
 

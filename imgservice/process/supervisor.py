@@ -302,6 +302,15 @@ class Supervisor(Service):
                 "listen": [one.description for one in self._setup.addresses],
                 "workers": self._crew.report(),
                 "trouble": self._trouble or self._crew.trouble,
+                "troubles": [
+                    {
+                        "what": one.what,
+                        "why": one.why,
+                        "since": round(one.since, 3),
+                        "essential": one.is_essential,
+                    }
+                    for one in self._crew.troubles.present
+                ],
             }
         )
 

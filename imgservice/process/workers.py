@@ -17,6 +17,7 @@ from imgservice.process.member import Worker
 from imgservice.process.serving import UnderWay, sleep
 from imgservice.process.sockets import Change, Place, Sockets
 from imgservice.process.tls import TlsMaterial
+from imgservice.troubles import Trouble, TroubleLog
 
 LOOK = 1.0
 """Seconds between two looks at the workers."""
@@ -70,6 +71,7 @@ class Workers:
     ) -> None:
         self.slots = count
         self.trouble: str | None = None
+        self.troubles = TroubleLog()
         self._reactor = reactor
         self._command = command
         self._log_file = log_file
@@ -137,6 +139,7 @@ class Workers:
 
     def _ended(self, worker: Worker) -> None:
         self._others.discard(worker)
+        self.troubles.forget(worker)
         slot = next((one for one in self._slots if one.worker is worker), None)
         if slot is None or self._is_stopping:
             return
@@ -212,6 +215,8 @@ class Workers:
         self, worker: Worker, message: Mapping[str, Any], descriptors: Sequence[int]
     ) -> None:
         match message["say"]:
+            case "beat":
+                self.troubles.update(worker, [Trouble(**one) for one in message["troubles"]])
             case "give":
                 self._pass_on(descriptors)
             case "leaving":

@@ -5,7 +5,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial as bound
 from pathlib import Path
@@ -40,6 +40,9 @@ GRANULE = 64 * 1024
 """The smallest hole: shorter runs of zeros are written."""
 
 ZEROS = bytes(GRANULE)
+
+LEAST_ROOM = 64 * 1024
+"""Free bytes below which a directory is full."""
 
 OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 """What an object may be called; it begins with no dot, partial files do."""
@@ -103,6 +106,8 @@ class FileStore:
         self._name = f"Store {store_id}"
         self._config = config
         self._priorities = config.priorities
+        self.place = ", ".join(map(str, self._priorities))
+        self.tell: Callable[[str], object] = lambda why: None
         self._threads = threads
         self._adding = 0
         # On its own pages because the kernel copies several times faster to an aligned address.
@@ -180,6 +185,9 @@ class FileStore:
     async def check(self) -> None:
         """Creates the directories that are missing, and adds and removes a small file in each."""
         await self._threads.run(self._check)
+
+    async def probe(self, thoroughly: bool) -> None:
+        await self._threads.run(self._probe, thoroughly)
 
     def proxy_path(self, url: str) -> str | None:
         """Where there are several directories, the proxy could not know in which one to look."""
@@ -266,6 +274,15 @@ class FileStore:
         except (DataExists, StoreFull) as error:
             raise StoreUnavailable(error.message) from error
 
+    def _probe(self, thoroughly: bool) -> None:
+        with self._telling(_WRITING):
+            for directory in self._priorities:
+                _see_that_writable(directory)
+                if thoroughly:
+                    self._try(directory)
+            if max(_free_bytes(self._priorities).values()) < LEAST_ROOM:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def _try(self, directory: Path) -> None:
         partial = _Partial(f".check.{token_hex(8)}", self._config)
         try:
@@ -284,6 +301,8 @@ class FileStore:
         except OSError as error:
             code = error.errno or errno.EIO
             kind, fact = facts.get(code, (StoreUnavailable, f"fails: {os.strerror(code)}"))
+            if code in _FULL or kind is StoreUnavailable:
+                self.tell(os.strerror(code))
             raise kind(f"{self._name} {fact}") from error
 
 
@@ -300,6 +319,9 @@ _WRITING: Mapping[int, tuple[type[StoreError], str]] = {
     errno.EDQUOT: (StoreFull, "has no room for the data within its quota"),
     errno.EFBIG: (StoreFull, "cannot hold so large an object"),
 }
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Partial:
@@ -444,6 +466,16 @@ def _data_runs(block: bytes) -> Iterator[tuple[int, int]]:
             begin = offset + GRANULE
     if begin < len(block):
         yield begin, len(block)
+
+
+def _see_that_writable(directory: Path) -> None:
+    """Raise when nothing can be written there; the directory itself is left alone."""
+    if not stat.S_ISDIR(directory.stat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
 
 
 def _free_bytes(directories: Mapping[Path, int]) -> dict[Path, int]:

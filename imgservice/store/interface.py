@@ -1,6 +1,6 @@
 """What a store is: the contract that every driver keeps, checked by its own test suite."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -96,6 +96,22 @@ class Store(Protocol):
 
     async def check(self) -> None:
         """Raise `StoreUnavailable`, with the reason, when data could not be added now."""
+
+
+@runtime_checkable
+class TellsTrouble(Protocol):
+    """The ability of a store to notice that it cannot work, whoever needs it just now."""
+
+    tell: Callable[[str], object]
+    """To be set by whoever wants to be told why, in any thread."""
+    place: str
+    """Where it is, for people; without credentials."""
+
+    async def probe(self, thoroughly: bool) -> None:
+        """Raise `StoreUnavailable` or `StoreFull` when data could not be added now.
+
+        This makes nothing that is missing. Thoroughly, it stores a few bytes and removes them.
+        """
 
 
 @runtime_checkable

@@ -143,4 +143,4 @@ def test_check_with_none(keystone: Keystone, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/v3"
     done = check(tmp_path, keystone.auth(url=url, timeout=2))
     assert done.returncode == 1
-    assert f"auth.keystone.url: {url}: cannot be reached" in done.stderr
+    assert f"auth.keystone.url: {url}: it cannot be reached" in done.stderr

@@ -10,6 +10,7 @@ import pytest
 from tests.process.test_roles import asking
 from tests.real.service import Service, running, wait_until
 from tests.real.streams import upload_head
+from tests.real.troubles import readiness
 
 TEXT = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) access (?P<request_id>\S+)"
@@ -144,6 +145,8 @@ def test_healthcheck(tmp_path: Path) -> None:
         down.touch()
         reply = client.get("/healthcheck")
         assert (reply.status, reply.body) == (503, b"DISABLED BY FILE")
+        assert readiness(client) == (503, ["disabled by file"])
         assert client.get("/v2/images").status == 200
         down.unlink()
         assert client.get("/healthcheck").status == 200
+        assert readiness(client) == (200, [])

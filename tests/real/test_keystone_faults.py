@@ -14,6 +14,7 @@ import pytest
 from tests.keystone import Keystone, started
 from tests.real.client import Client, receive
 from tests.real.service import Service, free_port, running, wait_until
+from tests.real.troubles import readiness, told_troubles
 
 TIMEOUT = 2.0
 CACHE_TIME = 2.0
@@ -178,11 +179,15 @@ def test_start_without_keystone(tmp_path: Path) -> None:
     try:
         with running(tmp_path, {"auth": keystone.auth(timeout=TIMEOUT)}) as service:
             assert ask(service, "made-up") == 503
-            wait_until(lambda: "Keystone cannot be asked at present" in service.log.read_text())
+            wait_until(lambda: readiness(service.client) == (503, ["keystone"]))
+            assert service.client.get("/healthcheck").status == 200
             keystone.start()
+            wait_until(lambda: readiness(service.client) == (200, []))  # nobody asks anything
             assert ask(service, "made-up") == 401
             assert ask(service, keystone.token("demo", "demo")) == 200
-            wait_until(lambda: "answers again" in service.log.read_text())
+        begin, end = told_troubles(service)
+        assert f" error Keystone at {keystone.url} fails: it cannot be reached" in begin
+        assert f" warn Keystone at {keystone.url} works again after " in end
     finally:
         keystone.kill()
 

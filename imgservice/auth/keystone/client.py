@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
-from imgservice.auth.keystone.errors import KeystoneError
+from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.guard import GuardedEndpoints
+from imgservice.troubles import Troubles
 
 MOST_BYTES = 1 << 20
 """Of an answer, head and body together."""
@@ -28,8 +28,8 @@ LAST_RESORT_TIME = 30.0
 """Seconds for which a URL that failed is asked only after all others."""
 _HEADERS = {"accept": ["application/json"], "user-agent": ["imgservice"]}
 _TRANSIENT = (408, 425, 429)
-
-_log = Logger()
+TROUBLE = "keystone"
+"""The key of the trouble that there is when no URL answers."""
 
 
 @attrs.frozen
@@ -44,11 +44,19 @@ class KeystoneClient:
     """Opens no connection before it is asked something."""
 
     def __init__(
-        self, reactor: Any, urls: Sequence[str], tls: Any, connections: int, patience: float
+        self,
+        reactor: Any,
+        urls: Sequence[str],
+        tls: Any,
+        connections: int,
+        patience: float,
+        troubles: Troubles | None = None,
     ) -> None:
         """`tls` is an `IPolicyForHTTPS`; so many connections are kept for later requests."""
         self._reactor = reactor
         self._urls = [_Url(url) for url in urls]
+        self.troubles = troubles or Troubles()
+        self.what = f"Keystone at {', '.join(urls)}"
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = connections
         endpoints = GuardedEndpoints(reactor, tls, patience, MOST_BYTES)
@@ -70,12 +78,12 @@ class KeystoneClient:
     ) -> Reply:
         """Return the answer, a JSON object, whatever a status of Keystone it has.
 
-        `path` is what comes after /v3. `KeystoneError` when there is none within `patience`
+        `path` is what comes after /v3. `KeystoneUnreachable` when there is none within `patience`
         seconds from any URL.
         """
         deadline = self._reactor.seconds() + patience
         order = sorted(self._urls, key=lambda url: url.failed_until(self._reactor.seconds()))
-        reason = "there is no URL"
+        failed: dict[str, str] = {}
         for position, url in enumerate(order):
             left = deadline - self._reactor.seconds()
             share = max(left, 0.0) / (len(order) - position)
@@ -83,12 +91,29 @@ class KeystoneClient:
             try:
                 reply = await asking.addTimeout(share, self._reactor)
             except Exception as error:  # whatever it is that Keystone, or something before it, says
-                reason = f"{url.url}: {_reason(error)}"
-                url.fails(self._reactor.seconds(), _reason(error))
+                failed[url.url] = _reason(error)
+                url.fails(self._reactor.seconds())
             else:
                 url.works()
+                self._tell_of_some(url, failed)
                 return reply
-        raise KeystoneError(reason)
+        raise self._unreachable(failed)
+
+    async def probe(self, patience: float) -> None:
+        """See that it answers, whatever it is; `KeystoneUnreachable` when it does not."""
+        await self.ask("GET", "", {}, patience)
+
+    def _tell_of_some(self, answering: "_Url", failed: Mapping[str, str]) -> None:
+        self.troubles.clear(TROUBLE)
+        self.troubles.clear(f"{TROUBLE} {answering.url}")
+        for url, reason in failed.items():
+            self.troubles.report(f"{TROUBLE} {url}", f"Keystone at {url}", reason, False)
+
+    def _unreachable(self, failed: Mapping[str, str]) -> KeystoneError:
+        several = len(self._urls) > 1
+        why = ", ".join(f"{url} {one}" if several else one for url, one in failed.items())
+        self.troubles.report(TROUBLE, self.what, why)
+        return KeystoneUnreachable(", ".join(f"{url}: {one}" for url, one in failed.items()))
 
     async def _ask(
         self, url: "_Url", method: str, path: str, headers: Mapping[str, str], document: Any
@@ -122,13 +147,13 @@ def _client(
 def _usable(status: int, tokens: Sequence[str] | None, data: bytes) -> Reply:
     """Return what Keystone itself says; `KeystoneError` for anything else."""
     if status // 100 not in (2, 4) or status in _TRANSIENT:
-        raise KeystoneError(f"answers with the status {status}")
+        raise KeystoneError(f"it answers with the status {status}")
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        raise KeystoneError("gives an answer that is not Keystone's")
+        raise KeystoneError("it gives an answer that is not Keystone's")
     return Reply(status, tokens[0] if tokens else None, document)
 
 
@@ -138,14 +163,14 @@ def _reason(error: Exception) -> str:
     if isinstance(error, KeystoneError):
         return error.reason
     if any(isinstance(cause, SSL.Error | VerificationError) for cause in causes):
-        return "no TLS connection that can be trusted"
+        return "there is no TLS connection that can be trusted"
     if isinstance(error, Overdue):
-        return "takes too long"
+        return "it takes too long"
     if isinstance(error, DNSLookupError):
         return "its host is not known"
     if isinstance(error, ConnectError):
-        return f"cannot be reached ({type(error).__name__})"
-    return f"gives no usable answer ({', '.join(sorted({type(c).__name__ for c in causes}))})"
+        return f"it cannot be reached ({type(error).__name__})"
+    return f"it gives no usable answer ({', '.join(sorted({type(c).__name__ for c in causes}))})"
 
 
 class _Url:
@@ -154,22 +179,15 @@ class _Url:
     def __init__(self, url: str) -> None:
         self.url = url
         self._failed_until = 0.0
-        self._told: str | None = None
 
     def failed_until(self, now: float) -> float:
         return self._failed_until if self._failed_until > now else 0.0
 
-    def fails(self, now: float, reason: str) -> None:
+    def fails(self, now: float) -> None:
         self._failed_until = now + LAST_RESORT_TIME
-        if reason != self._told:
-            self._told = reason
-            _log.warn("Keystone at {url} {reason}", url=self.url, reason=reason)
 
     def works(self) -> None:
         self._failed_until = 0.0
-        if self._told is not None:
-            self._told = None
-            _log.info("Keystone at {url} answers again", url=self.url)
 
 
 class _Body(Protocol):
@@ -197,4 +215,6 @@ class _Body(Protocol):
         if self._left >= 0 and reason.check(ResponseDone, PotentialDataLoss):
             self.complete.callback(b"".join(self._pieces))
         else:
-            self.complete.errback(KeystoneError("gives an answer that is too long or breaks off"))
+            self.complete.errback(
+                KeystoneError("it gives an answer that is too long or breaks off")
+            )

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imgservice.auth.keystone.client import KeystoneClient
-from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
+from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.identity import read_expiry
 from imgservice.auth.once import Once
 from imgservice.domain.units import Secret
@@ -20,6 +20,8 @@ RENEW_BEFORE = 120.0
 """Seconds before its end in which a token is renewed while it is still in use."""
 LAST_MOMENT = 2.0
 """Seconds before its end in which a token is not used any more."""
+REFUSED = "our credentials are refused"
+TROUBLE = "keystone credentials"
 PAUSE = 10.0
 """Seconds after which refused credentials are tried again: more often may lock the account."""
 
@@ -72,12 +74,10 @@ class TokenFile:
     async def get(self, patience: float) -> str:
         token = self._file()
         if token == self._rejected:
-            raise CredentialsRefused("the token in the file is not good any more")
+            raise CredentialsRefused("the token in auth.keystone.token_file is not good any more")
         return token
 
     def reject(self, token: str) -> None:
-        if self._rejected != token:
-            _log.error("Keystone does not take the token in auth.keystone.token_file")
         self._rejected = token
 
 
@@ -108,10 +108,10 @@ class IssuedToken:
         if self._token is not None and now < self._expires - LAST_MOMENT:
             if now >= self._renew and now >= self._not_before:
                 self._renew = now + PAUSE  # unless this succeeds
-                self._issue().addErrback(_renewal_failed)
+                self._issue().addErrback(self._renewal_failed)
             return self._token
         if now < self._not_before:
-            raise CredentialsRefused("our credentials were refused a moment ago")
+            raise CredentialsRefused(f"{REFUSED}, a moment ago")
         return await self._issue()
 
     def reject(self, token: str) -> None:
@@ -129,20 +129,19 @@ class IssuedToken:
         now = self._clock()
         if reply.status != 201:
             self._not_before = now + PAUSE
-            _log.error(
-                "Keystone refuses our credentials (auth.keystone) with the status {status}",
-                status=reply.status,
-            )
-            raise CredentialsRefused(f"our credentials are refused with status {reply.status}")
+            raise CredentialsRefused(f"{REFUSED} with status {reply.status}")
         if not reply.token:
             raise KeystoneError("Keystone gives us no token")
         left = read_expiry(reply.document) - self._wall_clock()
         self._expires = now + left
         self._renew = now + max(left / 2, left - RENEW_BEFORE)
         self._token = reply.token
+        self._client.troubles.clear(TROUBLE)
         return reply.token
 
-
-def _renewal_failed(failure: Failure) -> None:
-    """The token in use is still good, and the next request tries again."""
-    failure.trap(KeystoneError)
+    def _renewal_failed(self, failure: Failure) -> None:
+        """The token in use is still good, and the next request tries again."""
+        failure.trap(KeystoneError)
+        if not failure.check(KeystoneUnreachable):  # which the client has reported
+            why = getattr(failure.value, "reason", "")
+            self._client.troubles.report(TROUBLE, "Renewal of our Keystone token", why, False)

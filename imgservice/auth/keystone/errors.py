@@ -11,5 +11,9 @@ class KeystoneError(Unavailable):
         self.reason = reason
 
 
+class KeystoneUnreachable(KeystoneError):
+    """No URL of Keystone gives a usable answer."""
+
+
 class CredentialsRefused(KeystoneError):
     """Keystone answers, but does not take our own credentials."""

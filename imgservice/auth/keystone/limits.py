@@ -9,12 +9,11 @@ from urllib.parse import urlencode
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
-from twisted.logger import Logger
 
 from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import OwnToken
-from imgservice.auth.keystone.errors import KeystoneError
+from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.turnstile import Turnstile
 from imgservice.auth.once import Once
 from imgservice.domain.errors import Unavailable
@@ -28,7 +27,7 @@ MOST_WAITING = 5000
 SERVICE_TIME = 60.0
 """Seconds for which our service in the catalog is remembered, which hardly ever changes."""
 
-_log = Logger()
+TROUBLE = "limits"
 
 
 @attrs.frozen
@@ -91,7 +90,6 @@ class KeystoneLimits:
         self._asking: Once[bytes, Mapping[Resource, int]] = Once()
         self._registering: Once[None, _Registered] = Once()
         self._turnstile = Turnstile(reactor, rules.connections, MOST_WAITING)
-        self._told: str | None = None
 
     async def of(self, project: str) -> Quota:
         """Return the project's limits; of what is registered nowhere it may have nothing."""
@@ -114,11 +112,13 @@ class KeystoneLimits:
         try:
             return await asking.addTimeout(self._rules.patience, self._reactor)
         except _Misconfigured as error:
-            self._tell(f"limits.keystone cannot work: {error}")
+            self._tell(str(error))
+        except KeystoneUnreachable:
+            pass  # which the client has reported
         except KeystoneError as error:
-            self._tell(f"The limits of projects cannot be asked for: {error.reason}")
+            self._tell(error.reason)
         except Overdue:
-            self._tell("The limits of projects cannot be asked for: Keystone takes too long")
+            self._tell("Keystone takes too long")
         raise Unavailable("The limits of the project cannot be found out at present.")
 
     async def _find(self, key: bytes, project: str) -> Mapping[Resource, int]:
@@ -195,10 +195,11 @@ class KeystoneLimits:
         raise KeystoneError(f"answers {reply.status} when asked for {path.partition('?')[0]}")
 
     def _tell(self, text: str | None) -> None:
-        """Say it in the log, but not again and again."""
-        if text is not None and text != self._told:
-            _log.error("{text}", text=text)
-        self._told = text
+        """Report what is wrong; None: nothing is."""
+        if text is None:
+            self._client.troubles.clear(TROUBLE)
+        else:
+            self._client.troubles.report(TROUBLE, "limits.keystone", text, False)
 
 
 def find_service(catalog: Sequence[Document], place: Place) -> tuple[str, str | None]:

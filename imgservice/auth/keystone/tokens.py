@@ -9,12 +9,11 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
-from twisted.logger import Logger
 
 from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient, Reply
 from imgservice.auth.keystone.credentials import OwnToken
-from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
+from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.identity import Identity, read_identity
 from imgservice.auth.keystone.turnstile import Turnstile
 from imgservice.auth.once import Once
@@ -25,12 +24,12 @@ INVALID_TIME = 5.0
 """Seconds for which a token that Keystone does not know is refused without asking."""
 MOST_INVALID = 10_000
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,%d}" % LONGEST_TOKEN)
+TROUBLE, WHAT = "tokens", "Validation of tokens by Keystone (auth.keystone)"
+"""What is reported when Keystone answers, but not as it should."""
 _PATH = "/auth/tokens?nocatalog=1"
 _PATH_EXPIRED = f"{_PATH}&allow_expired=1"
 _ACCESS_RULES = {"OpenStack-Identity-Access-Rules": "1"}
 """Without it Keystone does not tell of tokens that are good for some requests only."""
-
-_log = Logger()
 
 
 @attrs.frozen(kw_only=True)
@@ -57,14 +56,13 @@ class KeystoneTokens:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
-        self._client = client
+        self.client = client
         self._own = own
         self._rules = rules
         self._clock = clock
         self._known: Cache[Identity] = Cache(rules.cache_size)
         self._invalid: Cache[bool] = Cache(MOST_INVALID)
         self._asking: Once[bytes, Identity | None] = Once()
-        self._trouble: str | None = None
         self._turnstile = Turnstile(reactor, rules.connections, MOST_WAITING)
 
     async def identify(
@@ -87,13 +85,20 @@ class KeystoneTokens:
 
     async def check(self) -> None:
         """See that Keystone takes our credentials and answers; `KeystoneError` when not."""
-        own = await self._own.get(self._rules.patience)
-        reply = await self._ask(own, own, False, self._rules.patience)
-        if reply.status != 200:
-            raise _no_right(reply.status)
+        try:
+            own = await self._own.get(self._rules.patience)
+            reply = await self._ask(own, own, False, self._rules.patience)
+            if reply.status == 401:  # it was one of before
+                self._own.reject(own)
+            if reply.status != 200:
+                raise _no_right(reply.status)
+        except KeystoneError as error:
+            self._fails(error)
+            raise
+        self.client.troubles.clear(TROUBLE)
 
     def close(self) -> Deferred[None]:
-        return self._client.close()
+        return self.client.close()
 
     async def _find_out(
         self, key: bytes, token: str, source: str, allow_expired: bool
@@ -106,21 +111,15 @@ class KeystoneTokens:
             finally:
                 self._turnstile.leave()
         except KeystoneError as error:
-            self._tell(error.reason)
+            self._fails(error)
             raise
-        self._tell(None)
+        self.client.troubles.clear(TROUBLE)
         self._remember(key, identity, allow_expired)
         return identity
 
-    def _tell(self, trouble: str | None) -> None:
-        """Log what is wrong when it begins, changes and ends, and not for every request."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        if trouble is None:
-            _log.info("Tokens can be validated again")
-        else:
-            _log.error("Tokens cannot be validated: {trouble}", trouble=trouble)
+    def _fails(self, error: KeystoneError) -> None:
+        if not isinstance(error, KeystoneUnreachable):  # which the client has reported
+            self.client.troubles.report(TROUBLE, WHAT, error.reason)
 
     async def _validate(self, token: str, allow_expired: bool, deadline: float) -> Identity | None:
         for _ in range(2):
@@ -140,7 +139,7 @@ class KeystoneTokens:
             raise KeystoneError("Keystone gives us no token in time") from None
 
     async def _ask(self, own: str, token: str, allow_expired: bool, patience: float) -> Reply:
-        return await self._client.ask(
+        return await self.client.ask(
             "GET",
             _PATH_EXPIRED if allow_expired else _PATH,
             {"X-Auth-Token": own, "X-Subject-Token": token, **_ACCESS_RULES},

@@ -1,0 +1,23 @@
+"""Looks whether the database can be used, with statements that change nothing."""
+
+import sqlalchemy as sa
+
+from imgservice.db.database import Database, Transaction
+from imgservice.db.schema import leases
+from imgservice.db.statement import Statement
+
+_READ = Statement(sa.select(leases.c.id).where(leases.c.id == sa.bindparam("lease")))
+_WRITE = Statement(sa.delete(leases).where(leases.c.id == sa.bindparam("lease")))
+_NONE = {"lease": ""}
+
+
+async def probe(database: Database, thoroughly: bool) -> None:
+    """Read, or begin to write; `Unavailable` when that cannot be."""
+    if thoroughly:
+        await database.run(_write)
+    else:
+        await database.fetch(_READ, _NONE, lambda rows: rows.count)
+
+
+async def _write(transaction: Transaction) -> None:
+    await transaction.execute(_WRITE, _NONE)

@@ -1,0 +1,108 @@
+"""Looks, without being asked, whether what the service depends on works."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imgservice.domain.errors import ImageServiceError
+from imgservice.troubles import Troubles
+
+TIMEOUT = 10.0
+"""Seconds after which what has not answered is taken to be in trouble."""
+
+_log = Logger()
+
+
+@attrs.frozen
+class Probe:
+    """How to look at one thing."""
+
+    key: str
+    """That under which its troubles are reported."""
+    what: str
+    look: Callable[[bool], Awaitable[None]]
+    """Raise `ImageServiceError` when it does not work. With True, it is in trouble: then look
+    thoroughly, since its end is told."""
+    is_essential: bool = True
+    only_in_trouble: bool = False
+    """Whether requests find out soon enough that it fails."""
+
+
+class Probes:
+    """At most one look at each thing is under way at any time."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        probes: Sequence[Probe],
+        troubles: Troubles,
+        interval: float,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._probes = probes
+        self._troubles = troubles
+        self._interval = interval
+        self._seconds = seconds
+        self._begun: dict[str, float] = {}
+        self._is_ended = False
+        self._looks = LoopingCall(self._look)
+        self._looks.clock = reactor
+
+    def start(self) -> None:
+        """Begin; of what is not probed, nobody could tell that its trouble is over."""
+        probed = {one.key for one in self._probes}
+        for trouble in self._troubles.present:
+            if trouble.is_essential and trouble.key not in probed:
+                self._troubles.clear(trouble.key)
+        self._looks.start(self._interval)
+
+    def stop(self) -> None:
+        """Look no more; what is under way tells nothing."""
+        self._is_ended = True
+        if self._looks.running:
+            self._looks.stop()
+
+    def _look(self) -> None:
+        for probe in self._probes:
+            is_failing = self._troubles.has(probe.key)
+            if probe.key in self._begun:
+                self._look_at_time(probe)
+            elif is_failing or not probe.only_in_trouble:
+                self._begin(probe, is_failing)
+
+    def _look_at_time(self, probe: Probe) -> None:
+        if self._seconds() - self._begun[probe.key] >= TIMEOUT:
+            self._report(probe, f"no answer within {TIMEOUT:.0f} s")
+
+    def _begin(self, probe: Probe, is_failing: bool) -> None:
+        self._begun[probe.key] = self._seconds()
+
+        async def look() -> None:
+            await probe.look(is_failing)
+
+        looking = Deferred.fromCoroutine(look())
+        looking.addCallbacks(lambda _: self._works(probe), lambda why: self._fails(probe, why))
+        looking.addBoth(lambda _: self._begun.pop(probe.key))
+
+    def _works(self, probe: Probe) -> None:
+        if not self._is_ended:
+            self._troubles.clear(probe.key)
+
+    def _fails(self, probe: Probe, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, ImageServiceError):
+            if self._report(probe, type(error).__name__):
+                _log.failure("Looking at {what} failed", failure, what=probe.what)
+        elif not self._troubles.has(probe.key):  # else whoever failed has told more
+            self._report(probe, error.message)
+
+    def _report(self, probe: Probe, why: str) -> bool:
+        if self._is_ended:
+            return False
+        return self._troubles.report(probe.key, probe.what, why, probe.is_essential)
