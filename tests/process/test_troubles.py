@@ -38,7 +38,7 @@ def test_the_database_is_away_for_a_while(
         with server.away():
             wait_until(lambda: readiness(client) == (503, ["database"]))  # nobody asks anything
             assert client.get("/healthcheck").status == 200
-            assert place in details(client)
+            wait_until(lambda: place in details(client))
             assert {client.get("/v2/images").status for _ in range(5)} == {503}
             wait_until(lambda: service.state()["troubles"])
             code, shown = status(service)
