@@ -103,6 +103,11 @@ class Server:
         " Holds for servers from which we read data, too.",
     )
     min_rate_time: Duration = option(Duration(120), "Seconds over which that is measured.")
+    answer_memory: Size = option(
+        Size(64 << 20),
+        "Bytes of large answers, such as lists, that may be in the memory of a process. Beyond it,"
+        " lists wait, and clients that do not read their answers are disconnected.",
+    )
     shutdown_grace: Duration = option(
         Duration(60), "How long running requests may go on after a stop was asked for."
     )

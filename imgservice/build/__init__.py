@@ -161,4 +161,5 @@ def _site(
         max_headers=server.max_headers,
         admission=make_admission(config, reactor),
         least_rate=LeastRate(server.min_rate, server.min_rate_time) if server.min_rate else None,
+        answer_memory=server.answer_memory,
     )

@@ -10,10 +10,13 @@ from twisted.python.failure import Failure
 
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.web.about import About
-from imgservice.web.errors import error_answer
+from imgservice.web.answers import LARGE
+from imgservice.web.errors import RETRY_AFTER, error_answer, error_body
 from imgservice.web.respond import Answer
 from imgservice.web.send import ClientGone
 from imgservice.web.streaming import StreamingRequest
+
+NO_ROOM = "Too many clients have not read their answers yet. Try again later."
 
 _log = Logger()
 
@@ -129,4 +132,9 @@ def _encoded(result: Answer | None, encode: Callable[[Answer], Any]) -> Any:
 
 
 def _prepared(result: Answer | None, request: StreamingRequest) -> bytes | None:
-    return result.prepare(request) if isinstance(result, Answer) else None
+    if not isinstance(result, Answer):
+        return None
+    size = len(result.body)
+    if size >= LARGE and not (request.disconnected or request.channel.site.answers.admits(size)):
+        result = error_body(request, 503, NO_ROOM, {"retry-after": RETRY_AFTER})
+    return result.prepare(request)

@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Any, cast
 
@@ -20,8 +21,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from imgservice.domain.context import Context
-from imgservice.domain.errors import BodyTooSlow
+from imgservice.domain.errors import BodyAborted, BodyTooSlow
 from imgservice.web.admission import Admission
+from imgservice.web.answers import LARGE, AnswerMemory
 from imgservice.web.body import RequestBody
 from imgservice.web.deadlines import (
     CROWDED_IDLE,
@@ -33,6 +35,7 @@ from imgservice.web.deadlines import (
 from imgservice.web.slowness import LeastRate
 
 READ_SIZE = 256 << 10
+ANSWER_MEMORY = 64 << 20
 DRAIN_LIMIT = 256 << 10
 """A rest of this size is read to keep the connection; a larger one ends it."""
 SMALL_CHUNK = 64
@@ -130,6 +133,16 @@ class StreamingRequest(Request):
             super().finish()
             self.channel.answer_done_early(self)
 
+    async def room(self, size: int) -> AbstractContextManager[None]:
+        """Wait for room for a large answer; `BodyAborted` when there is no client any more."""
+        if not self.disconnected:
+            room = await self.channel.site.answers.room(size)
+            if not self._disconnected:
+                return room
+            with room:
+                pass
+        raise BodyAborted("The client closed the connection before its answer was made.")
+
     def refused(self, status: int) -> None:
         """Note that the channel answered: this never became a request that one could handle."""
         self.code, self.finished = status, 1
@@ -209,6 +222,7 @@ class StreamingChannel(TimedChannel):
         if self in self.site.channels:
             self.site.channels.remove(self)
             self.site.admission.leave(self._place)
+            self.site.answers.forget(self)
 
     # -- headers ----------------------------------------------------------------------------------
 
@@ -397,6 +411,9 @@ class StreamingChannel(TimedChannel):
         ends = not self.persistent or self._socket.disconnecting or not self._socket.connected
         if not ends and not self._waitingForTransport:
             self._socket.doWrite()
+        unsent = self.unsent_bytes()
+        if unsent >= LARGE:
+            self.site.answers.note(self, unsent)
 
     def _rest(self, request: Any) -> None:
         """End a request, and begin with the next one after everybody else had a turn."""
@@ -503,6 +520,7 @@ class StreamingSite(Site):
         least_rate: LeastRate | None = None,
         sweep_interval: float = 1.0,
         admission: Admission | None = None,
+        answer_memory: int = ANSWER_MEMORY,
     ) -> None:
         super().__init__(
             resource,
@@ -521,6 +539,7 @@ class StreamingSite(Site):
         self.least_rate = least_rate
         self.channels: set[StreamingChannel] = set()
         self.admission = admission or Admission(reactor)
+        self.answers = AnswerMemory(reactor, answer_memory)
         self.keepalive = keepalive
         self.draining = False
         self.retiring = False

@@ -1,19 +1,21 @@
 """Whatever clients ask for, and however they read it, the service's memory stays within bounds."""
 
 import json
+import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.real.client import Client, Reply
-from tests.real.service import Service, running
+from tests.real.service import Service, running, wait_until
 
 KiB = 1 << 10
 MiB = 1 << 20
-PAGE = 256 * KiB
+PAGE = 1 * MiB
+ANSWERS = 8 * MiB
 IMAGES = 100
 LONG = 10 * 40 * KiB
 """Bytes that belong to each image."""
@@ -22,7 +24,11 @@ LONG = 10 * 40 * KiB
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with 100 images of 400 KiB of properties each."""
-    options = {"api": {"page_bytes": PAGE}, "transfer": {"memory": "8MiB"}}
+    options = {
+        "api": {"page_bytes": PAGE},
+        "server": {"answer_memory": ANSWERS},
+        "transfer": {"memory": "8MiB"},
+    }
     with running(tmp_path_factory.mktemp("full"), options) as service:
         for number in range(IMAGES):
             service.client.create(name=f"image {number}")
@@ -59,18 +65,38 @@ def begin_peak(service: Service) -> int:
 
 
 def test_a_list_of_long_images_takes_no_more_memory_than_a_page(full: Service) -> None:
-    assert full.client.get("/v2/images?limit=1").status == 200
+    assert len(walk(full)) == IMAGES  # and the database's caches are full
     rested = begin_peak(full)
+    seen = walk(full)
+    assert len(seen) == len(set(seen)) == IMAGES
+    assert peak_of(full) - rested < 20 * MiB
+
+
+def walk(service: Service) -> list[str]:
+    """Return the ids of all images, page by page."""
     path, seen = "/v2/images?limit=1000", list[str]()
     while path:
-        reply = full.client.get(path)
+        reply = service.client.get(path)
         assert reply.status == 200
         assert len(reply.body) < PAGE + LONG
         document = reply.json()
         seen += [image["id"] for image in document["images"]]
         path = document.get("next", "")
-    assert len(seen) == len(set(seen)) == IMAGES
-    assert peak_of(full) - rested < 20 * MiB
+    return seen
+
+
+def test_lists_that_nobody_reads_do_not_pile_up(full: Service) -> None:
+    """200 clients ask for long lists, some of them several times, and read nothing."""
+    rested = begin_peak(full)
+    request = b"GET /v2/images?limit=3 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ExitStack() as silent:
+        for number in range(200):
+            connection = silent.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KiB)
+            connection.connect(("127.0.0.1", full.port))
+            connection.sendall(request * (1 + number % 4))
+        wait_until(lambda: full.client.get("/v2/images?limit=3").status == 200)
+        assert peak_of(full) - rested < 4 * ANSWERS
 
 
 # -- values ---------------------------------------------------------------------------------------

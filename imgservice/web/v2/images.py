@@ -16,6 +16,8 @@ from imgservice.web.v2.documents import ImageDocuments, new_image
 from imgservice.web.v2.listing import Paging, image_query, links, parse_query
 from imgservice.web.v2.patches import READERS, operations_of, reader_of
 
+USUAL = 8 << 10
+"""Bytes of memory that an image takes while a list is made, if it is nothing special."""
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 LIST = About(
@@ -86,13 +88,14 @@ def routes(
         """List images; a body is ignored, as in Glance."""
         pairs = parse_query(request.uri.partition(b"?")[2])
         query = image_query(pairs, request.context, paging)
-        page = await images.list(request.context, query)
-        document = {
-            "images": [documents.document(request.context, image) for image in page.images],
-            **links(pairs, page.last),
-            "schema": "/v2/schemas/images",
-        }
-        return json_answer(200, document)
+        with await request.room(min(query.most_bytes, query.limit * USUAL)):
+            page = await images.list(request.context, query)
+            document = {
+                "images": [documents.document(request.context, image) for image in page.images],
+                **links(pairs, page.last),
+                "schema": "/v2/schemas/images",
+            }
+            return json_answer(200, document)
 
     @app.route("/images", methods=["POST"], takes_body=True, about=CREATE)
     async def create_image(request: StreamingRequest) -> Answer:
