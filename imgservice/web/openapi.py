@@ -29,14 +29,30 @@ JSON_PATCH = {
         ]
     },
 }
+
+
+def _error_object(code: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "message": {"type": "string"},
+            "code": {"type": code},
+            "title": {"type": "string"},
+        },
+        "required": ["message", "code", "title"],
+    }
+
+
 ERROR = {
-    "type": "object",
-    "properties": {
-        "message": {"type": "string"},
-        "code": {"type": "string"},
-        "title": {"type": "string"},
-    },
-    "required": ["message", "code", "title"],
+    "description": "The first for clients that name application/json, the second for others.",
+    "oneOf": [
+        _error_object("string"),
+        {
+            "type": "object",
+            "properties": {"error": _error_object("integer")},
+            "required": ["error"],
+        },
+    ],
 }
 TOKEN = {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Any, cast
 
+import orjson
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPFactory, _MalformedChunkedDataError
@@ -259,10 +260,10 @@ class StreamingChannel(TimedChannel):
         self.speaks_http_1_1 = self._version == b"HTTP/1.1"
         has_host, self._has_host = self._has_host, False
         if self.speaks_http_1_1 and not has_host:
-            self._refuse(400, b"Bad Request")
+            self._refuse(400, b"Bad Request", "There is no Host header.")
             return
         if self._command not in METHODS:
-            self._refuse(501, b"Not Implemented")
+            self._refuse(501, b"Not Implemented", "The method of the request is not known.")
             return
         super().allHeadersReceived()
         if self.length != 0:
@@ -284,9 +285,9 @@ class StreamingChannel(TimedChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         if self.requests:
-            self._refuse(431, b"Request Header Fields Too Large")
+            self._refuse(431, b"Request Header Fields Too Large", "A header is too long.")
         else:
-            self._refuse(414, b"URI Too Long")
+            self._refuse(414, b"URI Too Long", "The URL is too long.")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         too_large = (
@@ -294,17 +295,20 @@ class StreamingChannel(TimedChannel):
             or self._receivedHeaderCount > self.maxHeaders
         )
         if too_large:
-            self._refuse(431, b"Request Header Fields Too Large")
+            self._refuse(
+                431, b"Request Header Fields Too Large", "The headers are too many or too long."
+            )
         else:
-            self._refuse(400, b"Bad Request")
+            self._refuse(400, b"Bad Request", "The head of the request is malformed.")
 
-    def _refuse(self, status: int, reason: bytes) -> None:
+    def _refuse(self, status: int, reason: bytes, message: str) -> None:
         """Answer what never became a request, and end the connection."""
         if self._leaving:
             return
-        body = b"%d %s\n" % (status, reason)
+        error = {"message": message, "code": status, "title": reason.decode()}
+        body = orjson.dumps({"error": error})  # as in web.errors, for who names no type
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+            b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (status, reason, len(body), body)
         )
         for request in self.requests:
