@@ -35,6 +35,8 @@ class StateFile:
                 _log.error("server.state_file: {error}", error=error)
             self._complained = True
         else:
+            if self._complained:
+                _log.warn("server.state_file: {path} can be written again", path=str(self._path))
             self._written, self._complained = state, False
 
     def remove(self) -> None:

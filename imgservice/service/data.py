@@ -136,6 +136,8 @@ class DataService:
         self._expiry = expiry or LeaseExpiry(LEASE_TIME)
         self._running: dict[str, _Running] = {}
         self._deleting: set[str] = set()
+        self._postponed: dict[str, str] = {}
+        """What was said of cleanups that failed, by lease."""
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -237,7 +239,14 @@ class DataService:
         try:
             yield
         except Exception as error:
-            self._warn(_postponed(lease, error))
+            self._postpone(lease, error)
+
+    def _postpone(self, lease: Lease, error: Exception) -> None:
+        """Say, once, that the cleanup is left to a later recovery."""
+        text = _postponed(lease, error)
+        if self._postponed.get(lease.id) != text:
+            self._postponed[lease.id] = text
+            self._warn(text)
 
     async def adopt(
         self,
@@ -444,6 +453,8 @@ class DataService:
         except Unavailable:
             self._expiry.forget()
             raise
+        known = {one.id for one, _ in found}
+        self._postponed = {key: said for key, said in self._postponed.items() if key in known}
         # We renew all of our own together: that says nothing of any one of them.
         marked = [(one, None if one.holder == self._holder.id else mark) for one, mark in found]
         expired = self._expiry.expired(marked, asked_at)
@@ -469,8 +480,10 @@ class DataService:
         except ImageServiceError:
             return False  # a store that cannot be reached now; next time, perhaps
         except Exception as error:  # the other leases are not to wait for this one
-            self._warn(_postponed(lease, error))
+            self._postpone(lease, error)
             return False
+        if self._postponed.pop(lease.id, None) is not None:
+            self._warn(f"Image {lease.image_id}: cleanup after its {lease.kind} done")
         return True
 
     async def _settle_upload(self, lease: Lease) -> None:

@@ -6,7 +6,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
+from imgservice.build import build
+from imgservice.config import load
 from tests.origin import origin
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
@@ -137,3 +143,38 @@ def test_a_lease_that_cannot_be_settled_keeps_no_other_waiting(tmp_path: Path) -
             service.start()
             wait_until(lambda: service.client.show(second)["status"] == "queued")
             assert service.client.show(first)["status"] == "saving"
+
+
+@ensureDeferred
+async def test_a_cleanup_that_fails_again_and_again_is_told_of_once(tmp_path: Path) -> None:
+    with service_at(tmp_path) as service:
+        image_id = service.client.create()
+        with refusing(service, REFUSALS["lease"]):
+            assert service.client.upload(image_id, b"bytes").status == 500
+        service.kill()
+        built = build(load(service.config), reactor)
+        with lines() as told, refusing(service, "BEFORE DELETE ON imgsvc_leases"):
+            for _ in range(3):
+                assert await built.data.recover() == 0
+            assert [line.partition(":")[0] for line in told] == [f"Image {image_id}"]
+        with lines() as told:
+            assert await built.data.recover() == 1
+            assert told == [f"Image {image_id}: cleanup after its upload done"]
+        await built.database.close()
+        built.threads.stop()
+
+
+@contextmanager
+def lines() -> Iterator[list[str]]:
+    """Collect what is logged."""
+    found: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield found
+    finally:
+        globalLogPublisher.removeObserver(observe)
