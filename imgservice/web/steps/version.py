@@ -31,8 +31,7 @@ class VersionNegotiation:
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         self._check_text(request)
         segments = request.postpath
-        while len(segments) > 1 and not segments[0]:
-            segments.pop(0)  # of an endpoint that ends in a slash
+        del segments[: _empty(segments)]  # of an endpoint that ends in a slash
         first = segments[0].decode()
         if (version := self._accepted(request)) is not None:
             request.api_version = version
@@ -81,3 +80,8 @@ class VersionNegotiation:
 
     def _base(self, request: StreamingRequest) -> str:
         return self._public_url or request.url_base()
+
+
+def _empty(segments: Sequence[bytes]) -> int:
+    """Return how many at the beginning are empty, but for the last one."""
+    return next((at for at, one in enumerate(segments) if one), len(segments) - 1)
