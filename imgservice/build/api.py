@@ -1,6 +1,7 @@
 """From the services to the routes of each version of the API."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from imgservice.build.services import Services
 from imgservice.config import OptionError
@@ -10,6 +11,7 @@ from imgservice.options import Config
 from imgservice.store import registry
 from imgservice.store.choose import Stores
 from imgservice.threads import Threads
+from imgservice.watched import Unreadable, Watched
 from imgservice.web import openapi
 from imgservice.web.accel import Acceleration
 from imgservice.web.addresses import networks
@@ -28,7 +30,7 @@ from imgservice.web.v2 import tags as tag_routes
 from imgservice.web.v2.documents import ImageDocuments
 from imgservice.web.v2.info import StoreInfo
 from imgservice.web.v2.listing import Paging
-from imgservice.web.v2.schema_file import SchemaFileError, read_custom_properties
+from imgservice.web.v2.schema_file import read_custom_properties
 from imgservice.web.v2.schemas import ImageSchemas
 
 
@@ -52,7 +54,7 @@ def make_v2(
         config.locations.show,
         config.locations.direct_url,
     )
-    schemas, largest_body = documents.schemas, config.api.max_body
+    find_schemas, largest_body = documents.find_schemas, config.api.max_body
     app = ApiApp(tasks)
     image_routes.routes(
         app,
@@ -74,24 +76,33 @@ def make_v2(
         Acceleration(config.transfer.accel, networks(config.server.trusted_proxies)),
     )
     location_routes.routes(app, services.locations, documents, largest_body, transfers)
-    tag_routes.routes(app, services.images, schemas)
+    tag_routes.routes(app, services.images, find_schemas)
     action_routes.routes(app, services.images)
     member_routes.routes(app, services.members, largest_body)
-    schema_routes.routes(app, schemas)
+    schema_routes.routes(app, find_schemas)
     info_routes.routes(
         app, None if config.single_store else _store_infos(config), access, services.quotas
     )
-    openapi.routes(app, schemas.referred())
+    openapi.routes(app, find_schemas)
     return app
 
 
-def make_schemas(config: Config) -> ImageSchemas:
-    """Make the schemas of images; `OptionError` when the operator's own part cannot be used."""
+def make_schemas(config: Config) -> Callable[[], ImageSchemas]:
+    """Return what tells the schemas of images at present; `OptionError` when the operator's own
+    part cannot be used."""
+    formats = config.formats
+    if config.api.schema_file is None:
+        schemas = ImageSchemas(formats.disk, formats.container)
+        return lambda: schemas
+    path = Path(config.api.schema_file)
+
+    def read() -> ImageSchemas:
+        return ImageSchemas(formats.disk, formats.container, read_custom_properties(path))
+
     try:
-        custom = read_custom_properties(config.api.schema_file)
-    except SchemaFileError as error:
+        return Watched(lambda: [path], read)
+    except Unreadable as error:
         raise OptionError(("api", "schema_file"), str(error)) from None
-    return ImageSchemas(config.formats.disk, config.formats.container, custom)
 
 
 def _store_infos(config: Config) -> Sequence[StoreInfo]:

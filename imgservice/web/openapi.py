@@ -1,7 +1,7 @@
 """The OpenAPI document of the API, made from the routes themselves: /v2/openapi.json."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from imgservice.web.about import ALWAYS, About, Content, named, shows
@@ -9,6 +9,7 @@ from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer, title
 from imgservice.web.steps.version import SEVERAL_STORES
 from imgservice.web.streaming import StreamingRequest
+from imgservice.web.v2.schemas import ImageSchemas
 
 POINTER = {"type": "string", "pattern": "^/"}
 VERBS = ("add", "remove", "replace")
@@ -58,15 +59,17 @@ TOKEN = {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
-def routes(app: ApiApp, schemas: Mapping[str, Mapping[str, Any]]) -> None:
-    """`schemas` are those of the documents, by the names by which routes refer to them."""
-    made: list[Answer] = []
+def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
+    """`find_schemas` tells the schemas to which routes refer, which may change."""
+    made: dict[ImageSchemas, Answer] = {}
 
     @app.route("/openapi.json", methods=["GET"], about=shows("Show this document."))
     async def show_openapi(request: StreamingRequest) -> Answer:
-        if not made:  # only now are all routes there
-            made.append(json_answer(200, openapi(app, schemas)))
-        return made[0]
+        schemas = find_schemas()
+        if schemas not in made:  # only now are all routes there
+            made.clear()
+            made[schemas] = json_answer(200, openapi(app, schemas.referred()))
+        return made[schemas]
 
 
 def openapi(app: ApiApp, schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

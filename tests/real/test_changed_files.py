@@ -103,6 +103,40 @@ def test_property_protections(ruled: Service, put: Callable[[Path, str], None]) 
         )
 
 
+def test_described_properties(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    number, word = '{"cores": {"type": "integer"}}', '{"cores": {"type": "string"}}'
+    file.write_text(number)
+    headers = identity("ours", "member,reader")
+    options = {"api": {"schema_file": str(file)}, **UNLIMITED}
+    with (
+        trusting(tmp_path, **options) as service,
+        closing(HTTPConnection("127.0.0.1", service.port)) as connection,
+    ):
+
+        def ask() -> int:
+            connection.request("POST", "/v2/images", b'{"cores": 4}', headers)
+            return read_reply(connection.getresponse()).status
+
+        def shown(path: str) -> str:
+            connection.request("GET", path, headers=headers)
+            return read_reply(connection.getresponse()).body.decode()
+
+        assert ask() == 201
+        for put in (in_place, write):
+            assert_seen_at_once(ask, rewriting(put, file, number, word), 201, 400)
+        paths = ("/v2/schemas/image", "/v2/schemas/images", "/v2/openapi.json")
+        before = [shown(path) for path in paths]
+        file.write_text('{"threads": {"type": "integer"}}')
+        assert [
+            ("threads" in shown(path), "threads" in old)
+            for path, old in zip(paths, before, strict=True)
+        ] == [(True, False)] * 3
+        file.write_text("{")
+        assert "threads" in shown(paths[0])
+        assert "keeping the previous version" in service.log.read_text()
+
+
 def test_users_and_passwords(tmp_path: Path) -> None:
     htpasswd, users = tmp_path / "htpasswd", tmp_path / "users.yaml"
     write_htpasswd(htpasswd, *USERS)

@@ -49,7 +49,8 @@ HIDDEN_FROM_USERS = (*HIDDEN_PROPERTIES, DETECTED_FORMAT)
 class ImageDocuments:
     """Images as the answers have them, and what the configuration lets these show."""
 
-    schemas: ImageSchemas
+    find_schemas: Callable[[], ImageSchemas]
+    """Tells the schemas at present: the operator's part may change."""
     property_rules: Callable[[], PropertyRules]
     """Tells which custom properties the asker may read."""
     order: Callable[[Sequence[Location]], Sequence[Location]]
@@ -60,6 +61,10 @@ class ImageDocuments:
     """Whether `locations` is shown, with the URLs of the data in the stores."""
     direct_url: bool = False
     """Whether the URL of the first of them is shown as `direct_url`."""
+
+    @property
+    def schemas(self) -> ImageSchemas:
+        return self.find_schemas()
 
     def answer(
         self, status: int, request: StreamingRequest, image: Image, **headers: str

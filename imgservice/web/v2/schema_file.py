@@ -6,22 +6,21 @@ from typing import Any
 
 import orjson
 
+from imgservice.watched import Unreadable
 from imgservice.web.v2.schemas import CustomProperties, compiled_schema, image_properties
 
 BASE = image_properties((), ()).keys()
 STORABLE = frozenset(("string", "integer", "number", "boolean", "null"))
 
 
-class SchemaFileError(ValueError):
+class SchemaFileError(Unreadable):
     """The file cannot be used; the message says why."""
 
 
-def read_custom_properties(path: str | None) -> CustomProperties:
+def read_custom_properties(path: Path) -> CustomProperties:
     """Read `{name: schema, …}`, or `{"properties": {name: schema, …}, "required": […]}`."""
-    if path is None:
-        return CustomProperties()
     try:
-        document = orjson.loads(Path(path).read_bytes())
+        document = orjson.loads(path.read_bytes())
     except OSError as error:
         raise SchemaFileError(f"{path}: cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:

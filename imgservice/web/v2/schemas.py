@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import attrs
@@ -272,9 +273,9 @@ class ImageSchemas:
             },
             "links": list(LINKS.values()),
         }
-        partial = {name: part for name, part in self.image.items() if name != "required"}
+        optional = {name: part for name, part in self.image.items() if name != "required"}
         self._check = _compiled(self.image)
-        self._check_part = _compiled(partial)
+        self._check_part = _compiled(optional)
 
     def referred(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the schemas to which the OpenAPI document refers."""
@@ -400,15 +401,20 @@ def _typed(types: str | Sequence[str], text: str | None) -> Any:
     return text
 
 
-def routes(app: ApiApp, schemas: ImageSchemas) -> None:
-    documents = {"image": schemas.image, "images": schemas.images, **FIXED}
-    for path, document in documents.items():
-        _schema_route(app, path, json_answer(200, document))
+def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
+    _schema_route(app, "image", lambda: json_answer(200, find_schemas().image))
+    _schema_route(app, "images", lambda: json_answer(200, find_schemas().images))
+    for path, document in FIXED.items():
+        _schema_route(app, path, partial(_same, json_answer(200, document)))
 
 
-def _schema_route(app: ApiApp, path: str, answer: Answer) -> None:
+def _same(answer: Answer) -> Answer:
+    return answer
+
+
+def _schema_route(app: ApiApp, path: str, answer: Callable[[], Answer]) -> None:
     about = shows(f"Show the JSON schema {path}.")
 
     @app.route(f"/schemas/{path}", methods=["GET"], endpoint=f"schema_{path}", about=about)
     async def schema(request: StreamingRequest) -> Answer:
-        return answer
+        return answer()

@@ -1,5 +1,7 @@
 """Routes of one tag of an image: /v2/images/{id}/tags/{tag}."""
 
+from collections.abc import Callable
+
 from imgservice.service.images import ImageService
 from imgservice.web.about import NOTHING, About
 from imgservice.web.app import ApiApp
@@ -12,11 +14,11 @@ ADD = About("Give an image a tag.", {204: NOTHING}, errors=(413,))
 REMOVE = About("Take a tag from an image.", {204: NOTHING})
 
 
-def routes(app: ApiApp, images: ImageService, schemas: ImageSchemas) -> None:
+def routes(app: ApiApp, images: ImageService, find_schemas: Callable[[], ImageSchemas]) -> None:
     @app.route("/images/<image_id>/tags/<tag>", methods=["PUT"], about=ADD)
     async def add_tag(request: StreamingRequest, image_id: str, tag: str) -> Answer:
         part = {"tags": [tag]}
-        schemas.check_part(part)
+        find_schemas().check_part(part)
         check_text(part)
         await images.add_tag(request.context, image_id, tag)
         return no_content()
