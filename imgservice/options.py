@@ -498,6 +498,9 @@ class Uploads:
 class Limits:
     image_size: Size = option(Size(1 << 40), "Most bytes in an image.")
     properties: int = option(128, "Most custom properties of an image; -1: no limit.")
+    patch_operations: int = option(
+        1000, "Most operations in one change of an image (PATCH); -1: no limit."
+    )
     property_value: Size = option(
         Size((1 << 16) - 1),
         "Most bytes in the value of a custom property, such as a description, and in the metadata"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imgservice.build.services import Services
+from imgservice.build.services import Services, image_limits
 from imgservice.config import OptionError
 from imgservice.domain.access import Access
 from imgservice.domain.protections import PropertyRules
@@ -61,6 +61,7 @@ def make_v2(
         services.images,
         documents,
         Paging(config.api.page_default, config.api.page_max, config.api.page_bytes),
+        image_limits(config),
         largest_body,
         () if config.single_store else tuple(config.stores),
         config.server.public_url,

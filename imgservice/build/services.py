@@ -50,7 +50,7 @@ def make_services(
     limit_source: LimitSource | None,
     nodes: Nodes,
 ) -> Services:
-    images, limits = Images(database), _limits(config)
+    images, limits = Images(database), image_limits(config)
     quotas = QuotaService(images, limit_source)
     data = DataService(
         images,
@@ -81,10 +81,15 @@ def make_services(
     )
 
 
-def _limits(config: Config) -> ImageLimits:
+def image_limits(config: Config) -> ImageLimits:
     limits = config.limits
     return ImageLimits(
-        limits.properties, limits.tags, limits.members, limits.locations, limits.property_value
+        limits.properties,
+        limits.tags,
+        limits.members,
+        limits.locations,
+        limits.property_value,
+        limits.patch_operations,
     )
 
 

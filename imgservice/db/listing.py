@@ -37,6 +37,8 @@ helps, takes no longer than that search.
 """
 _MOST_COUNTED = 4
 """Counting more filters than these would cost more than it can save."""
+_MOST_JOINED = 4
+"""The planner of PostgreSQL takes the square, and more, of the tables that it may join."""
 _MANY = 100
 """Conditions with so many values are written once: SQLite takes 32,766 in a statement."""
 
@@ -100,9 +102,14 @@ def parameters_of(query: ImageQuery, marker_keys: Sequence[object] = ()) -> Para
     } | {f"{kind}_{n}": value for kind, values in lists.items() for n, value in enumerate(values)}
 
 
-@lru_cache(maxsize=512)
 def page_statement(shape: Shape) -> Statement:
-    """Return the statement whose rows are the images of the page, in order.
+    """Return the statement whose rows are the images of the page, in order."""
+    return _long_page_statement(shape) if shape.is_long else _page_statement(shape)
+
+
+@lru_cache(maxsize=512)
+def _page_statement(shape: Shape) -> Statement:
+    """Build the statement.
 
     The inner part finds no more than the ids of the page, so that whatever belongs to an image is
     collected for these only.
@@ -113,6 +120,10 @@ def page_statement(shape: Shape) -> Statement:
         .select_from(page.join(images, images.c.id == page.c.id))
         .order_by(*_order(shape.sort))
     )
+
+
+_long_page_statement = lru_cache(maxsize=16)(_page_statement.__wrapped__)
+"""Long ones take megabytes, and clients choose how many different ones there are."""
 
 
 def filters_of(shape: Shape) -> tuple[str, ...]:
@@ -232,12 +243,19 @@ def _conditions(shape: Shape) -> Iterator[Condition]:
     if isinstance(shape.visibility, Visibility):
         yield unindexed(images.c.visibility) == shape.visibility.value
     yield from _comparisons(shape)
-    yield from (_has(image_properties, _property(number)) for number in range(shape.properties))
-    yield from (_has(image_tags, _tag(number)) for number in range(shape.tags))
+    yield from _filters(shape)
     if shape.driver is not None:
         yield images.c.id.in_(_matching(shape, shape.driver))
     if shape.continued:
         yield from _after_marker(shape.sort)
+
+
+def _filters(shape: Shape) -> Iterator[Condition]:
+    joined = _MOST_JOINED
+    for number in range(shape.properties):
+        yield _has(image_properties, _property(number), number < joined)
+    for number in range(shape.tags):
+        yield _has(image_tags, _tag(number), shape.properties + number < joined)
 
 
 def _matching(shape: Shape, name: str) -> sa.Select[Any]:
@@ -369,8 +387,10 @@ def _compare(
     raise ValueError(f"unknown operator {operator}")
 
 
-def _has(table: sa.Table, conditions: Sequence[Condition]) -> Condition:
-    return sa.select(table.c.id).where(table.c.image_id == images.c.id, *conditions).exists()
+def _has(table: sa.Table, conditions: Sequence[Condition], is_joined: bool) -> Condition:
+    """What is not joined is looked up for each image: no database joins what has an OFFSET."""
+    found = sa.select(table.c.id).where(table.c.image_id == images.c.id, *conditions)
+    return found.exists() if is_joined else found.offset(sa.literal_column("0")).exists()
 
 
 def _property(number: int) -> Sequence[Condition]:

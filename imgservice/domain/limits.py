@@ -29,6 +29,11 @@ class ImageLimits:
     members: int = 128
     locations: int = 10
     property_value: int = LONGEST_VALUE
+    operations: int = 1000
+    """In one patch."""
+
+    def check_operations(self, operations: Sized) -> None:
+        check_count("operations", len(operations), self.operations)
 
     def check_properties(self, names: Iterable[str]) -> None:
         """Raise `TooLarge` for too many; the service's own do not count."""

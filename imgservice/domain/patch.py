@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 
@@ -133,10 +133,19 @@ def check_name(operation: Operation) -> None:
 # -- applying -------------------------------------------------------------------------------------
 
 
+def begin(image: Image) -> Image:
+    """Return the image with custom properties of its own, which `apply` changes where they are.
+
+    Copied for each operation, they would cost the square of what a patch adds.
+    """
+    return attrs.evolve(image, properties=dict(image.properties))
+
+
 def apply(image: Image, operation: Operation) -> Image:
-    """Return the image as the operation, whose value the schema allows, leaves it."""
+    """Return what the operation, whose value the schema allows, makes of an image of `begin`."""
     if operation.name not in FIELDS:
-        return attrs.evolve(image, properties=_properties(image, operation))
+        check_property(operation, operation.name in image.properties)
+        return change_property(image, operation)
     if operation.verb == "remove":
         raise Forbidden(f"Property {operation.name} may not be removed.")
     if operation.strict and operation.verb == "add":
@@ -144,24 +153,26 @@ def apply(image: Image, operation: Operation) -> Image:
     return _set(image, operation.name, operation.value)
 
 
-def _properties(image: Image, operation: Operation) -> Mapping[str, str | None]:
-    name, properties = operation.name, dict(image.properties)
-    if operation.verb == "add":
-        _check_addable(name, operation.strict and name in properties)
-    elif name not in properties:
-        raise Conflict(f"Property {name} does not exist.")
-    if operation.verb == "remove":
-        del properties[name]
-    else:
-        properties[name] = operation.value
-    return properties
-
-
-def _check_addable(name: str, present: bool) -> None:
-    if name == "stores":  # the name of what every image with data tells
+def check_property(operation: Operation, is_present: bool) -> None:
+    """Raise for what cannot be done to a custom property that is there, or is not."""
+    name = operation.name
+    if operation.verb != "add":
+        if not is_present:
+            raise Conflict(f"Property {name} does not exist.")
+    elif name == "stores":  # the name of what every image with data tells
         raise Forbidden(f"Attribute '{name}' is read-only.")
-    if present:
+    elif operation.strict and is_present:
         raise Conflict(f"Property {name} already present.")
+
+
+def change_property(image: Image, operation: Operation) -> Image:
+    """Do as the operation says, which `check_property` has seen."""
+    properties = cast(dict[str, str | None], image.properties)
+    if operation.verb == "remove":
+        del properties[operation.name]
+    else:
+        properties[operation.name] = operation.value
+    return image
 
 
 def _set(image: Image, name: str, value: Any) -> Image:

@@ -134,25 +134,25 @@ class Protected:
     def apply(self, context: Context, image: Image, operation: Operation) -> Image:
         if operation.name in FIELDS:
             return patch.apply(image, operation)
-        seen = self.readable(context, image.properties)
-        # To him who cannot read it a property is not there: this tells him so.
-        changed = patch.apply(attrs.evolve(image, properties=seen), operation)
-        self._require(context, _needed(image, seen, operation), operation.name)
-        unseen = {name: image.properties[name] for name in image.properties.keys() - seen.keys()}
-        return attrs.evolve(image, properties={**unseen, **changed.properties})
+        is_there = operation.name in image.properties
+        is_seen = is_there and self.may(context, "read", operation.name)
+        # To whoever cannot read it a property is not there: this tells them so.
+        patch.check_property(operation, is_seen)
+        self._require(context, _needed(operation, is_there, is_seen), operation.name)
+        return patch.change_property(image, operation)
 
     def _require(self, context: Context, deeds: Sequence[Deed], name: str) -> None:
         if not all(self.may(context, deed, name) for deed in deeds):
             raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def _needed(image: Image, seen: Mapping[str, str | None], operation: Operation) -> Sequence[Deed]:
+def _needed(operation: Operation, is_there: bool, is_seen: bool) -> Sequence[Deed]:
     """Return what one must be allowed to do for an operation on a custom property.
 
     Whoever adds what is there, though he cannot read it, takes it for new, and yet replaces it.
     """
     if operation.verb == "remove":
         return ("delete",)
-    if operation.name in seen:
+    if is_seen:
         return ("update",)
-    return ("create", "update") if operation.name in image.properties else ("create",)
+    return ("create", "update") if is_there else ("create",)

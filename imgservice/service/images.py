@@ -88,8 +88,8 @@ class ImageService:
         image = self._new(context, wanted)
         self._require_add(context, image)
         self._check_visibility(context, image, image.visibility, self._access.require_new)
-        self._property_rules().check_new(context, image.properties)
         self._limits.check_properties(image.properties)
+        self._property_rules().check_new(context, image.properties)
         self._limits.check_values(image.properties, {})
         self._limits.check_tags(image.tags)
         await self._images.add(image, await self._quotas.of(image.owner))
@@ -134,7 +134,7 @@ class ImageService:
                 self._access.require_visible(context, image)
             if unless is not None:
                 unless(image)
-            changed = image
+            changed = patch.begin(image)
             for operation in operations:
                 changed = self._apply(context, changed, operation, located.apply, rules)
             if changed.properties.keys() - image.properties.keys():

@@ -103,6 +103,7 @@ class LocationService:
         image = await self._images.get(image_id, context.project)
         for operation in wanted:
             self._check_change(context, image, operation)
+            self._check_number(image, operation)
         reached = await self._reach_all(image, locations.new_locations(image, wanted))
 
         def apply(context: Context, image: Image, operation: Operation) -> Image:
@@ -114,6 +115,12 @@ class LocationService:
             return changed
 
         return LocationChanges(apply, await self._quotas.of(image.owner))
+
+    def _check_number(self, image: Image, operation: Operation) -> None:
+        """Raise `TooLarge` before anything is read of more locations than an image could have."""
+        limits = self._rules.limits
+        if isinstance(operation.value, list) and len(operation.value) > len(image.locations):
+            limits.check_locations(operation.value)
 
     def _check_change(self, context: Context, image: Image, operation: Operation) -> None:
         removes = operation.verb == "remove"

@@ -11,6 +11,8 @@ from imgservice.domain.errors import BodyAborted, Invalid, TooLarge
 
 UNREAD_LIMIT = 64 << 10
 """Bytes taken from the socket before anybody asked for the body."""
+DEEPEST = 100
+"""Lists and objects of a JSON document within one another."""
 SMALL_PIECE = 4 << 10
 """Pieces smaller than this are joined, so that tiny chunks do not cost more memory than bytes."""
 
@@ -170,9 +172,23 @@ class RequestBody:
 
 
 def decode_json(data: bytes) -> Any:
+    """Return the document; `Invalid` if it is broken, or deeper than Python likes to follow."""
     if not data:
         raise Invalid("Body expected in request.")
     try:
-        return orjson.loads(data)
+        document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise Invalid(f"Malformed JSON in request body: {error}.") from None
+    if data.count(b"[") + data.count(b"{") > DEEPEST and _is_deep(document):
+        raise Invalid(f"The JSON in the request body is nested more than {DEEPEST} deep.")
+    return document
+
+
+def _is_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(DEEPEST + 1):
+        nested = [one for one in level if isinstance(one, dict | list)]
+        level = [each for one in nested for each in (one.values() if type(one) is dict else one)]
+        if not nested:
+            return False
+    return True

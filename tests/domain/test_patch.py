@@ -1,5 +1,7 @@
 """Patches: how they are read, and that no sequence of them leaves an image that cannot be."""
 
+import re
+import time
 from datetime import datetime
 from typing import Any
 
@@ -8,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgservice.domain import patch
+from imgservice.domain.context import Context
 from imgservice.domain.errors import Conflict, Forbidden, ImageServiceError, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import LARGEST_INTEGER, ImageLimits, bounded, check_count
 from imgservice.domain.patch import Operation, read_current, read_draft, split_pointer
+from imgservice.domain.protections import DEEDS, UNPROTECTED, Protected, Section, everybody
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 QUEUED = Image("an-id", Status.QUEUED, NOW, NOW, tags=("t",), properties={"os": "x", "old": None})
@@ -159,6 +163,7 @@ def test_what_is_reserved(name: str) -> None:
 
 
 def applied(*operations: Operation, image: Image = QUEUED) -> Image:
+    image = patch.begin(image)
     for operation in operations:
         image = patch.apply(image, operation)
     return image
@@ -265,6 +270,25 @@ def test_an_image_stays_valid_whatever_is_done_to_it(
         assert (image.id, image.status, image.size) == (start.id, start.status, start.size)
         if status not in (Status.QUEUED, Status.IMPORTING):
             assert image.disk_format == "raw"
+
+
+@pytest.mark.parametrize("is_protected", [False, True])
+def test_cost_grows_with_the_number_of_operations(is_protected: bool) -> None:
+    everything = Section(re.compile("."), dict.fromkeys(DEEDS, everybody))
+    rules = Protected([everything]) if is_protected else UNPROTECTED
+    names = [f"p{number}" for number in range(12_000)]
+    for name in names:  # the names themselves are looked up before
+        rules.may(Context(), "read", name)
+
+    def cost(count: int) -> float:
+        image = patch.begin(Image("an-id", Status.QUEUED, NOW, NOW))
+        start = time.thread_time()
+        for name in names[:count]:
+            image = rules.apply(Context(), image, Operation("add", (name,), "v"))
+        assert len(image.properties) == count
+        return time.thread_time() - start
+
+    assert any(cost(12_000) < 24 * cost(1_500) for _ in range(5))
 
 
 # -- limits ---------------------------------------------------------------------------------------

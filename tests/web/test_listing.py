@@ -47,6 +47,15 @@ def test_limit(text: str, limit: int) -> None:
             (("name", "asc"), ("size", "desc"), ("created_at", "desc"), ("id", "desc")),
         ),
         ("sort=id:asc", (("id", "asc"), ("created_at", "asc"))),
+        (
+            "sort=name:asc,size,name:desc,name",
+            (("name", "asc"), ("size", "desc"), ("created_at", "desc"), ("id", "desc")),
+        ),
+        (
+            "&".join(["sort_key=size", "sort_key=name"] * 700) + "&sort_dir=asc",
+            (("size", "asc"), ("name", "asc"), ("created_at", "asc"), ("id", "asc")),
+        ),
+        ("sort=" + "id," * 3000 + "id", (("id", "desc"), ("created_at", "desc"))),
     ],
 )
 def test_sort(text: str, sort: Any) -> None:
@@ -108,6 +117,11 @@ def test_other_parameters_are_properties() -> None:
         "name=foo:bar",
         'name=in:"a',
         "changes-since=2026",
+        "&".join(f"p{n}=x" for n in range(129)),
+        "&".join(f"tag=t{n}" for n in range(129)),
+        "&".join(f"tag=t{n}&p{n}=x" for n in range(65)),
+        "name=in:" + "a," * 1000,
+        "name=in:" + "a," * 500 + "&id=in:" + "b," * 500,
         "name=%ff",
         "os_hidden=2",
     ],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from urllib.parse import quote
 
+from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import LOCATIONS, Operation
 from imgservice.service.images import ImageService
 from imgservice.web.about import NOTHING, About, json_of, named
@@ -74,6 +75,7 @@ def routes(
     images: ImageService,
     documents: ImageDocuments,
     paging: Paging,
+    limits: ImageLimits,
     largest_body: int,
     store_ids: Sequence[str],
     public_url: str | None,
@@ -112,7 +114,7 @@ def routes(
     async def update_image(request: StreamingRequest, image_id: str) -> Answer:
         reader = reader_of(request.header("content-type"))
         document = await request.body.json(largest_body)
-        operations = operations_of(reader, document, documents.schemas)
+        operations = operations_of(reader, document, documents.schemas, limits)
         unless = documents.unchanged(request)
         with transfers.upload(request.context) if _reads_data(operations) else nullcontext():
             image = await images.update(request.context, image_id, operations, unless)

@@ -25,6 +25,10 @@ CONTROLS = frozenset(
 _VALUE = re.compile(r'\s*+(?:"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?:,|\Z)')
 """Goes forward only: what a client writes may be as long as a header line."""
 
+MOST_FILTERS = 128
+"""Custom properties and tags that a list asks for."""
+MOST_VALUES = 1000
+"""Values of all `in:` filters together."""
 MemberStatus = Literal["accepted", "pending", "rejected", "all"]
 
 
@@ -47,6 +51,8 @@ def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Pagi
     """Read the parameters of a list request as this asker's query."""
     given = dict(pairs)
     columns, properties = _filters([pair for pair in pairs if pair[0] not in CONTROLS])
+    tags = tuple(value for name, value in pairs if name == "tag")
+    _check_number(columns, len(properties) + len(tags))
     return ImageQuery(
         project=context.project,
         is_admin=context.is_admin,
@@ -56,7 +62,7 @@ def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Pagi
         sort=_sort(pairs),
         where=tuple(columns),
         properties=tuple(properties),
-        tags=tuple(value for name, value in pairs if name == "tag"),
+        tags=tags,
         visibility=_visibility(given.get("visibility")),
         member_status=_member_status(given.get("member_status")),
         os_hidden=_boolean("os_hidden", given.get("os_hidden", "false").lower()),
@@ -126,10 +132,11 @@ def _classic(keys: list[str], directions: list[str]) -> list[tuple[str, Directio
 def _completed(
     wanted: list[tuple[str, Direction]], default: Direction
 ) -> tuple[tuple[str, Direction], ...]:
-    """Add what makes the order unique."""
-    present = {key for key, _ in wanted}
-    rest = [(key, default) for key in ("created_at", "id") if key not in present]
-    return (*wanted, *rest)
+    """Drop what decides nothing, since it is there already, and add what makes the order unique."""
+    order: dict[str, Direction] = {}
+    for key, direction in (*wanted, ("created_at", default), ("id", default)):
+        order.setdefault(key, direction)
+    return tuple(order.items())
 
 
 def _sort_key(key: str) -> str:
@@ -162,6 +169,15 @@ def _filters(
         elif name != "os_hidden":
             properties.append((name, value))
     return columns, properties
+
+
+def _check_number(columns: Sequence[Comparison], others: int) -> None:
+    """Raise `Invalid` for more than a database can look for in a reasonable time."""
+    if others > MOST_FILTERS:
+        raise Invalid(f"At most {MOST_FILTERS} tags and custom properties can be asked for.")
+    values = sum(len(one.value) for one in columns if isinstance(one.value, tuple))
+    if values > MOST_VALUES:
+        raise Invalid(f"At most {MOST_VALUES} values can be listed after in:.")
 
 
 def _column(name: str, value: str) -> Comparison | None:

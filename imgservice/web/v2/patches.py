@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from imgservice.domain.errors import UnsupportedPatch
+from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import (
     FIELDS,
     LOCATIONS,
@@ -33,11 +34,16 @@ def reader_of(content_type: str | None) -> Reader:
     return reader
 
 
-def operations_of(reader: Reader, document: Any, schemas: ImageSchemas) -> Sequence[Operation]:
+def operations_of(
+    reader: Reader, document: Any, schemas: ImageSchemas, limits: ImageLimits
+) -> Sequence[Operation]:
     """Read the operations, each checked before the next one is looked at.
 
-    `Invalid` and `Forbidden` tell what no image at all would allow.
+    `Invalid` and `Forbidden` tell what no image at all would allow, `TooLarge` that there are too
+    many.
     """
+    if isinstance(document, list):
+        limits.check_operations(document)
     operations = [_checked(operation, schemas) for operation in reader(document)]
     last = {operation.name: operation.verb for operation in operations}
     schemas.check_removed(name for name, verb in last.items() if verb == "remove")
