@@ -134,7 +134,7 @@ class ImageService:
                 self._access.require_visible(context, image)
             if unless is not None:
                 unless(image)
-            changed = patch.begin(image)
+            changed = patch.begin(image) if operations else image
             for operation in operations:
                 changed = self._apply(context, changed, operation, located.apply, rules)
             if changed.properties.keys() - image.properties.keys():
