@@ -73,16 +73,19 @@ class FormatCheck:
         if self._head is None:
             self._look(block)
             return
+        if not self._head and len(block) >= HEAD:
+            self._begin(block)  # as it is: a copy would cost more than all that follows
+            return
         self._head += block
         if len(self._head) >= HEAD:
-            self._begin()
+            self._begin(bytes(self._head))
 
     def finish(self) -> int | None:
         """Judge the whole; return the virtual size, None when nobody can tell it."""
         if self._inspector is None:
             return None
         if self._head is not None:
-            self._begin()
+            self._begin(bytes(self._head))
         if self._undecided:
             self._inspector.close()
             self._decide()
@@ -92,8 +95,8 @@ class FormatCheck:
             return self._size
         return self._virtual_size
 
-    def _begin(self) -> None:
-        head, self._head = bytes(self._head or b""), None
+    def _begin(self, head: bytes) -> None:
+        self._head = None
         for magic, name in _MORE_MAGIC.items():
             if head.startswith(magic):
                 self._disguise = name

@@ -267,3 +267,28 @@ def _settled(service: Service, image_id: str) -> None:
     wait_until(lambda: _status(service, image_id) == "queued")
     wait_until(lambda: service.rows("SELECT * FROM imgsvc_leases") == [])
     wait_until(lambda: not any(image_id in name for name in service.files()))
+
+
+HUGE = [2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**19 - 1, 10**30, -(2**63) - 1]
+
+
+@pytest.mark.parametrize(
+    "number", [*map(str, HUGE), "1e400", "NaN", "9" * 5000], ids=lambda number: number[:20]
+)
+def test_numbers_that_no_column_holds(queued: str, unchanged: Client, number: str) -> None:
+    """Wherever a number may stand, one that is too large is the client's mistake."""
+    for name in ("min_disk", "min_ram"):
+        assert create(unchanged, f'{{"{name}": {number}}}'.encode()).status == 400
+        body = f'[{{"op": "replace", "path": "/{name}", "value": {number}}}]'.encode()
+        media = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        assert unchanged.request("PATCH", f"/v2/images/{queued}", body, media).status == 400
+    for name in ("size_min", "size_max", "size", "virtual_size", "min_disk", "min_ram", "limit"):
+        reply = unchanged.get(f"/v2/images?{name}={number}")
+        assert reply.status in (200, 400, 414), (name, reply)
+    headers = ["X-OpenStack-Image-Size", "Content-Length"]
+    for header in headers[: 1 if number in map(str, HUGE[:2]) else 2]:  # such data may come
+        reply = unchanged.exchange(
+            f"PUT /v2/images/{queued}/file HTTP/1.1\r\nHost: localhost\r\n{header}: {number}\r\n"
+            "Content-Type: application/octet-stream\r\n\r\n".encode()
+        )
+        assert reply.status in (400, 413), (header, reply)
