@@ -7,7 +7,7 @@ very address that was judged; so it is again for each redirect.
 import base64
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Fetcher:
         limits: FetchLimits | None = None,
         resolve: Resolver | None = None,
         tls: Any = None,
-        own: Callable[[], Collection[Address]] = own_addresses,
+        own: Callable[[], Container[Address]] = own_addresses,
     ) -> None:
         """`tls` is an `IPolicyForHTTPS`; by default certificates must be ones that the system
         trusts. `own` tells the addresses of this host: they may change at any time."""

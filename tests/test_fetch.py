@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing, suppress
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from socket import create_server
 from typing import Any, cast
@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from imgservice.domain.errors import TooLarge
 from imgservice.domain.targets import Address, Refused, TargetRules
 from imgservice.fetch import Fetched, Fetcher, FetchFailed, FetchLimits
-from imgservice.interfaces import own_addresses
+from imgservice.interfaces import BindableAddresses, own_addresses
 from tests.origin import Origin, origin
 from tests.process.certificates import write_certificate
 
@@ -360,7 +360,7 @@ async def test_the_system_is_asked_for_names() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_addresses_of_this_host_are_refused_as_they_are_at_the_time() -> None:
-    own = sorted(map(str, own_addresses()))
+    own = sorted(map(str, cast(frozenset[Address], own_addresses())))
     assert "127.0.0.1" in own
     for address in own:
         url = f"http://[{address}]/" if ":" in address else f"http://{address}/"
@@ -374,3 +374,14 @@ async def test_addresses_of_this_host_are_refused_as_they_are_at_the_time() -> N
     for one in (fetcher, fetcher.trusting(None)):
         with pytest.raises(Refused):
             await one.check("http://8.8.8.8/")
+
+
+def test_without_netlink_the_kernel_says_which_addresses_are_ours() -> None:
+    if Path("/proc/sys/net/ipv4/ip_nonlocal_bind").read_text().strip() == "1":
+        pytest.skip("this kernel lets everybody listen on any address")
+    bindable = BindableAddresses()
+    for address in cast(frozenset[Address], own_addresses()):
+        if not address.is_link_local:
+            assert address in bindable
+    for text in ("8.8.8.8", "2606:4700::1111"):
+        assert ip_address(text) not in bindable

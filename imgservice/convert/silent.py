@@ -1,7 +1,7 @@
 """What becomes different though nobody looks for it: options that are converted, or not given."""
 
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain
 
@@ -59,7 +59,7 @@ def _remark_on_hosts(conversion: Conversion) -> None:
         )
 
 
-def _needed(host: str, own: Collection[IPv4Address | IPv6Address]) -> Sequence[str]:
+def _needed(host: str, own: Container[IPv4Address | IPv6Address]) -> Sequence[str]:
     """Return the networks without which the host is refused."""
     if host.lower().rstrip(".") in (*_OWN_NAMES, socket.gethostname().lower()):
         return ("127.0.0.1/32", "::1/128")

@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -207,7 +207,7 @@ class TargetRules:
             if value not in allowed if allowed else value in disallowed:
                 raise Refused(f"its {what} is not allowed")
 
-    def check_address(self, text: str, own: Collection[Address] = ()) -> None:
+    def check_address(self, text: str, own: Container[Address] = ()) -> None:
         """Raise `Refused` for an address, or an address within it, that must not be reached.
 
         `own` are the addresses of this host, which are refused unless they are exempt.
@@ -215,7 +215,7 @@ class TargetRules:
         if not all(self._may_reach(address, own) for address in _meanings(ip_address(text))):
             raise Refused("its address is not allowed")
 
-    def _may_reach(self, address: Address, own: Collection[Address]) -> bool:
+    def _may_reach(self, address: Address, own: Container[Address]) -> bool:
         if _within(address, self.exempt):
             return True
         if address in own or _within(address, NEVER):
