@@ -798,7 +798,7 @@ def test_certificates_of_locations_are_verified(
 # -- data -----------------------------------------------------------------------------------------
 
 
-def qcow2(features: int = 0, backing: bytes = b"", size: int = 1 << 30, l1_size: int = 1) -> bytes:
+def qcow2(features: int = 0, backing: bytes = b"", size: int = 1 << 30, l1_size: int = 2) -> bytes:
     """Return the beginning of a qcow2 image, as qemu-img would read it."""
     offset = 512 if backing else 0
     header = struct.pack(
@@ -827,7 +827,7 @@ UNSAFE = {
     "cve_2024_32498_data_file": ("qcow2", qcow2(DATA_FILE)),
     "cve_2024_32498_data_file_in_raw": ("raw", qcow2(DATA_FILE)),
     "cve_2024_32498_unknown_feature": ("qcow2", qcow2(UNKNOWN)),
-    "cve_2024_40767_qcow2_as_vmdk": ("vmdk", qcow2()),
+    "cve_2024_40767_backed_qcow2_as_vmdk": ("vmdk", qcow2(backing=b"/etc/passwd")),
     "cve_2024_40767_vmdk_as_qcow2": ("qcow2", vmdk("streamOptimized", 'SPARSE "x.vmdk"')),
 }
 
@@ -854,6 +854,20 @@ def test_f8_unsafe_data_is_refused_and_never_served(
         for headers in ({}, {"Range": "bytes=0-9"}):
             got = client.request("GET", f"/v2/images/{image_id}/file", headers=headers)
             assert (got.status, got.body) == (204, b"")
+
+
+def test_cve_2024_40767_another_format_than_the_declared_one_is_refused_or_told(
+    service: Attacked, asking: Askers, web: Origin
+) -> None:
+    """Checks of the declared format were evaded by data in another one."""
+    image_id = asking.owner.create(disk_format="vmdk")
+    assert asking.owner.upload(image_id, qcow2()).status == 415
+    assert service.has_nothing_of(image_id)
+    # At a location it is taken, as in Glance, since it refers to nothing; its size is not believed.
+    reply = add_location(asking.owner, image_id, web.put("/other", qcow2()))
+    assert reply.status == 202, reply
+    shown = asking.admin.show(image_id)
+    assert (shown["virtual_size"], shown["os_glance_detected_format"]) == (None, "qcow2")
 
 
 def test_cve_2024_40767_raw_data_is_as_large_as_it_is(asking: Askers) -> None:
