@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import attrs
 
+from imgservice.domain.errors import ImageServiceError
 from imgservice.store.interface import (
     DataExists,
     DataNotFound,
@@ -23,7 +24,7 @@ from imgservice.store.interface import (
     StoreUnavailable,
 )
 from imgservice.store.registry import Driver, StoreConfig
-from imgservice.threads import Threads
+from imgservice.threads import Lane, Threads
 
 WINDOW = 4 * 1024 * 1024
 ALL_WINDOWS = 64 * 1024 * 1024
@@ -135,10 +136,28 @@ class FileStore:
             async for block in data:
                 await lane.put(write, block)
             path = await lane.call(lambda: self._publish(partial))
+        except ImageServiceError:
+            await self._end_refused(lane, partial)
+            raise
         except BaseException:
             await lane.abandon(partial.remove)
             raise
         return Stored(url=f"file://{path}", size=partial.size)
+
+    async def _end_refused(self, lane: Lane, partial: "_Partial") -> None:
+        """Leave nothing of data that is wrong; `StoreUnavailable` when it could not be stored.
+
+        Clients that try again after a 503 have sent their data before, and come without it: they
+        must be told of the store, and not that they sent too little.
+        """
+        try:
+            await lane.drain()
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            pass
+        finally:
+            await lane.abandon(partial.remove)
 
     async def read(
         self, url: str, start: int = 0, length: int | None = None

@@ -15,6 +15,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as installed_reactor
 
+from imgservice.domain.errors import Invalid
 from imgservice.store.file import FileConfig, FileStore
 from imgservice.store.interface import (
     DataExists,
@@ -389,6 +390,26 @@ async def test_a_directory_that_went_away_means_unavailable(threads: Threads, im
     with pytest.raises(StoreUnavailable):
         await read(store, url)
     assert not images.exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_is_gone_counts_more_than_wrong_data(
+    threads: Threads, images: Path
+) -> None:
+    store = FileStore("test", FileConfig(path=str(images)), threads)
+
+    async def nothing() -> AsyncIterator[bytes]:
+        for block in list[bytes]():
+            yield block
+        raise Invalid("expected 4 bytes, got 0")
+
+    with pytest.raises(Invalid):
+        await store.add(IMAGE, nothing(), 4)
+    assert list(images.iterdir()) == []
+    images.rmdir()
+    for _ in range(10):
+        with pytest.raises(StoreUnavailable):
+            await store.add(IMAGE, nothing(), 4)
 
 
 @pytest_twisted.ensureDeferred
