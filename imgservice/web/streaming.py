@@ -31,8 +31,8 @@ from imgservice.web.deadlines import (
     LINGER_IDLE,
     LINGER_TIME,
     Sweeper,
-    TimedChannel,
 )
+from imgservice.web.half_closed import HalfClosedChannel
 from imgservice.web.slowness import LeastRate
 
 READ_SIZE = 256 << 10
@@ -187,14 +187,13 @@ class StreamingRequest(Request):
         return f"{scheme}://{host}"
 
 
-class StreamingChannel(TimedChannel):
+class StreamingChannel(HalfClosedChannel):
     """One connection."""
 
     site: "StreamingSite"
     _networkProducer: Any
     _transferDecoder: Any
     requests: list[StreamingRequest]
-    speaks_http_1_1 = True
     _body_paused = False
     _body_broken = False
     _in_a_row = 0
@@ -384,7 +383,7 @@ class StreamingChannel(TimedChannel):
         """Whether no other request can be taken on this connection, here or elsewhere."""
         site = self.site
         cannot_move = site.retiring and self.transport is not self._socket
-        return site.draining or cannot_move or not site.keepalive
+        return site.draining or cannot_move or not site.keepalive or self.has_heard_all
 
     def answer_done_early(self, request: StreamingRequest) -> None:
         """Read the rest of the body, or leave without it."""
@@ -397,7 +396,7 @@ class StreamingChannel(TimedChannel):
 
     def requestDone(self, request: Any) -> None:
         self._linger_until = None
-        if self.site.draining:
+        if self.site.draining or self.has_heard_all:
             self.persistent = 0
         if self._waitingForTransport:
             self.paused = True  # a pipelined request waits until this answer is on its way

@@ -223,20 +223,6 @@ async def test_client_that_stops_amid_its_body_is_cut(serve_both: Serve) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_half_closed_client_is_gone(serve: Serve) -> None:
-    """A client that has shut its side down counts as one that left, as with most servers."""
-    serving = serve(echo)
-
-    def client(wire: Wire) -> None:
-        wire.send(PUT + b"some")
-        wire.socket.shutdown(1)
-        assert wire.until_end() == b""
-
-    await serving.talk(client)
-    await serving.quiet()
-
-
-@pytest_twisted.ensureDeferred
 async def test_site_aborts_everything(serve_both: Serve) -> None:
     ended: list[Exception] = []
     started = Signal()
