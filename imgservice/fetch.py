@@ -39,6 +39,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
+from imgservice import USER_AGENT
 from imgservice.domain.errors import TooLarge, Unavailable
 from imgservice.domain.targets import Address, Refused, Target, TargetRules, read_target
 from imgservice.interfaces import own_addresses
@@ -47,7 +48,6 @@ MOST_REDIRECTS = 5
 MOST_WAITING = 256 << 10
 """Bytes of one answer that may wait in memory for their reader, but for one piece more."""
 _REDIRECTS = (301, 302, 303, 307, 308)
-_AGENT = "imgservice"
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]++-----END CERTIFICATE-----")
 
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
@@ -180,7 +180,9 @@ def _is_address(host: str) -> bool:
 
 
 def _request_headers(target: Target, more: Mapping[str, str]) -> Headers:
-    headers = Headers({"user-agent": [_AGENT], "accept": ["*/*"], "accept-encoding": ["identity"]})
+    headers = Headers(
+        {"user-agent": [USER_AGENT], "accept": ["*/*"], "accept-encoding": ["identity"]}
+    )
     for name, value in more.items():
         headers.setRawHeaders(name, [value])
     if target.credentials is not None:

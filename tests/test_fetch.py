@@ -16,6 +16,7 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from imgservice import __version__
 from imgservice.domain.errors import TooLarge
 from imgservice.domain.targets import Address, Refused, TargetRules
 from imgservice.fetch import Fetched, Fetcher, FetchFailed, FetchLimits
@@ -71,6 +72,7 @@ async def test_an_answer_is_read(server: Origin) -> None:
     assert await whole(fetched) == data
     assert server.asked[0].path == "/x?y=1"
     assert server.asked[0].headers["Host"] == f"127.0.0.1:{server.port}"
+    assert server.asked[0].headers["User-Agent"] == f"imgservice/{__version__}"
 
 
 @pytest_twisted.ensureDeferred

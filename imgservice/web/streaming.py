@@ -123,6 +123,7 @@ class StreamingRequest(Request):
 
     def write(self, data: bytes) -> None:
         if not self.startedWriting and not self._disconnected:
+            self.responseHeaders.removeHeader(b"server")  # Twisted's, with its version
             self.channel.answer_begins(self)
         super().write(data)
 

@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
+from imgservice import __version__
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import IssuedToken, password
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
@@ -261,6 +262,20 @@ async def test_the_same_token_is_asked_about_once(server: Scripted) -> None:
     async with tokens_of(server.auth()) as tokens:
         await gatherResults([started_asking(tokens, "good") for _ in range(100)])
         assert (server.asked, server.issued) == (1, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_keystone_is_told_who_asks(server: Scripted) -> None:
+    agents: list[str] = []
+
+    def listening(asked: Asked) -> None:
+        agents.append(asked.headers["User-Agent"])
+        right(asked)
+
+    server.script = listening
+    async with tokens_of(server.auth()) as tokens:
+        assert await whose(tokens, "good")
+    assert agents == [f"imgservice/{__version__}"]
 
 
 @pytest_twisted.ensureDeferred

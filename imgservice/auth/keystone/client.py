@@ -18,6 +18,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
+from imgservice import USER_AGENT
 from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.guard import GuardedEndpoints
 from imgservice.troubles import Troubles
@@ -26,7 +27,7 @@ MOST_BYTES = 1 << 20
 """Of an answer, head and body together."""
 LAST_RESORT_TIME = 30.0
 """Seconds for which a URL that failed is asked only after all others."""
-_HEADERS = {"accept": ["application/json"], "user-agent": ["imgservice"]}
+_HEADERS = {"accept": ["application/json"], "user-agent": [USER_AGENT]}
 _TRANSIENT = (408, 425, 429)
 TROUBLE = "keystone"
 """The key of the trouble that there is when no URL answers."""
