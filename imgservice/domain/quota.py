@@ -68,13 +68,14 @@ class Quota:
             left = max(0, self.most[Resource.SIZE_TOTAL] - used[Resource.SIZE_TOTAL])
             return (
                 "Image exceeds the storage quota: The size of the data"
-                f" {over[Resource.SIZE_TOTAL]} will exceed the limit. {left} bytes remaining."
+                f" {over[Resource.SIZE_TOTAL]} bytes will exceed the limit. {left} bytes remaining."
             )
         # Rounded up, or 9.5 MiB and 0.9 MiB would be told as 9 and 0 of 10.
         told = ", ".join(
-            f"Resource {resource} is over limit of {shown(resource, self.most[resource])} due to"
-            f" current usage {_filled(resource, used[resource])} and delta"
-            f" {_filled(resource, amount)}"
+            f"Resource {resource} is over limit of"
+            f" {shown(resource, self.most[resource])}{_unit(resource)} due to"
+            f" current usage {_filled(resource, used[resource])}{_unit(resource)} and delta"
+            f" {_filled(resource, amount)}{_unit(resource)}"
             for resource, amount in over.items()
         )
         return f"Project {self.project} is over a limit for [{told}]"
@@ -83,6 +84,10 @@ class Quota:
 def shown(resource: Resource, amount: int) -> int:
     """Return the amount in the unit that clients see."""
     return amount // MEBI if resource in SIZES else amount
+
+
+def _unit(resource: Resource) -> str:
+    return " MiB" if resource in SIZES else ""
 
 
 def _filled(resource: Resource, amount: int) -> int:

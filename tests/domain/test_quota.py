@@ -25,8 +25,8 @@ def test_up_to_the_limit_and_not_beyond() -> None:
         " current usage 3 and delta 1]"
     )
     assert refusal(quota, {SIZE: 9 * MEBI, COUNT: 3}, {SIZE: 2 * MEBI, COUNT: 1}) == (
-        "Project p is over a limit for [Resource image_size_total is over limit of 10 due to"
-        " current usage 9 and delta 2, Resource image_count_total is over limit of 3 due to"
+        "Project p is over a limit for [Resource image_size_total is over limit of 10 MiB due to"
+        " current usage 9 MiB and delta 2 MiB, Resource image_count_total is over limit of 3 due to"
         " current usage 3 and delta 1]"
     )
 
@@ -45,7 +45,9 @@ def test_nothing_more_is_refused_only_where_there_is_too_much_already() -> None:
 
 def test_the_one_limit_on_storage_has_words_of_its_own() -> None:
     quota = Quota("p", {SIZE: 100}, storage_only=True)
-    told = "Image exceeds the storage quota: The size of the data {} will exceed the limit. {} "
+    told = (
+        "Image exceeds the storage quota: The size of the data {} bytes will exceed the limit. {} "
+    )
     assert refusal(quota, {SIZE: 60}, {SIZE: 41}) == told.format(41, 40) + "bytes remaining."
     assert refusal(quota, {SIZE: 160}, {SIZE: 1}) == told.format(1, 0) + "bytes remaining."
 

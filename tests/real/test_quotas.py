@@ -110,7 +110,7 @@ def test_deleting_makes_room(service: Service) -> None:
     first, second = client.active(bytes(2 * MIB)), client.create()
     refused(
         client.upload(second, bytes(2 * MIB)),
-        "image_size_total is over limit of 3 due to current usage 2 and delta 2",
+        "image_size_total is over limit of 3 MiB due to current usage 2 MiB and delta 2 MiB",
     )
     assert client.show(second)["status"] == "queued"
     assert second not in service.files()
@@ -261,7 +261,7 @@ def test_the_same_storage_for_every_project(tmp_path: Path) -> None:
         client, other = asker(service, "one"), asker(service, "two")
         client.active(bytes(600_000))
         image_id = client.create()
-        words = "Image exceeds the storage quota: The size of the data {} will exceed the limit. {}"
+        words = "The size of the data {} bytes will exceed the limit. {} bytes remaining."
         refused(client.upload(image_id, bytes(400_001)), words.format(400001, 400000))
         refused(client.upload(image_id, iter([bytes(500_000)])), "400000 bytes remaining.")
         assert client.upload(image_id, iter([bytes(400_000)])).status == 204
