@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.real import service as real
 from tests.real.service import Service, missing
 
 REPOSITORY = Path(__file__).parents[2]
@@ -67,11 +66,9 @@ def test_twistd_knows_it(installed: Path, tmp_path: Path) -> None:
     assert run(installed / "imgservice", "--version").returncode == 0
 
 
-def test_service_starts_from_it(
-    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(real, "TWISTD", installed / "twistd")
+def test_service_starts_from_it(installed: Path, tmp_path: Path) -> None:
     service = Service(tmp_path)
+    service.command = (installed / "imgservice", "run")
     try:
         client = service.start().client
         assert client.download(client.active(b"from a wheel")).body == b"from a wheel"
