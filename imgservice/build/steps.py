@@ -13,6 +13,7 @@ from imgservice.web.steps.context import RequireContext
 from imgservice.web.steps.cors import Cors
 from imgservice.web.steps.gzip import Gzip
 from imgservice.web.steps.proxy_headers import ProxyHeaders
+from imgservice.web.steps.public import UnlessPublic
 from imgservice.web.steps.request_id import RequestId
 from imgservice.web.steps.version import ONE_STORE, SEVERAL_STORES, VersionNegotiation
 
@@ -35,9 +36,9 @@ def make_steps(
             config.api.max_version,
             ONE_STORE if config.single_store else SEVERAL_STORES,
         ),
-        "auth_token": lambda: authentication.step,
-        "context": lambda: RequireContext(
-            rules, config.auth.anonymous_read, authentication.challenge
+        "auth_token": lambda: UnlessPublic(authentication.step),
+        "context": lambda: UnlessPublic(
+            RequireContext(rules, config.auth.anonymous_read, authentication.challenge)
         ),
         "rate_limit": lambda: rate_limit,
     }

@@ -42,3 +42,5 @@ class About:
     """The schema of each parameter of the query."""
     headers: Sequence[str] = ()
     """Fields of the request that matter to this route."""
+    is_public: bool = False
+    """Whether callers need not say who they are."""

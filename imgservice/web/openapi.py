@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import attrs
+
 from imgservice.web.about import ALWAYS, About, Content, named, shows
 from imgservice.web.app import ApiApp
 from imgservice.web.respond import Answer, json_answer, title
@@ -56,6 +58,8 @@ ERROR = {
     ],
 }
 TOKEN = {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
+ABOUT = attrs.evolve(shows("Show this document."), is_public=True)
+PUBLIC = "public, max-age=300"
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -63,12 +67,13 @@ def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
     """`find_schemas` tells the schemas to which routes refer, which may change."""
     made: dict[ImageSchemas, Answer] = {}
 
-    @app.route("/openapi.json", methods=["GET"], about=shows("Show this document."))
+    @app.route("/openapi.json", methods=["GET"], about=ABOUT)
     async def show_openapi(request: StreamingRequest) -> Answer:
         schemas = find_schemas()
         if schemas not in made:  # only now are all routes there
             made.clear()
-            made[schemas] = json_answer(200, openapi(app, schemas.referred()))
+            document = openapi(app, schemas.referred())
+            made[schemas] = json_answer(200, document, cache_control=PUBLIC)
         return made[schemas]
 
 
@@ -123,6 +128,8 @@ def _operation(endpoint: str, about: About, variables: list[str]) -> dict[str, A
     }
     if about.body:
         operation["requestBody"] = {"required": True, "content": _content(about.body)}
+    if about.is_public:
+        operation["security"] = []
     return operation
 
 

@@ -9,12 +9,22 @@ from twisted.web.http import RESPONSES
 
 from imgservice.web.streaming import StreamingRequest
 
+CACHE_CONTROL = "cache-control"
+PRIVATE = "private, no-cache"
+"""A cache of the client's own may keep it, and must ask each time whether it still holds."""
+UNCACHEABLE = "no-store"
+_CACHEABLE = (b"GET", b"HEAD")
+
 _AS_CLIENTS_EXPECT = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
 
 @attrs.frozen
 class Answer:
-    """What a handler or a step returns instead of writing to the request itself."""
+    """What a handler or a step returns instead of writing to the request itself.
+
+    What is read belongs to the caller who reads it, and errors to the moment: shared caches do not
+    know that `X-Auth-Token` makes a difference. Who can say more sets Cache-Control.
+    """
 
     status: int
     body: bytes = b""
@@ -27,6 +37,8 @@ class Answer:
         response = request.responseHeaders
         for name, value in self.headers.items():
             response.setRawHeaders(name, [value])
+        if request.method in _CACHEABLE and CACHE_CONTROL not in self.headers:
+            response.setRawHeaders(CACHE_CONTROL, [PRIVATE if self.status < 400 else UNCACHEABLE])
         if self.status not in (204, 304):
             if self.content_type is not None:
                 response.setRawHeaders(b"content-type", [self.content_type])

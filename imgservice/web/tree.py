@@ -8,7 +8,7 @@ from twisted.web.resource import Resource
 
 from imgservice.troubles import Troubles
 from imgservice.web.pipeline import Pipeline
-from imgservice.web.respond import Answer, json_answer
+from imgservice.web.respond import CACHE_CONTROL, UNCACHEABLE, Answer, json_answer
 from imgservice.web.streaming import NO_ADDRESS, StreamingRequest
 
 PATH = b"/healthcheck"
@@ -40,7 +40,8 @@ class Healthcheck(Resource):
             return self._readiness(is_detailed and _is_local(request)).prepare(request)
         reason = self._reason()
         text, status = (reason.upper(), 503) if reason else ("OK", 200)
-        return Answer(status, text.encode(), "text/plain; charset=UTF-8").prepare(request)
+        headers = {CACHE_CONTROL: UNCACHEABLE}
+        return Answer(status, text.encode(), "text/plain; charset=UTF-8", headers).prepare(request)
 
     def _reason(self) -> str | None:
         """Return why we take no requests though we could."""
@@ -59,7 +60,7 @@ class Healthcheck(Resource):
                 {"name": one.key, "what": one.what, "why": one.why, "since": one.moment}
                 for one in present
             ]
-        return json_answer(200 if document["ready"] else 503, document, cache_control="no-store")
+        return json_answer(200 if document["ready"] else 503, document, cache_control=UNCACHEABLE)
 
 
 def _is_local(request: StreamingRequest) -> bool:

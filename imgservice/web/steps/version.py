@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imgservice.domain.errors import Invalid
+from imgservice.domain.errors import Invalid, NotFound
 from imgservice.web.respond import Answer, json_answer
 from imgservice.web.streaming import StreamingRequest
 
@@ -11,6 +11,8 @@ from imgservice.web.streaming import StreamingRequest
 # number; none of the numbers switches anything on or off.
 SEVERAL_STORES = (15, 13, 12, 11, 10, 9, 8, 17, 7, 6, 5, 4, 3, 2, 1, 0)
 ONE_STORE = (15, 9, 17, 7, 6, 5, 4, 3, 2, 1, 0)
+NO_VERSIONS = frozenset({"favicon.ico", "robots.txt", ".well-known", "docs", "metrics"})
+"""What browsers and tools look for by themselves; a list of versions would only confuse them."""
 ACCEPT_PREFIX = "application/vnd.openstack.images-"
 
 
@@ -38,6 +40,8 @@ class VersionNegotiation:
             return None
         if first == "versions" and segments[1:] in ([], [b""]):
             return self._list(request, 200)
+        if first in NO_VERSIONS:
+            raise NotFound("There is nothing here; /versions lists the versions of the API.")
         if first not in self._known or self._names_version(request):
             return self._list(request, 300)
         return self._enter(request, self._known[first])

@@ -20,8 +20,9 @@ from imgservice.web.conditional import (
     not_modified,
     wants_part,
 )
+from imgservice.web.filenames import disposition
 from imgservice.web.ranges import ByteRange, wanted_range
-from imgservice.web.respond import Answer, no_content
+from imgservice.web.respond import CACHE_CONTROL, PRIVATE, Answer, no_content
 from imgservice.web.send import Turns, send_blocks, send_file
 from imgservice.web.streaming import StreamingRequest
 from imgservice.web.transfers import Pace, Transfers
@@ -194,6 +195,8 @@ async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 def _set_headers(request: StreamingRequest, download: Download, part: ByteRange | None) -> None:
     image = download.image
     request.setHeader("content-type", OCTET_STREAM)
+    request.setHeader("content-disposition", disposition(image))
+    request.setHeader(CACHE_CONTROL, PRIVATE)
     request.setHeader("accept-ranges", "bytes")
     for name, value in _validators(image).headers().items():
         request.setHeader(name, value)
