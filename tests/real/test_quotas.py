@@ -241,13 +241,13 @@ def test_data_that_lies_elsewhere_is_charged(tmp_path: Path, secure_hash: bool) 
         one, two = client.create(), client.create()
         assert add_location(client, one, url).status == 202
         assert usage(client)["image_size_total"] == (2, 3)
-        refused(add_location(client, two, url), "current usage 2 and delta 2")
+        refused(add_location(client, two, url), "current usage 2 MiB and delta 2 MiB")
         assert client.show(two)["status"] == "queued"
-        refused(change(client, two, adding(url)), "current usage 2 and delta 2")
+        refused(change(client, two, adding(url)), "current usage 2 MiB and delta 2 MiB")
         assert client.show(two)["locations"] == []
         other = web.put("/copy.raw", random.Random(1).randbytes(2 * MIB))
         admin = asker(service, "p", "admin,member,reader")
-        refused(change(admin, one, adding(other)), "current usage 2 and delta 2")
+        refused(change(admin, one, adding(other)), "current usage 2 MiB and delta 2 MiB")
         assert client.delete(f"/v2/images/{one}").status == 204
         assert change(client, two, adding(url)).status == 200
         assert usage(client)["image_size_total"] == (2, 3)
