@@ -15,7 +15,7 @@ from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, Iter
 from cattrs.gen import make_dict_structure_fn, override
 
 from imgservice.domain.rates import ByteRate, Rate
-from imgservice.domain.units import Duration, Secret, Size, Urls
+from imgservice.domain.units import Duration, Endpoints, Secret, Size, Urls, masked
 from imgservice.options import Config, Limits, LocalLimits, Server, StoreEntry, Workers
 from imgservice.store import registry
 from imgservice.yaml_text import compose
@@ -55,7 +55,7 @@ def parse(text: str, name: str) -> Config:
         document = yaml.load(text, _Loader)  # noqa: S506  _Loader is a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{name}:{line}: not valid YAML: {error.problem}") from None
+        raise ConfigError(f"{name}:{line}: not valid YAML: {_problem(error)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {error}") from None
     if document is None:
@@ -71,6 +71,15 @@ def parse(text: str, name: str) -> Config:
         found = sorted((_line(root, path), _dotted(path), text) for path, text in mistakes)
         raise ConfigError("\n".join(f"{name}:{line}: {at}: {text}" for line, at, text in found))
     return config
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong, without a value that could be a password."""
+    problem = error.problem or ""
+    for word, sign in (("alias", "*"), ("anchor", "&"), ("tag", "!")):
+        if word in problem:
+            return f"a value that begins with {sign} needs quotes"
+    return problem
 
 
 def located(path: Path | None, error: ConfigError) -> str:
@@ -184,6 +193,7 @@ def _too_small(config: Config) -> "Iterator[tuple[list[str | int], float]]":
 
 # -- values ---------------------------------------------------------------------------------------
 
+_KEY = re.compile(r"[A-Za-z0-9_.-]*")
 _SIZE = re.compile(r"(\d+)\s*(?:([KMGTP]i?)?B?)", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
@@ -194,22 +204,36 @@ def parse_size(value: object, _type: object = None) -> Size:
         return Size(value)
     matched = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if matched is None:
-        raise ValueError(f"expected a size such as 10GiB, got {value!r}")
+        raise ValueError(f"expected a size such as 10GiB, got {_told(value)}")
     number, unit = matched.groups(default="")
     base = 1024 if unit[1:].lower() == "i" else 1000
     return Size(int(number) * base ** _POWERS[unit[:1].upper()])
 
 
+def _told(value: object) -> str:
+    """Write a value that is wrong, for a message; no password goes with it, as in a URL."""
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    return repr(masked(value) if isinstance(value, str) and "://" in value else value)
+
+
+def _kind(value: object) -> str:
+    """Say what a value is, where it may be anything, a password as well."""
+    return "text" if isinstance(value, str) else _told(value)
+
+
 def _duration(value: object, _type: object) -> Duration:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise ValueError(f"expected a number of seconds, got {value!r}")
+        raise ValueError(f"expected a number of seconds, got {_told(value)}")
     return Duration(value)
 
 
 def _rate(value: object, type_: type[Rate]) -> Rate:
     """Read `{per_second: …, burst: …}`, of numbers or of sizes."""
     if not isinstance(value, dict) or value.keys() != {"per_second", "burst"}:
-        raise ValueError(f"expected {{per_second: …, burst: …}} or null, got {value!r}")
+        raise ValueError(f"expected {{per_second: …, burst: …}} or null, got {_told(value)}")
     read = parse_size if type_ is ByteRate else _number
     rate = type_(read(value["per_second"]), read(value["burst"]))
     if rate.per_second <= 0 or rate.burst < 1:
@@ -219,20 +243,27 @@ def _rate(value: object, type_: type[Rate]) -> Rate:
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise ValueError(f"expected a number, got {value!r}")
+        raise ValueError(f"expected a number, got {_told(value)}")
     return value
 
 
 def _urls(value: object, _type: object) -> Urls:
     urls = [value] if isinstance(value, str) else value
     if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
-        raise ValueError(f"expected a URL or a list of URLs, got {value!r}")
+        raise ValueError(f"expected a URL or a list of URLs, got {_told(value)}")
     return Urls(tuple(urls))
+
+
+def _endpoints(value: object, _type: object) -> Endpoints:
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list, got {_told(value)}")
+    texts = (str(one) if type(one) is int else one for one in value)
+    return Endpoints(tuple(_element(text, str, index) for index, text in enumerate(texts)))
 
 
 def _string(value: object, _type: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected a string, got {value!r}")
+        raise ValueError(f"expected a string, got {_told(value)}")
     return value
 
 
@@ -254,6 +285,8 @@ def _secret_file(place: str) -> str:
         return Path(place).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
         raise ValueError(f"{place}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{place}: cannot be read: not UTF-8 text") from None
 
 
 def _secret_variable(name: str) -> str:
@@ -265,20 +298,20 @@ def _secret_variable(name: str) -> str:
 
 def _integer(value: object, _type: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number, got {value!r}")
+        raise ValueError(f"expected a whole number, got {_told(value)}")
     return value
 
 
 def _workers(value: object, type_: object) -> object:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if value != "auto" and not (is_number and value in range(MOST_WORKERS + 1)):
-        raise ValueError(f"expected a number from 0 to {MOST_WORKERS}, or auto, got {value!r}")
+        raise ValueError(f"expected a number from 0 to {MOST_WORKERS}, or auto, got {_told(value)}")
     return value
 
 
 def _boolean(value: object, _type: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, got {value!r}")
+        raise ValueError(f"expected true or false, got {_told(value)}")
     return value
 
 
@@ -287,13 +320,13 @@ def _literal(value: object, type_: Any) -> object:
     if isinstance(value, float) and str(value) in allowed:
         return str(value)  # a version that was written without quotes
     if value not in allowed:
-        raise ValueError(f"expected one of {', '.join(map(str, allowed))}, got {value!r}")
+        raise ValueError(f"expected one of {', '.join(map(str, allowed))}, got {_told(value)}")
     return value
 
 
 def _sequence(value: object, type_: Any) -> tuple[Any, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"expected a list, got {value!r}")
+        raise ValueError(f"expected a list, got {_told(value)}")
     return tuple(_element(item, get_args(type_)[0], index) for index, item in enumerate(value))
 
 
@@ -365,7 +398,7 @@ def _section_hook(class_: type[T]) -> Callable[[Any, Any], T]:
         if value is None:
             value = {}
         if not isinstance(value, dict):
-            raise ValueError(f"expected keys and values, got {value!r}")
+            raise ValueError(f"expected keys and values, got {_kind(value)}")
         return structure(value, type_)
 
     return hook
@@ -393,6 +426,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(lambda t: t is Size, parse_size)
     converter.register_structure_hook_func(lambda t: t is Duration, _duration)
     converter.register_structure_hook_func(lambda t: t is Urls, _urls)
+    converter.register_structure_hook_func(lambda t: t is Endpoints, _endpoints)
     converter.register_structure_hook_func(lambda t: t in (Rate, ByteRate), _rate)
     converter.register_structure_hook_func(lambda t: t == Mapping[str, StoreEntry], _stores)
     return converter
@@ -411,12 +445,18 @@ def _mistakes(error: BaseException, path: list[str | int]) -> "list[tuple[list[s
         return [pair for inner in error.exceptions for pair in _mistakes(inner, path)]
     if isinstance(error, ForbiddenExtraKeysError):
         return [
-            ([*path, key], _unknown_key(key, error.cl))
+            ([*path, _key(key)], _unknown_key(key, error.cl))
             for key in sorted(map(str, error.extra_fields))
         ]
     if isinstance(error, KeyError):
         return [(path, "is required")]  # the note has already told which
     return [(path, str(error))]
+
+
+def _key(key: str) -> str:
+    """Return the key up to where it may be a value, as in `password:…` without a blank."""
+    found = _KEY.match(key)
+    return key if found is None or found[0] == key else f"{found[0]}…"
 
 
 def _step(error: BaseException) -> list[str | int]:

@@ -60,7 +60,7 @@ class Mysql:
             "client_flag": CLIENT.FOUND_ROWS,
             # A write looks at what is there now, and locks no rows that it did not find.
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            **_more(url.query),
+            **read_options(url.query),
         }
 
     def connect(self, read_only: bool, patient: bool = True) -> Any:
@@ -75,14 +75,25 @@ class Mysql:
         return _FAULTS.get(code) if isinstance(code, int) else None
 
 
-def _more(query: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Read the part of the URL after the question mark, in the words of PyMySQL."""
+def read_options(query: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read the part of the URL after the question mark, in the words of PyMySQL.
+
+    `UrlError` when there is something that we do not know, or cannot read.
+    """
     options: dict[str, Any] = {}
     for key, value in query.items():
         if key == "unix_socket":
             options[key] = value
         elif key == "ssl_ca":
-            options["ssl"] = ssl.create_default_context(cafile=value)
+            options["ssl"] = _trusting(value)
         elif key != "charset":
             raise UrlError(f"The database URL has the option {key}, which is not known here.")
     return options
+
+
+def _trusting(file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:  # also for what is no certificate
+        reason = error.strerror or str(error)
+        raise UrlError(f"ssl_ca of the database URL: {file}: {reason}") from None

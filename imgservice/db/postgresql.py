@@ -6,11 +6,12 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import ConnStatus, ExecStatus, PollingStatus
+from psycopg.pq import Conninfo, ConnStatus, ExecStatus, PollingStatus
 from psycopg.pq import PGconn as new_pgconn
 from psycopg.pq.abc import PGconn
 from psycopg.waiting import Ready, Wait
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import URL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
@@ -19,6 +20,7 @@ from zope.interface import implementer
 
 from imgservice.db.database import Fault, Rows
 from imgservice.db.statement import Compiled
+from imgservice.db.url import UrlError
 
 T = TypeVar("T")
 
@@ -271,3 +273,16 @@ class _Addresses:
     def resolutionComplete(self) -> None:
         if not self.complete.called:
             self.complete.callback(list(dict.fromkeys(self._found)))
+
+
+def check_options(url: URL) -> None:
+    """See that libpq knows what the URL says after its question mark; `UrlError` else."""
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    for name in url.query:
+        if name not in known and "password" in url.query:  # perhaps it is a piece of that
+            raise UrlError(
+                "The database URL has an option that libpq does not know: in a password write %26"
+                " for & and %3D for =."
+            )
+        if name not in known:
+            raise UrlError(f"The database URL has the option {name}, which libpq does not know.")

@@ -231,6 +231,7 @@ class SqlitePlace:
 
     @contextmanager
     def alone(self) -> Iterator[sa.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._connected(lambda: connect(self._path, "rwc", self._patience)) as connection:
             connection.exec_driver_sql("BEGIN EXCLUSIVE")
             yield connection
@@ -249,6 +250,21 @@ class SqlitePlace:
         except (sa.exc.DBAPIError, sqlite3.Error) as error:
             reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
             raise SchemaError(f"The database {self.name} cannot be used: {reason}.") from error
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}"
+            raise SchemaError(f"The database {self.name} cannot be used: {what}.") from error
+
+
+def _check_options(is_postgresql: bool, url: URL) -> None:
+    """Complain of options that the driver would stumble over, or name where it should not."""
+    if is_postgresql:
+        from imgservice.db.postgresql import check_options
+
+        check_options(url)
+    else:
+        from imgservice.db.mysql import read_options
+
+        read_options(url.query)
 
 
 class ServerPlace:
@@ -257,6 +273,7 @@ class ServerPlace:
     def __init__(self, kind: str, url: URL) -> None:
         self._is_postgresql = kind == "postgresql"
         driver = "postgresql+psycopg" if self._is_postgresql else "mysql+pymysql"
+        _check_options(self._is_postgresql, url)
         self.name = f"{url.host or 'localhost'}/{url.database}"
         self._engine = sa.create_engine(
             url.set(drivername=driver),

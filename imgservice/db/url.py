@@ -1,6 +1,6 @@
 """Where the database is, as the configuration says it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -27,6 +27,8 @@ def parse_url(url: str) -> tuple[str, URL]:
     except (ArgumentError, ValueError):
         raise UrlError("The database URL cannot be understood.") from None
     kind = _KINDS.get(parsed.drivername.partition("+")[0])
+    if kind != "sqlite":
+        _check_account(url, parsed)
     if kind is None:
         raise UrlError(
             f"The database URL begins with {parsed.drivername}:"
@@ -49,15 +51,34 @@ def place(url: str) -> str:
     return f"{hosts}{port}/{parsed.database}"
 
 
+def _check_account(url: str, parsed: URL) -> None:
+    """See that nothing of a password is taken for a host, which error messages would name."""
+    if any("\0" in (part or "") for part in (parsed.username, parsed.password, parsed.database)):
+        raise UrlError("The database URL has a zero byte, %00, where none can be.")
+    most = 0 if parsed.username is None else 1
+    before = url.rpartition("@")[0]
+    if url.count("@") > most or "password=" in before.partition("?")[2]:
+        raise UrlError(
+            "The database URL has an @ that is not escaped: in a user, a password or an option"
+            " write %40 for it; likewise %3A for : and %2F for /."
+        )
+
+
 def sqlite_path(url: str) -> Path:
     """Return the file of a URL like sqlite:////var/lib/imgservice/images.db."""
     _, parsed = parse_url(url)
     if parsed.query or parsed.host or not parsed.database or parsed.database == ":memory:":
         raise UrlError("A SQLite database URL is sqlite:/// and the path of a file, nothing else.")
-    path = Path(parsed.database)
-    if not path.parent.is_dir():
-        raise UrlError(f"The directory {path.parent} of the database does not exist.")
-    return path
+    return Path(parsed.database)
+
+
+def sqlite_files(url: str) -> Sequence[Path]:
+    """Return all files of a SQLite database that SQLite writes; none for another database."""
+    kind, _ = parse_url(url)
+    if kind != "sqlite":
+        return ()
+    path = sqlite_path(url)
+    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
 
 
 def libpq_parameters(url: URL) -> Mapping[str, str]:

@@ -11,8 +11,17 @@ Size = NewType("Size", int)
 Duration = NewType("Duration", float)
 """Seconds."""
 
+Endpoints = NewType("Endpoints", tuple[str, ...])
+"""Where to listen: Twisted's endpoint strings, hosts with ports, or mere ports."""
+
 Urls = NewType("Urls", tuple[str, ...])
 """Written as one URL, or as a list of them."""
+
+
+_PLACE = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^/?:\[\]]*)(:[0-9]*)?([/?]|$)")
+"""A host, and perhaps a port, before whatever follows."""
+_SECRET_WORDS = ("pass", "secret", "token")
+"""In the names of parameters whose values are not printed."""
 
 
 @attrs.frozen
@@ -25,6 +34,31 @@ class Secret:
         return self._value
 
     def __repr__(self) -> str:
-        if "://" in self._value:
-            return re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", self._value)
-        return "***"
+        return masked(self._value) if "://" in self._value else "***"
+
+
+def masked(url: str) -> str:
+    """Return the URL as it may be printed; what might be a password, however it is written, is not.
+
+    A password may hold any character that should have been escaped: it ends at the last @ there is.
+    """
+    scheme, _, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    user, colon, _ = account.partition(":")
+    if "?" in account or not (at or _PLACE.match(place)):
+        return f"{scheme}://***"  # an @ among the parameters, or what looks like a port is none
+    if "/" in user and scheme != "sqlite":
+        user = "***"
+    return f"{scheme}://{user}{':***' if colon else ''}{at}{_without_secrets(place)}"
+
+
+def _without_secrets(place: str) -> str:
+    before, mark, query = place.partition("?")
+    shown = []
+    for pair in query.split("&"):
+        name = pair.partition("=")[0]
+        if any(word in name.lower() for word in _SECRET_WORDS):
+            shown.append(f"{name}=***")
+            break  # it may have an & of its own: what follows is not shown either
+        shown.append(pair)
+    return before + mark + "&".join(shown)
