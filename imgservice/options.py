@@ -6,7 +6,7 @@ from typing import Any, Literal
 import attrs
 
 from imgservice.domain.rates import ByteRate, Rate
-from imgservice.domain.units import Duration, Secret, Size, Urls
+from imgservice.domain.units import Duration, Endpoints, Secret, Size, Urls
 from imgservice.store import registry
 from imgservice.store.file import FileConfig
 
@@ -50,8 +50,9 @@ class Tls(TlsPair):
 
 @attrs.frozen(kw_only=True)
 class Server:
-    listen: tuple[str, ...] = option(
-        ("tcp:9292:interface=127.0.0.1",), "Twisted endpoint strings to listen on."
+    listen: Endpoints = option(
+        Endpoints(("tcp:9292:interface=127.0.0.1",)),
+        'Where to listen: "127.0.0.1:9292", "[::1]:9292", 9292, or Twisted endpoint strings.',
     )
     tls: Tls | None = option(
         None,

@@ -23,6 +23,11 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """The kinds, and the options of each; the first one needs no name."""
 _FAMILIES = {"INET": socket.AF_INET, "INET6": socket.AF_INET6, "UNIX": socket.AF_UNIX}
+_PROXIED = "haproxy:"
+_HOST_AND_PORT = re.compile(
+    r"((\[(?P<six>[^\[\]]*)\]|(?P<four>[0-9.]*\.[0-9.]*|localhost|\*|)):)?(?P<port>[0-9]+)(?P<more>:.*)?"
+)
+_SHORT = "a port, 127.0.0.1:9292 or [::1]:9292"
 _ELSEWHERE = {"ssl": "set server.tls", "tls": "set server.tls", "fd": "use systemd:"}
 
 
@@ -70,6 +75,8 @@ class Address:
 
 
 def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -77,7 +84,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def read_address(description: str, backlog: int) -> Address:
-    """Read an endpoint string such as "tcp:9292:interface=127.0.0.1"; touches no network.
+    """Read an endpoint string such as "tcp:9292:interface=127.0.0.1", or a host and a port.
 
     `backlog` holds where the string names none. `ListenError` tells what is wrong with it.
     """
@@ -88,13 +95,13 @@ def read_address(description: str, backlog: int) -> Address:
 
 
 def _read(description: str, backlog: int) -> Address:
-    kind, *arguments = _split(description)
-    is_proxied = kind == "haproxy"
-    if is_proxied:
-        kind, *arguments = arguments or [""]
+    is_proxied = description.startswith(_PROXIED)
+    kind, *arguments = _split(_spelled_out(description.removeprefix(_PROXIED)))
     if kind not in _OPTIONS:
-        hint = _ELSEWHERE.get(kind, f"the kinds are {', '.join(_OPTIONS)}")
+        hint = _ELSEWHERE.get(kind, f"the kinds are {', '.join(_OPTIONS)}; or write {_SHORT}")
         raise ValueError(f"unknown kind {kind!r}; {hint}")
+    if kind in ("tcp", "tcp6"):
+        arguments = _joined(arguments)
     options = _named(arguments, _OPTIONS[kind])
     readers = {"tcp": _tcp, "tcp6": _tcp, "unix": _unix, "systemd": _systemd}
     found = {
@@ -104,6 +111,33 @@ def _read(description: str, backlog: int) -> Address:
         "backlog": _number(options, "backlog", backlog, 1, 1 << 31),
     }
     return Address(**found, **readers[kind](kind, options))  # type: ignore[arg-type]
+
+
+def _spelled_out(description: str) -> str:
+    """Return the endpoint string of what people write elsewhere: [::1]:9292, 10.0.0.1:9292, 9292.
+
+    Other names than localhost would have to be looked up: a misspelt kind could be one.
+    """
+    matched = _HOST_AND_PORT.fullmatch(description)
+    if matched is None:
+        return description
+    six, four, port, more = matched["six"], matched["four"], matched["port"], matched["more"] or ""
+    if six is not None:
+        return f"tcp6:{port}:interface={quoteStringArgument(six)}{more}"
+    if four in ("", "*", None):
+        return f"tcp:{port}{more}"
+    return f"tcp:{port}:interface={four}{more}"
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Put an IPv6 address together again that was written without a backslash at its colons."""
+    found: list[str] = []
+    for one in arguments:
+        if found and found[-1].startswith("interface=") and "=" not in one:
+            found[-1] += f":{one}"
+        else:
+            found.append(one)
+    return [re.sub(r"^(interface=)\[(.*)\]$", r"\1\2", one) for one in found]
 
 
 def _split(description: str) -> list[str]:
@@ -148,6 +182,8 @@ def _tcp(kind: str, options: Mapping[str, str]) -> dict[str, object]:
 
 
 def _check_host(host: str, family: int) -> None:
+    if family == socket.AF_INET and ":" in host:
+        raise ValueError(f"the interface {host!r} is an IPv6 address: write tcp6")
     try:
         socket.getaddrinfo(host, 0, socket.AddressFamily(family), socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
