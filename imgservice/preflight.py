@@ -1,7 +1,8 @@
 """What must be right before the service starts, found out before anything is started."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from imgservice.build.protections import make_property_rules
 from imgservice.build.stores import make_choice, make_fetcher, make_stores, make_target_rules
 from imgservice.config import OptionError
 from imgservice.db.upgrade import SchemaError, check_schema, upgrade
-from imgservice.db.url import UrlError
+from imgservice.db.url import UrlError, sqlite_files
 from imgservice.options import Config
 from imgservice.process.addresses import Address, ListenError, read_address
 from imgservice.process.tls import TlsMaterial, read_material
@@ -29,6 +30,7 @@ from imgservice.store.interface import StoreError
 from imgservice.threads import Threads
 from imgservice.web.addresses import networks
 from imgservice.web.pipeline import PipelineError, check_order
+from imgservice.writable import NotWritable, check_file, check_folder
 
 
 def preflight(config: Config) -> None:
@@ -36,6 +38,7 @@ def preflight(config: Config) -> None:
 
     `OptionError` tells what stands in the way. The values must have been checked.
     """
+    check_database_files(config)
     _ask_database(config, upgrade)
     check_stores(config)
 
@@ -50,6 +53,54 @@ def _ask_database(config: Config, ask: Callable[[str], object]) -> None:
         ask(config.database.url.reveal())
     except (SchemaError, UrlError) as error:
         raise OptionError(("database", "url"), str(error)) from None
+
+
+def check_database_files(config: Config) -> None:
+    """See that this user can write the files of an embedded database, and make missing ones."""
+    try:
+        for path in sqlite_files(config.database.url.reveal()):
+            check_file(path)
+            check_folder(path.parent)
+    except (NotWritable, UrlError) as error:
+        raise OptionError(("database", "url"), str(error)) from None
+
+
+def check_state_file(config: Config) -> None:
+    """See that this user can write where we tell how we are."""
+    if config.server.state_file is not None:
+        path = Path(config.server.state_file)
+        if path.is_dir():
+            raise OptionError(("server", "state_file"), f"{path} is a directory")
+        _check_writable(("server", "state_file"), path.parent, check_folder)  # it is replaced
+
+
+def check_log_file(config: Config) -> None:
+    """See that the log can be written by the user that starts the service."""
+    if config.logging.file is not None:
+        path = Path(config.logging.file)
+        _check_writable(("logging", "file"), path)
+        if not path.parent.is_dir():  # unlike others, it is not made
+            raise OptionError(("logging", "file"), f"there is no directory {path.parent}")
+
+
+def check_sockets(config: Config) -> None:
+    """See that Unix sockets can be made by the user that starts the service."""
+    for index, address in enumerate(addresses(config)):
+        if address.kind == "unix":
+            place = ("server", "listen", index)
+            folder = Path(address.host).parent
+            if not folder.is_dir():
+                raise OptionError(place, f"{address.description!r}: there is no directory {folder}")
+            _check_writable(place, folder, check_folder)
+
+
+def _check_writable(
+    option: Sequence[str | int], path: Path, check: Callable[[Path], None] = check_file
+) -> None:
+    try:
+        check(path)
+    except NotWritable as error:
+        raise OptionError(option, str(error)) from None
 
 
 def check_values(config: Config) -> None:

@@ -1,15 +1,18 @@
 """`imgservice check`: whether the service could run with a configuration."""
 
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 import click
 import yaml
+from twisted.python.util import switchUID
 
 from imgservice.build.policy import has_policies, read_policies
 from imgservice.clock import make_monotonic
+from imgservice.commands.accounts import account_options, checked_group
 from imgservice.commands.policy import warn
 from imgservice.commands.process import CONFIG
 from imgservice.config import ConfigError, load, located
@@ -17,7 +20,11 @@ from imgservice.domain.units import Secret
 from imgservice.options import Config, StoreEntry
 from imgservice.preflight import (
     check_database,
+    check_database_files,
     check_keystone,
+    check_log_file,
+    check_sockets,
+    check_state_file,
     check_stores,
     check_values,
     tls_material,
@@ -27,37 +34,74 @@ from imgservice.process.tls import doubts
 
 @click.command()
 @CONFIG
-def check(config: Path | None) -> None:
-    """Check the configuration, the database, every store, and Keystone if it is used.
+@account_options
+def check(config: Path | None, uid: int | None, gid: int | None) -> None:
+    """Check whether the service could run: all that it reads, and all that it must write.
 
-    Prints the effective options.
+    Prints the effective options. Looks at the configuration and the files that it names, the
+    database, every store, and Keystone if it is used, as the user that runs this command, or as
+    the one that --uid names.
 
     Changes nothing, except that missing directories of file stores are created.
     """
-    from twisted.internet import reactor
-
-    make_monotonic(reactor)
+    gid = checked_group(uid, gid)
     try:
         loaded = load(config)
-        click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
-        check_values(loaded)
-        for doubt in read_policies(loaded).doubts if has_policies(loaded) else ():
-            warn(doubt)
-        material = tls_material(loaded)
-        for doubt in doubts(material, datetime.now(UTC)) if material else ():
-            warn(doubt)
-        check_database(loaded)
-        check_stores(loaded)
-        check_keystone(loaded, reactor)
     except ConfigError as error:
-        _fail(config, error)
+        _tell(config, [error])
+        raise SystemExit(1) from None
+    click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
+    mistakes = [*_found(loaded, AS_STARTED)]
+    if uid is not None or gid is not None:
+        switchUID(uid, gid)
+    mistakes += _found(loaded, AS_RUNNING)
+    if not mistakes:
+        mistakes += _found(loaded, OUTSIDE)
+    _tell(config, mistakes)
+    if mistakes:
+        raise SystemExit(1)
     click.echo("imgservice: the configuration, the database and all stores are usable", err=True)
 
 
-def _fail(config: Path | None, error: ConfigError) -> NoReturn:
-    for line in located(config, error).splitlines():
+def _check_tls(config: Config) -> None:
+    material = tls_material(config)
+    for doubt in doubts(material, datetime.now(UTC)) if material else ():
+        warn(doubt)
+
+
+def _check_values(config: Config) -> None:
+    check_values(config)
+    for doubt in read_policies(config).doubts if has_policies(config) else ():
+        warn(doubt)
+
+
+def _check_keystone(config: Config) -> None:
+    from twisted.internet import reactor
+
+    make_monotonic(reactor)
+    check_keystone(config, reactor)
+
+
+Check = Callable[[Config], None]
+AS_STARTED: Sequence[Check] = (_check_tls, check_log_file, check_sockets)
+"""What is read and opened before the service becomes another user."""
+AS_RUNNING: Sequence[Check] = (_check_values, check_database_files, check_state_file)
+OUTSIDE: Sequence[Check] = (check_database, check_stores, _check_keystone)
+"""What takes a configuration without mistakes."""
+
+
+def _found(config: Config, checks: Sequence[Check]) -> Iterator[ConfigError]:
+    for one in checks:
+        try:
+            one(config)
+        except ConfigError as error:
+            yield error
+
+
+def _tell(config: Path | None, mistakes: Sequence[ConfigError]) -> None:
+    lines = [line for error in mistakes for line in located(config, error).splitlines()]
+    for line in dict.fromkeys(lines):  # several checks may find the same
         click.echo(f"imgservice: {line}", err=True)
-    raise SystemExit(1) from None
 
 
 def effective(config: Config) -> Any:

@@ -524,7 +524,11 @@ def _make_directory(directory: Path, file_mode: int | None) -> None:
     """Create the directory, passable for whomever the files are readable for."""
     if directory.is_dir():
         return
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        code = errno.ENOTDIR
+        raise NotADirectoryError(code, os.strerror(code), str(directory)) from None
     if file_mode is not None:
         passing = (0o010 if file_mode & 0o070 else 0) | (0o001 if file_mode & 0o007 else 0)
         directory.chmod(stat.S_IMODE(directory.stat().st_mode) | passing)

@@ -188,7 +188,9 @@ def test_wrong_places(told: Told, text: str, message: str) -> None:
     ("url", "message"),
     [
         ("nonsense", "c.yaml:1: database.url: The database URL"),
-        ("sqlite:///missing/x.db", "c.yaml:1: database.url: The directory"),
+        ("sqlite:///c.yaml/x.db", "c.yaml:1: database.url: c.yaml is not a directory"),
+        ("mysql://u:p@h/db?ssl_ca=missing", "c.yaml:1: database.url: ssl_ca of the database URL"),
+        ("mysql://u:p@h/db?colour=red", "c.yaml:1: database.url: The database URL has the option"),
     ],
 )
 def test_databases_that_cannot_be_there(tmp_path: Path, url: str, message: str) -> None:
@@ -257,6 +259,17 @@ def test_store_that_cannot_be_written(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     said = Attempt(tmp_path, good().replace("path: images", f"path: {path}")).says()
     assert said.startswith("c.yaml:3: stores.local: ")
+    assert "Not a directory: '" in said
+
+
+def test_the_directory_of_the_database_is_made(tmp_path: Path) -> None:
+    options = {"database": {"url": f"sqlite:///{tmp_path}/new/folder/images.db"}}
+    service = Service(tmp_path, options)
+    try:
+        service.start()
+        assert service.client.get("/v2/images").status == 200
+    finally:
+        service.end()
 
 
 def test_databases_of_others(tmp_path: Path) -> None:
