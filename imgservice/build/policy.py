@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from imgservice.build.roles import known_roles
 from imgservice.config import OptionError
 from imgservice.domain.access import DefaultRules, Rules
 from imgservice.options import Config
@@ -35,7 +36,13 @@ def make_rules(config: Config, tell: Callable[[str], None] = warn) -> Rules:
     from imgservice.policy.rules import PolicyRules
 
     try:
-        return PolicyRules(sources, tell, options.enforce_new_defaults, options.enforce_scope)
+        return PolicyRules(
+            sources,
+            tell,
+            options.enforce_new_defaults,
+            options.enforce_scope,
+            lambda: known_roles(config),
+        )
     except Unreadable as error:
         raise OptionError(("policy",), str(error)) from None
 
@@ -45,7 +52,10 @@ def read_policies(config: Config) -> "Policy":
     from imgservice.policy.effective import read_policy
 
     try:
-        return read_policy(policy_sources(config), config.policy.enforce_new_defaults)
+        options = config.policy
+        return read_policy(
+            policy_sources(config), options.enforce_new_defaults, known_roles(config)
+        )
     except Unreadable as error:
         raise OptionError(("policy",), str(error)) from None
 

@@ -105,6 +105,14 @@ def references(check: Check) -> Sequence[str]:
     return [leaf.match for leaf in leaves(check) if isinstance(leaf, policy.RuleCheck)]
 
 
+def role(check: Check) -> str | None:
+    """Return the role that a check asks for; None when it asks for none, or for one of the image's
+    fields."""
+    if type(check) is not _ROLE or "%(" in check.match:
+        return None
+    return str(check.match)
+
+
 def credential(check: Check) -> str | None:
     """Return what a check asks about the asker, other than his roles; None when it is nothing."""
     if type(check) is not _GENERIC:

@@ -10,6 +10,7 @@ import attrs
 
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
+from imgservice.domain.roles import KnownRoles
 from imgservice.policy import checks
 from imgservice.policy.checks import Check, Compiler, Decide, NotUnderstood
 from imgservice.policy.files import Sources, Written
@@ -40,13 +41,18 @@ class Policy:
     """What may be a mistake."""
 
 
-def read_policy(sources: Sources, new_defaults: bool = True) -> Policy:
-    """Read the files; `Unreadable` names every mistake that would let anybody in or out."""
+def read_policy(
+    sources: Sources, new_defaults: bool = True, roles: KnownRoles | None = None
+) -> Policy:
+    """Read the files; `Unreadable` names every mistake that would let anybody in or out.
+
+    With `roles`, those that the files name are compared to them.
+    """
     written, doubts = sources.read()
     if len(written) > MOST_RULES:
         one = list(written.values())[MOST_RULES]
         raise Unreadable(f"{one.place}: there are more than {MOST_RULES} rules")
-    reading = _Reading(written, _defaults(written, new_defaults))
+    reading = _Reading(written, _defaults(written, new_defaults), roles)
     reading.check()
     compiler = Compiler(reading.checks)
     usable = [name for name in reading.checks if name not in reading.unusable]
@@ -71,8 +77,14 @@ def _defaults(written: Mapping[str, Written], new_defaults: bool) -> Mapping[str
 class _Reading:
     """Finds mistakes: in what rules of ours lead to they count, elsewhere they are doubts."""
 
-    def __init__(self, written: Mapping[str, Written], defaults: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        written: Mapping[str, Written],
+        defaults: Mapping[str, Check],
+        roles: KnownRoles | None,
+    ) -> None:
         self._written = written
+        self._roles = roles
         self._faults: dict[str, list[str]] = {}
         self.checks = dict(defaults)
         self.doubts: list[str] = []
@@ -145,9 +157,16 @@ class _Reading:
                 faults.append(f"it leads through {other!r} back to itself")
         for leaf in checks.leaves(check):
             faults += checks.faults(leaf, ImageTarget(SAMPLE, _THEIRS), credentials(SAMPLE))
-            self.doubts += [f"{self._at(name)}: {doubt}" for doubt in _doubts(leaf)]
+            for doubt in (*_doubts(leaf), self._role_doubt(leaf)):
+                line = f"{self._at(name)}: {doubt}"
+                if doubt is not None and line not in self.doubts:
+                    self.doubts.append(line)
         if faults:
             self._faults[name] = faults
+
+    def _role_doubt(self, leaf: Check) -> str | None:
+        role = checks.role(leaf)
+        return None if role is None or self._roles is None else self._roles.doubt(role)
 
     def _lines(self, name: str) -> Iterator[str]:
         for fault in self._faults[name]:

@@ -7,6 +7,7 @@ from imgservice.domain import access
 from imgservice.domain.access import DefaultRules, is_in_scope, is_visible, owns
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image
+from imgservice.domain.roles import KnownRoles
 from imgservice.policy import checks
 from imgservice.policy.effective import Policy, read_policy
 from imgservice.policy.files import Sources
@@ -38,8 +39,10 @@ class PolicyRules:
         tell: Callable[[str], None],
         new_defaults: bool = True,
         enforce_scope: bool = True,
+        roles: Callable[[], KnownRoles] | None = None,
     ) -> None:
-        """`tell` is told what may be a mistake, at every reading."""
+        """`tell` is told what may be a mistake, at every reading, such as none of the `roles`."""
+        self._roles = roles
         self._tell = tell
         self._new_defaults = new_defaults
         self._enforce_scope = enforce_scope
@@ -47,7 +50,7 @@ class PolicyRules:
         self._policy = Watched(sources.watched, lambda: self._read(sources))
 
     def _read(self, sources: Sources) -> Policy:
-        policy = read_policy(sources, self._new_defaults)
+        policy = read_policy(sources, self._new_defaults, self._roles and self._roles())
         for doubt in policy.doubts:
             self._tell(doubt)
         return policy

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgservice.domain.roles import with_implied
+from imgservice.domain.roles import KnownRoles, with_implied
 
 READER = {"reader"}
 MEMBER = {"member", *READER}
@@ -25,3 +25,21 @@ ADMIN = {"admin", *MANAGER}
 )
 def test_roles_include_others(named: list[str], all_of_them: set[str]) -> None:
     assert with_implied(named) == all_of_them
+
+
+@pytest.mark.parametrize(
+    ("role", "are_all", "doubt"),
+    [
+        ("admin", True, None),
+        ("Member", True, None),
+        ("service", True, None),
+        ("admn", True, "did you mean admin?"),
+        ("admn", False, "did you mean admin?"),
+        ("image_uploader", True, "(known: "),
+        ("image_uploader", False, None),
+    ],
+)
+def test_names_that_may_be_mistakes(role: str, are_all: bool, doubt: str | None) -> None:
+    said = KnownRoles(are_all=are_all).doubt(role)
+    assert (said is None) == (doubt is None)
+    assert doubt is None or (said is not None and doubt in said and repr(role) in said)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain, combinations, product
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -51,7 +52,7 @@ def spelled_out(tmp_path: Path) -> PolicyRules:
     return written(tmp_path, "".join(lines))
 
 
-def written(tmp_path: Path, text: str, **options: bool) -> PolicyRules:
+def written(tmp_path: Path, text: str, **options: Any) -> PolicyRules:
     file = tmp_path / "policy.yaml"
     file.write_text(text)
     return PolicyRules(Sources(file), lambda doubt: None, **options)

@@ -298,6 +298,30 @@ def test_check_warns_of_names_that_mean_nothing(tmp_path: Path, policy: Path) ->
         assert service.log.read_text().count("did you mean get_image?") == 1
 
 
+def test_check_warns_of_roles_that_nobody_has(tmp_path: Path, policy: Path) -> None:
+    users = tmp_path / "users.yaml"
+    users.write_text("alice: {project: p, roles: [uploader]}\n")
+    htpasswd = tmp_path / "htpasswd"
+    htpasswd.touch()
+    basic = {"file": str(htpasswd), "users": str(users)}
+    policy.write_text(
+        'add_image: role:uploader or role:Member\nget_image: "role:admn or role:reader"\n'
+        "delete_image: role:deleter\n"
+    )
+    options: dict[str, Any] = {"policy": {"file": str(policy)}}
+    for auth in ({"mode": "basic", "basic": basic}, {"mode": "trusted_headers"}):
+        code, said = checked(tmp_path, {**options, "auth": auth})
+        assert code == 0, said
+        assert f"{policy}:2: get_image: no user and no default rule has the role 'admn'" in said
+        assert "did you mean admin?" in said
+        # In Keystone, or behind a proxy, somebody may have it.
+        assert (f"{policy}:3: delete_image: no user" in said) == (auth["mode"] == "basic")
+        assert ":1: add_image" not in said or auth["mode"] != "basic"
+    shutil.rmtree(tmp_path / "images")
+    with trusting(tmp_path, **options) as service:
+        assert service.log.read_text().count("did you mean admin?") == 1
+
+
 def test_without_policy_files_the_library_is_not_loaded(tmp_path: Path) -> None:
     script = (
         "import sys; from imgservice.build.policy import make_rules;"
