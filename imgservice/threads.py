@@ -37,8 +37,8 @@ class Threads:
         self._executor.submit(call)
         return result
 
-    def lane(self, window: int) -> "Lane":
-        """Return a new lane in which up to `window` bytes may wait."""
+    def lane(self, window: int | Callable[[], int]) -> "Lane":
+        """Return a new lane in which up to `window` bytes may wait, or as many as it says then."""
         return Lane(self._executor, self._reactor, window)
 
     def stop(self) -> None:
@@ -55,11 +55,14 @@ class Lane:
     """
 
     def __init__(
-        self, executor: ThreadPoolExecutor, reactor: IReactorFromThreads, window: int
+        self,
+        executor: ThreadPoolExecutor,
+        reactor: IReactorFromThreads,
+        window: int | Callable[[], int],
     ) -> None:
         self._executor = executor
         self._reactor = reactor
-        self._window = window
+        self._window = window if callable(window) else lambda: window
         self._lock = Lock()
         self._queue: deque[tuple[Callable[[bytes], object], bytes]] = deque()
         self._bytes = 0
@@ -71,10 +74,11 @@ class Lane:
 
     async def put(self, work: Callable[[bytes], object], block: bytes) -> None:
         """Queue `work(block)`; raise what an earlier piece of work raised."""
+        window = self._window()
         with self._lock:
             self._raise_error()
             self._append(work, block)
-            waiter = self._wait_for(self._window // 2) if self._bytes >= self._window else None
+            waiter = self._wait_for(window // 2) if self._bytes >= window else None
         if waiter is not None:
             await waiter
             self._raise_error()

@@ -43,7 +43,8 @@ from imgservice.service.ports import (
 )
 from imgservice.service.quota import Allowance, QuotaService, reservation
 
-SMALLEST_WINDOW = 512 << 10
+SMALLEST_WINDOW = 64 << 10
+"""What each of any number of uploads has at least."""
 LEASE_TIME = 60.0
 """Seconds for which a lease lives without being renewed, as those see it who watch it."""
 
@@ -114,16 +115,16 @@ class DataService:
         stores: StoreChoice,
         holder: Holder,
         rules: DataRules,
-        digests: Callable[[int, str | None], StreamDigests],
+        digests: Callable[[Callable[[], int], str | None], StreamDigests],
         access: Access,
         quotas: QuotaService,
         warn: Callable[[str], None],
         node: str | None = None,
         expiry: LeaseExpiry | None = None,
     ) -> None:
-        """`digests` makes what hashes a stream, in a window of so many bytes and with an algorithm,
-        None for the configured one. `warn` writes a line to the log. `node` is the URL of this
-        node, None when others cannot reach it."""
+        """`digests` makes what hashes a stream, in a window that tells its size at any time, with
+        an algorithm, None for the configured one. `warn` writes a line to the log. `node` is the
+        URL of this node, None when others cannot reach it."""
         self._warn = warn
         self._node = node
         self._quotas = quotas
@@ -167,9 +168,13 @@ class DataService:
             raise ImageTooLarge(self._rules.image_size)
 
     def _window(self) -> int:
-        """Return how much of one upload may wait: the memory is shared by those that run."""
+        """Return how much of one upload may wait: the memory is shared by those that run.
+
+        Half of it waits before the format is checked, and half behind that. A third of each share
+        is left for the blocks between the two.
+        """
         share = self._rules.memory // max(1, len(self._running))
-        return max(SMALLEST_WINDOW, min(self._rules.window, share))
+        return max(SMALLEST_WINDOW, min(self._rules.window, share * 2 // 3))
 
     async def _receive(
         self,
@@ -200,7 +205,7 @@ class DataService:
         rules: DataRules,
         algorithm: str | None = None,
     ) -> "_Intake":
-        digests = self._digests(self._window() // 2, algorithm)
+        digests = self._digests(lambda: self._window() // 2, algorithm)
         return _Intake(image, upload, running, rules, digests, lambda: self._window() // 2)
 
     async def _finish(self, lease: Lease, image: Image, content: Content) -> None:

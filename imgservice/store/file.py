@@ -28,7 +28,7 @@ from imgservice.threads import Lane, Threads
 
 WINDOW = 4 * 1024 * 1024
 ALL_WINDOWS = 64 * 1024 * 1024
-SMALLEST_WINDOW = 512 * 1024
+SMALLEST_WINDOW = 64 * 1024
 """How many bytes of one object may wait for the disk, of all objects together, and at least."""
 
 PIECE = 256 * 1024
@@ -125,7 +125,7 @@ class FileStore:
     async def _add(
         self, partial: "_Partial", data: AsyncIterator[bytes], size: int | None
     ) -> Stored:
-        lane = self._threads.lane(max(SMALLEST_WINDOW, min(WINDOW, ALL_WINDOWS // self._adding)))
+        lane = self._threads.lane(self._window)
 
         def write(block: bytes) -> None:
             with self._telling(_WRITING):
@@ -158,6 +158,9 @@ class FileStore:
             pass
         finally:
             await lane.abandon(partial.remove)
+
+    def _window(self) -> int:
+        return max(SMALLEST_WINDOW, min(WINDOW, ALL_WINDOWS // max(1, self._adding)))
 
     async def read(
         self, url: str, start: int = 0, length: int | None = None

@@ -64,6 +64,7 @@ class AnswerMemory:
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self._unread: dict[Reader, _Unread] = {}
         self._next_look: Any = None
+        self._is_admitting = False
         self._cut = 0
         self._silent_until = 0.0
 
@@ -80,7 +81,11 @@ class AnswerMemory:
             self._plan_look(0)
 
     async def room(self, size: int) -> AbstractContextManager[None]:
-        """Wait for room for an answer; it is kept free while the result is entered."""
+        """Wait for room for an answer; it is kept free while the result is entered.
+
+        An answer that would take more than half of all is taken for half.
+        """
+        size = min(size, self._most // 2)
         if self._waiting or not self._has_room(size):
             turn: Deferred[None] = Deferred()
             self._waiting.append((size, turn))
@@ -110,8 +115,7 @@ class AnswerMemory:
             yield
         finally:
             self._making -= size
-            if self._waiting:
-                self._plan_look(0)
+            self._admit()
 
     def _unread_bytes(self) -> int:
         now = self._reactor.seconds()
@@ -139,10 +143,16 @@ class AnswerMemory:
             self._plan_look(LOOK_INTERVAL)
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            self._making += size
-            turn.callback(None)
+        if self._is_admitting:
+            return  # whoever was let in has ended in the same breath
+        self._is_admitting = True
+        try:
+            while self._waiting and self._has_room(self._waiting[0][0]):
+                size, turn = self._waiting.popleft()
+                self._making += size
+                turn.callback(None)
+        finally:
+            self._is_admitting = False
 
     def _make_room(self, size: int) -> None:
         """Cut those who read most slowly, if they have had some time for it."""

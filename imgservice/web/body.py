@@ -13,6 +13,8 @@ UNREAD_LIMIT = 64 << 10
 """Bytes taken from the socket before anybody asked for the body."""
 DEEPEST = 100
 """Lists and objects of a JSON document within one another."""
+SMALLEST_PART = 16 << 10
+"""Bytes of a block, or of a read from the socket, however small the window is."""
 SMALL_PIECE = 4 << 10
 """Pieces smaller than this are joined, so that tiny chunks do not cost more memory than bytes."""
 
@@ -25,6 +27,9 @@ class BodyFlow(Protocol):
 
     def resume_body(self) -> None:
         """Read from the socket again."""
+
+    def read_at_once(self, size: int) -> None:
+        """Take about so much from the socket at a time."""
 
     def send_continue(self) -> None:
         """Tell a client that waits for it that its body is welcome."""
@@ -77,11 +82,18 @@ class RequestBody:
 
     async def blocks(self, size: int, window: Callable[[], int]) -> AsyncIterator[bytes]:
         """Yield the body in blocks of about `size` bytes, letting so many bytes wait as `window`
-        says at each of them."""
-        self._window = window()
-        while block := await self.read(size):
-            self._window = window()
+        says at each of them; blocks and reads from the socket are smaller in a small window."""
+        self._fit(window())
+        while block := await self.read(min(size, self._part())):
+            self._fit(window())
             yield block
+
+    def _fit(self, window: int) -> None:
+        self._window = window
+        self._flow.read_at_once(self._part())
+
+    def _part(self) -> int:
+        return max(SMALLEST_PART, self._window // 3)
 
     async def json(self, limit: int) -> Any:
         """Return the decoded document; `TooLarge` over `limit` bytes, `Invalid` if it is broken."""

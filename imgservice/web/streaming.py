@@ -25,7 +25,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import BodyAborted, BodyTooSlow
 from imgservice.web.admission import Admission
 from imgservice.web.answers import LARGE, AnswerMemory
-from imgservice.web.body import RequestBody
+from imgservice.web.body import UNREAD_LIMIT, RequestBody
 from imgservice.web.deadlines import (
     CROWDED_IDLE,
     LINGER_IDLE,
@@ -202,7 +202,7 @@ class StreamingChannel(HalfClosedChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._socket.bufferSize = READ_SIZE
+        self._socket.bufferSize = UNREAD_LIMIT
         self._take_limits()
         self._enter()
 
@@ -367,6 +367,9 @@ class StreamingChannel(HalfClosedChannel):
         if not self._waitingForTransport:
             self._networkProducer.resumeProducing()
 
+    def read_at_once(self, size: int) -> None:
+        self._socket.bufferSize = min(READ_SIZE, size)
+
     def send_continue(self) -> None:
         self.setTimeout(self.timeOut)
         if not self.requests[0].startedWriting:
@@ -376,6 +379,7 @@ class StreamingChannel(HalfClosedChannel):
 
     def answer_begins(self, request: StreamingRequest) -> None:
         """Decide, before the headers go out, whether the connection outlives the answer."""
+        self._socket.bufferSize = READ_SIZE  # Twisted's one limit for reading and for writing
         if self._is_last() or not (request.body.complete or _may_drain(request.body)):
             self.persistent = 0
             request.setHeader(b"connection", b"close")
@@ -397,6 +401,7 @@ class StreamingChannel(HalfClosedChannel):
 
     def requestDone(self, request: Any) -> None:
         self._linger_until = None
+        self._socket.bufferSize = UNREAD_LIMIT
         if self.site.draining or self.has_heard_all:
             self.persistent = 0
         if self._waitingForTransport:

@@ -1,33 +1,37 @@
 """Whatever clients ask for, and however they read it, the service's memory stays within bounds."""
 
 import json
+import os
 import socket
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from tests.real.client import Client, Reply
+from tests.real.client import Client, Reply, receive
 from tests.real.service import Service, running, wait_until
+from tests.real.streams import upload_head
 
 KiB = 1 << 10
 MiB = 1 << 20
 PAGE = 1 * MiB
 ANSWERS = 8 * MiB
-IMAGES = 100
+UPLOADS = 16 * MiB
+IMAGES = 50
 LONG = 10 * 40 * KiB
 """Bytes that belong to each image."""
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with 100 images of 400 KiB of properties each."""
+    """A service with 50 images of 400 KiB of properties each."""
     options = {
         "api": {"page_bytes": PAGE},
         "server": {"answer_memory": ANSWERS},
-        "transfer": {"memory": "8MiB"},
+        "transfer": {"memory": UPLOADS},
     }
     with running(tmp_path_factory.mktemp("full"), options) as service:
         for number in range(IMAGES):
@@ -97,6 +101,31 @@ def test_lists_that_nobody_reads_do_not_pile_up(full: Service) -> None:
             connection.sendall(request * (1 + number % 4))
         wait_until(lambda: full.client.get("/v2/images?limit=3").status == 200)
         assert peak_of(full) - rested < 4 * ANSWERS
+
+
+# -- uploads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stalls", [False, True], ids=["fast", "stalling"])
+def test_many_uploads_share_their_memory(full: Service, stalls: bool) -> None:
+    """All send as fast as they can; those that stall do so when much of it is on its way."""
+    client, count, size = full.client, 50, 5 * MiB
+    for image_id in [client.create() for _ in range(3)]:
+        assert client.upload(image_id, bytes(size)).status == 204
+    rested = begin_peak(full)
+    piece = os.urandom(size)
+    with ExitStack() as open_ones, ThreadPoolExecutor(count) as threads:
+        uploads = [open_ones.enter_context(client.connect()) for _ in range(count)]
+        for upload in uploads:
+            upload.sendall(upload_head(client.create(), f"Content-Length: {size}"))
+        middle = size // 2 if stalls else size
+        list(threads.map(lambda one: one.sendall(piece[:middle]), uploads))
+        if stalls:
+            wait_until(lambda: full.client.get("/v2/images?limit=2").status == 200)
+            list(threads.map(lambda one: one.sendall(piece[middle:]), uploads))
+        assert [receive(one).status for one in uploads] == [204] * count
+    growth = peak_of(full) - rested
+    assert growth < 2.5 * UPLOADS, f"{growth >> 20} MiB"
 
 
 # -- values ---------------------------------------------------------------------------------------

@@ -102,10 +102,9 @@ def routes(
 def _blocks(
     request: StreamingRequest, pace: Pace | None, window: Callable[[], int]
 ) -> AsyncIterator[bytes]:
-    largest = min(BLOCK, window() // 2)
     if pace is not None:
-        return pace.slowed(request.body.blocks, largest, window)
-    return request.body.blocks(largest, window)
+        return pace.slowed(request.body.blocks, BLOCK, window)
+    return request.body.blocks(BLOCK, window)
 
 
 def _check_type(request: StreamingRequest) -> None:

@@ -17,8 +17,6 @@ from imgservice.web.v2.documents import ImageDocuments, new_image
 from imgservice.web.v2.listing import Paging, image_query, links, parse_query
 from imgservice.web.v2.patches import READERS, operations_of, reader_of
 
-USUAL = 8 << 10
-"""Bytes of memory that an image takes while a list is made, if it is nothing special."""
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 LIST = About(
@@ -90,7 +88,7 @@ def routes(
         """List images; a body is ignored, as in Glance."""
         pairs = parse_query(request.uri.partition(b"?")[2])
         query = image_query(pairs, request.context, paging)
-        with await request.room(min(query.most_bytes, query.limit * USUAL)):
+        with await request.room(query.most_bytes):
             page = await images.list(request.context, query)
             document = {
                 "images": [documents.document(request.context, image) for image in page.images],
