@@ -8,6 +8,9 @@ from pathlib import Path
 import attrs
 
 DEFAULT = "DEFAULT"
+_LONGEST_WAY = 50
+_LONGEST_TEXT = 1 << 20
+"""Values that refer to others twice double with every step."""
 
 
 class IniError(Exception):
@@ -130,6 +133,7 @@ class Given:
         self._all = assignments
         self._files = list(dict.fromkeys(one.file for one in assignments))
         self._asked: set[Assignment] = set()
+        self._expanded: dict[Assignment, str] = {}
         self.overridden: list[tuple[Assignment, Assignment]] = []
         """What had no effect, each with what it was overridden by."""
 
@@ -197,7 +201,16 @@ class Given:
             )
         if found.key in outer:
             raise Unresolved(f"refers to ${name}, which refers back to it")
-        return self._expand(found.text, found.key[0], (*outer, found.key))
+        if found not in self._expanded:
+            if len(outer) > _LONGEST_WAY:
+                raise Unresolved(f"refers to others more than {_LONGEST_WAY} deep")
+            text = self._expand(found.text, found.key[0], (*outer, found.key))
+            if len(text) > _LONGEST_TEXT:
+                raise Unresolved(
+                    f"refers to ${name}, which is longer than {_LONGEST_TEXT} characters"
+                )
+            self._expanded[found] = text
+        return self._expanded[found]
 
 
 _NAME = r"(?ai:[_a-z][._a-z0-9]*)"

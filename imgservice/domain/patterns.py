@@ -31,11 +31,15 @@ def compiled(text: str, *, short: bool) -> Pattern:
 
 
 def _is_harmless(text: str, short: bool) -> bool:
-    """Tell whether there is only one repeat, of one character; more are found than there are."""
-    if len(_REPEAT.findall(text)) > 1 or re.search(r"\)[*+{]", text):
+    """Tell whether the time is at most the length, or the square of a short one.
+
+    Each repeat of a single character, and looking from every place on, takes the length once more.
+    More repeats are counted than there are: brackets may hold such characters.
+    """
+    if re.search(r"\)[*+{]", text) or text.count("?") > _MOST_OPTIONAL:
         return False
     is_anchored = text.startswith("^") and "|" not in text
-    return text.count("?") <= _MOST_OPTIONAL and (short or is_anchored)
+    return len(_REPEAT.findall(text)) + (not is_anchored) <= (2 if short else 1)
 
 
 def _linear(text: str) -> Pattern:
@@ -47,7 +51,7 @@ def _linear(text: str) -> Pattern:
         found = re2.compile(_END.sub(r"\1\\z", text), options)
     except re2.error as error:
         raise ValueError(
-            "repeats more than once, which can take hours; RE2, which is used for such regular"
+            "repeats so much that it could take hours; RE2, which is used for such regular"
             f" expressions, cannot read it: {_said(error)}"
         ) from None
     return cast(Pattern, found)

@@ -570,6 +570,17 @@ def test_references(lab: Lab) -> None:
         ("[DEFAULT]\nowner_is_tenant = false\n", "images belong to projects"),
         ("[DEFAULT]\npublic_endpoint = $nowhere\n", "refers to $nowhere, which is not set"),
         ("[DEFAULT]\na = $b\nb = $a\npublic_endpoint = $a\n", "which refers back to it"),
+        (
+            "[DEFAULT]\n" + "".join(f"a{n} = $a{n + 1}\n" for n in range(2000)) + "a2000 = x\n"
+            "public_endpoint = $a0\n",
+            "refers to others more than 50 deep",
+        ),
+        (
+            "[DEFAULT]\n"
+            + "".join(f"a{n} = $a{n + 1}$a{n + 1}\n" for n in range(40))
+            + "a40 = x\npublic_endpoint = $a0\n",
+            "which is longer than 1048576 characters",
+        ),
         ("[glance_store]\ndefault_store = tape\n", "there is no store 'tape' (stores: file, http)"),
         ("[glance_store]\nfilesystem_store_datadir=/a\nfilesystem_store_datadirs=/b\n", "give one"),
         ("[glance_store]\nfilesystem_store_file_perm = 999\n", "expected permissions as in 640"),

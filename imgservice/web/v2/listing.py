@@ -51,7 +51,7 @@ def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Pagi
     """Read the parameters of a list request as this asker's query."""
     given = dict(pairs)
     columns, properties = _filters([pair for pair in pairs if pair[0] not in CONTROLS])
-    tags = tuple(value for name, value in pairs if name == "tag")
+    tags = tuple(dict.fromkeys(value for name, value in pairs if name == "tag"))
     _check_number(columns, len(properties) + len(tags))
     return ImageQuery(
         project=context.project,
