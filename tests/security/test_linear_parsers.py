@@ -254,6 +254,15 @@ def test_protected_names(expression: str, tmp_path: Path) -> None:
         assert superlinear(Parser(read, longest, ("", "x_", "xx"))) == []
 
 
+def test_only_so_many_access_rules_are_looked_at() -> None:
+    other, fitting = (access_rules.AccessRule("image", "GET", path) for path in ("/**x", "/v2/**"))
+    foreign = access_rules.AccessRule("image", "POST", "/v2/**")
+    for number, is_allowed in ((0, True), (255, True), (256, False), (100_000, False)):
+        rules = [*[foreign] * 1000, *[other] * number, fitting]
+        assert access_rules.permits(rules, "GET", "/v2/images/a") is is_allowed
+    assert not access_rules.permits([fitting], "GET", "/v2/" + "a" * access_rules.LONGEST_PATH)
+
+
 def test_deep_json_is_refused() -> None:
     for deep in ("[" * 500_000, '{"a":' * 200_000, "[" * 500_000 + "]" * 500_000):
         with pytest.raises(Invalid):

@@ -99,6 +99,26 @@ def test_forwarded(forwarded: str, expected: tuple[str | None, str | None]) -> N
     assert seen(("Forwarded", forwarded)) == expected
 
 
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        ((("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "1.2.3.4")), "1.2.3.4"),
+        ((("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "1.2.3.4, 10.1.1.1")), "1.2.3.4"),
+        ((("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-For", "10.1.1.1")), "1.2.3.4"),
+        ((("Forwarded", "for=6.6.6.6"), ("Forwarded", "for=1.2.3.4;proto=https")), "1.2.3.4"),
+        ((("Forwarded", 'for="6.6.6.6,1.2.3.4"'), ("Forwarded", "for=1.2.3.4")), "1.2.3.4"),
+        ((("Forwarded", 'x="for=6.6.6.6,",for=1.2.3.4'),), "1.2.3.4"),
+        ((("Forwarded", 'for=1.2.3.4, for="10.1.1.1;by=x"'),), "10.1.1.1;by=x"),
+        ((("Forwarded", 'for=6.6.6.6;"for=7.7.7.7,for=1.2.3.4'),), "1.2.3.4"),
+    ],
+)
+def test_what_the_nearest_proxy_added_counts(
+    headers: tuple[tuple[str, str], ...], client: str
+) -> None:
+    """HAProxy appends a header of its own, and leaves the client's alone."""
+    assert seen(*headers)[0] == client
+
+
 def test_forwarded_goes_before_the_old_headers() -> None:
     told = (
         ("Forwarded", "for=1.2.3.4;host=new"),
