@@ -1,5 +1,6 @@
 """Bytes that are cheap to send and dear to read: there is an end to each kind, and to its turn."""
 
+import time
 from collections.abc import Callable
 from itertools import count
 
@@ -197,3 +198,50 @@ async def test_few_bytes_wait_behind_a_request(serve_both: Serve) -> None:
     await serving.talk(client)
     go_on.happen()
     await serving.quiet()
+
+
+HEADS: dict[str, Callable[[int], bytes]] = {
+    "folded lines": lambda n: request_bytes("GET", "/x", "X: y", *[" "] * (n * 60)),
+    "long folded lines": lambda n: request_bytes("GET", "/x", "X: y", *[" " + "y" * 60] * n),
+    "header fields": lambda n: request_bytes("GET", "/x", *["X: y"] * (n // 6)),
+    "cookies": lambda n: request_bytes("GET", "/x", *["Cookie: " + "a=;" * (n // 3)] * 15),
+    "connection": lambda n: request_bytes("GET", "/x", *["Connection: " + "a," * (n * 2)] * 15),
+    "slashes": lambda n: request_bytes("GET", "/" * (n * 15)),
+    "escapes": lambda n: request_bytes("GET", "/" + "%20" * (n * 5)),
+    "query": lambda n: request_bytes("GET", "/?" + "a=&" * (n * 5)),
+    "ampersands": lambda n: request_bytes("GET", "/?" + "&" * (n * 15)),
+    "chunk extensions": lambda n: (
+        request_bytes("PUT", "/x", "Transfer-Encoding: chunked")
+        + (b"100;" + b"a" * 500 + b"\r\n" + b"b" * 256 + b"\r\n") * n
+        + b"0\r\n\r\n"
+    ),
+    "trailers": lambda n: (
+        request_bytes("PUT", "/x", "Transfer-Encoding: chunked")
+        + b"0\r\n" + b"a: b\r\n" * (n * 8) + b"\r\n"
+    ),
+}  # fmt: skip
+LONGEST_HEAD, GROWTH, TRIES, NOTHING = 1000, 8, 5, 0.003
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", HEADS)
+async def test_cost_of_a_head_grows_with_its_length(serve: Serve, kind: str) -> None:
+    """What is quadratic is 64 times as dear when it is 8 times as long."""
+    serving = serve(echo)
+
+    def cost(wire: Wire, length: int) -> float:
+        data = HEADS[kind](length)
+        start = time.process_time()
+        wire.send(data)
+        assert wire.reply().status in (200, 404)
+        return time.process_time() - start
+
+    def client(wire: Wire) -> bool:
+        cost(wire, 1)
+        for _ in range(TRIES):
+            short = cost(wire, LONGEST_HEAD // GROWTH)
+            if cost(wire, LONGEST_HEAD) <= 3 * GROWTH * max(short, NOTHING):
+                return True
+        return False
+
+    assert await serving.talk(client)
