@@ -90,6 +90,9 @@ class Watched(Generic[T]):
             self._value = self._read()
         except Unreadable as error:
             _log.error("{error}; keeping the previous version", error=error)
+        except Exception:  # what no reader foresaw is no reason to refuse the request at hand
+            paths = ", ".join(self._states)
+            _log.failure("{paths}: cannot be read; keeping the previous version", paths=paths)
         else:
             _log.info("Read again: {paths}", paths=", ".join(self._states))
 

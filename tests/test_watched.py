@@ -41,6 +41,8 @@ class Subject:
         text = read_text(self.path)
         if "broken" in text:
             raise Unreadable(f"{self.path}:1: broken")
+        if "too deep" in text:
+            raise RecursionError
         return text
 
     def next(self) -> str:
@@ -144,6 +146,19 @@ def test_a_broken_file_keeps_the_previous_version_and_is_told_once(
         f"{place}:1: broken; keeping the previous version",
         f"{place}: cannot be read: No such file or directory; keeping the previous version",
         f"Read again: {place}",
+    ]
+
+
+def test_a_reader_that_fails_refuses_no_request(subject: Subject, said: list[str]) -> None:
+    subject.path.write_text("too deep")
+    for _ in range(3):
+        assert subject.next() == "one"
+        subject.clock.now += 1
+    subject.path.write_text("two")
+    assert subject.next() == "two"
+    assert said == [
+        f"{subject.path}: cannot be read; keeping the previous version",
+        f"Read again: {subject.path}",
     ]
 
 
