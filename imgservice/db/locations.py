@@ -1,16 +1,19 @@
 """Locations of images as rows."""
 
 from datetime import datetime
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from imgservice.db.aggregate import unindexed
 from imgservice.db.database import Transaction
 from imgservice.db.inserts import Inserts
 from imgservice.db.rows import is_live, location_row
 from imgservice.db.schema import image_locations
-from imgservice.db.statement import Row, Statement
+from imgservice.db.statement import Statement
 from imgservice.domain.image import Image, Location
 
 _COLUMNS = image_locations.c
@@ -65,14 +68,37 @@ RESTORE = Statement(
     )
 )
 
-_LIVE = (_OF_IMAGE, is_live(image_locations), _COLUMNS.status == "active")
-_IN_ORDER = Statement(sa.select(_COLUMNS.id).where(*_LIVE).order_by(_COLUMNS.id))
-_HIDE = Statement(sa.update(image_locations).where(*_LIVE).values(deleted=sa.true()))
-_SHOW = Statement(
-    sa.update(image_locations)
-    .where(_OF_IMAGE, _COLUMNS.id == sa.bindparam("row"))
-    .values(deleted=sa.false())
+
+class _OnPostgresql(sa.TextClause):
+    """A statement for PostgreSQL; others do nothing."""
+
+    inherit_cache = False
+
+
+@compiles(_OnPostgresql)
+def _nothing(element: _OnPostgresql, compiler: SQLCompiler, **options: Any) -> str:
+    return "SELECT 0"
+
+
+@compiles(_OnPostgresql, "postgresql")
+def _itself(element: _OnPostgresql, compiler: SQLCompiler, **options: Any) -> str:
+    text: str = compiler.visit_textclause(element, **options)  # type: ignore[no-untyped-call]
+    return text
+
+
+_ALL = ", ".join(column.name for column in image_locations.columns)
+_REWRITE = Statement(
+    _OnPostgresql(
+        "WITH gone AS (DELETE FROM image_locations"  # noqa: S608
+        f" WHERE image_id = :image AND NOT deleted AND status = 'active' RETURNING {_ALL}),"
+        f" put AS (INSERT INTO image_locations ({_ALL}) SELECT {_ALL} FROM gone ORDER BY id"
+        " RETURNING id, ctid AS place),"
+        " pairs AS (SELECT place, lag(place) OVER (ORDER BY id) AS previous FROM put)"
+        " SELECT count(*) FROM pairs WHERE place < previous"
+    )
 )
+"""Returns how many rows lie before the one that they should follow."""
+_TRIES = 10
 
 
 async def record(transaction: Transaction, before: Image, after: Image, now: datetime) -> bool:
@@ -88,25 +114,24 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     await transaction.execute_many(_REMOVE, gone)
     await transaction.execute_many(_CHANGE, changed)
     added = [location_row(before.id, new[url], now) for url in new if url not in old]
+    await ADD.execute(transaction, added)
     if changed or (added and old):
         await rewrite(transaction, before.id)
-    await ADD.execute(transaction, added)
     return bool(gone)
 
 
 async def rewrite(transaction: Transaction, image_id: str) -> None:
-    """Write the live rows of an image anew, in the order of their ids.
+    """Write the live rows of an image anew, as they are, in the order of their ids.
 
-    Glance reads them without an order, and an update moves a row in PostgreSQL: behind the others
-    in the table, and in the indexes too when an indexed column changes or the row's page is full.
-    So all of them move, and an indexed column, `deleted`, changes for a moment. Rows that only
-    lose one of them stay where they are.
+    Glance reads them without an order: in PostgreSQL as they lie in the table, or in an index. An
+    update puts a row wherever there is room, before or behind the others. Rows that are inserted
+    together lie together, unless their page has not enough room: then they are moved again. Rows
+    that only lose one of them stay where they are.
     """
-    key = {"image": image_id}
-    rows: list[Row] = list((await transaction.execute(_IN_ORDER, key)).rows)
-    if len(rows) > 1:
-        await transaction.execute(_HIDE, key)
-        await transaction.execute_many(_SHOW, [{**key, "row": row} for (row,) in rows])
+    for _ in range(_TRIES):
+        [(misplaced,)] = (await transaction.execute(_REWRITE, {"image": image_id})).rows
+        if not misplaced:
+            return
 
 
 def _metadata(location: Location) -> str:

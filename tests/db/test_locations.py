@@ -5,6 +5,7 @@ from typing import Any
 import attrs
 import pytest
 import pytest_twisted
+import sqlalchemy as sa
 
 from imgservice.db.database import Database
 from imgservice.db.images import Images
@@ -107,6 +108,42 @@ async def test_locations_keep_their_order_for_glance(images: Images, database_ur
     await images.undelete(deletion, image)
     assert all(seen == urls for seen in other.locations(image.id))
     assert (await images.get(image.id)).locations == (changed, SECOND, THIRD)
+
+
+@pytest_twisted.ensureDeferred
+async def test_locations_keep_their_order_on_different_pages(
+    images: Images, database_url: str
+) -> None:
+    """Every page has room for one row, so that two which are written together are torn apart."""
+    if not database_url.startswith("postgresql"):
+        pytest.skip("only PostgreSQL has an order that changes")
+    other = Other.on(database_url)
+    found = [new_image(status=Status.ACTIVE, locations=(FIRST,)) for _ in range(20)]
+    for image in found:
+        await images.add(image)
+    fill(other, found[0], "early", 300)
+    for image in found:
+        await set_locations(images, image, FIRST, SECOND)
+        fill(other, found[0], "late", 40)
+    other.run("DELETE FROM image_locations WHERE value = 'late 5'")
+    with other.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(sa.text("VACUUM ANALYZE image_locations"))
+    changed = attrs.evolve(FIRST, metadata={"store": "web", "more": "1"})
+    for image in found:
+        await set_locations(images, image, changed, SECOND)
+    seen = [urls for image in found for urls in other.locations(image.id)]
+    assert [urls for urls in seen if urls != [FIRST.url, SECOND.url]] == []
+
+
+def fill(other: Other, image: Image, what: str, count: int) -> None:
+    """Add rows of locations that are deleted."""
+    text = (
+        "INSERT INTO image_locations (image_id, value, status, created_at, deleted)"
+        " SELECT :image, :what || ' ' || number, 'deleted', now(), true"
+        " FROM generate_series(1, :count) AS number"
+    )
+    other.run(text, image=image.id, what=what, count=count)
 
 
 @pytest_twisted.ensureDeferred
