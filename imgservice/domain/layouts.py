@@ -288,7 +288,9 @@ def _vdi(head: bytes) -> Layout:
 # -- VMDK -----------------------------------------------------------------------------------------
 
 _SECTOR = 512
-_TEXT_VMDK = re.compile(rb"(?:#[^\n]*+\n|[ \t\r]*+\n)*+[ \t]*+version[ \t]*+=[ \t]*+[123]\b", re.I)
+_TEXT_VMDK = re.compile(
+    rb"(?>(?:#[^\n]*+\n|[ \t\r]*+\n)*)[ \t]*+version[ \t]*+=[ \t]*+[123]\b", re.I
+)
 """How a VMDK begins that is a text about other files."""
 _DESCRIPTOR_READ = 20 * _SECTOR
 """What QEMU takes for the descriptor, whatever the header says of its size."""

@@ -47,7 +47,7 @@ REMIND = timedelta(days=1)
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]++-----END CERTIFICATE-----")
 _KEY = re.compile(
-    rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----(?:[^-]|-(?!----))++-----END \1-----"
+    rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----(?>(?:[^-]|-(?!----))+)-----END \1-----"
 )
 
 _log = Logger()

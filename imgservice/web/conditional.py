@@ -15,7 +15,7 @@ from imgservice.domain.errors import PreconditionFailed
 from imgservice.web.respond import Answer
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
-_TAGS = re.compile(rf"[\s,]*+{_TAG.pattern}(?:\s*+,[\s,]*+{_TAG.pattern})*+[\s,]*+")
+_TAGS = re.compile(rf"[\s,]*+{_TAG.pattern}(?>(?:\s*+,[\s,]*+{_TAG.pattern})*)[\s,]*+")
 _LONGEST_DATE = 64
 _GZIP = "-gzip"
 

@@ -22,7 +22,7 @@ CONTROLS = frozenset(
     ("limit", "marker", "sort_key", "sort_dir", "sort", "visibility", "member_status", "tag",
      "deleted")
 )  # fmt: skip
-_VALUE = re.compile(r'\s*+(?:"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?:,|\Z)')
+_VALUE = re.compile(r'\s*+(?:"((?>(?:[^"\\]|\\.)*))"\s*+|([^",]*+))(?:,|\Z)')
 """Goes forward only: what a client writes may be as long as a header line."""
 
 MOST_FILTERS = 128
