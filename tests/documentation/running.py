@@ -21,7 +21,7 @@ service= place=
 serves() { (: < "/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 stop() {
     [ -n "$service" ] || return 0
-    kill -TERM -- "-$service" 2>/dev/null || true
+    kill -TERM "$service" 2>/dev/null || true
     for _ in $(seq 300); do kill -0 -- "-$service" 2>/dev/null || break; sleep 0.1; done
     kill -KILL -- "-$service" 2>/dev/null || true
     service=
@@ -139,6 +139,7 @@ def _placed(scene: Scene, block: Block, number: int) -> str:
 def _commands(scene: Scene, block: Block, number: int) -> str:
     output = scene.directory / "steps" / f"{number}.out"
     text = scene.text(block.text)
+    text = _replacing_the_shell(text) if "serve" in block.words else text
     group = f"place={block.place}\n{{\n{text}}} > {output} 2>&1 < /dev/null"
     if "serve" in block.words:
         started = f"stop\nset -m\n{group} &\nset +m\nservice=$!\n"
@@ -146,3 +147,14 @@ def _commands(scene: Scene, block: Block, number: int) -> str:
     if "exit" in block.words:
         return f"set +e\n{group}\n[ $? = {block.words['exit']} ] || exit 98\nset -e\n"
     return f"{group}\n"
+
+
+def _replacing_the_shell(text: str) -> str:
+    """Let the last command take the place of the shell, so that it gets the signals itself."""
+    lines = text.splitlines()
+    last = len(lines) - 1
+    while last and lines[last - 1].endswith("\\"):
+        last -= 1
+    if not lines[last].startswith("exec "):
+        lines[last] = f"exec {lines[last]}"
+    return "\n".join(lines) + "\n"
