@@ -35,7 +35,8 @@ from imgservice.process.tls import doubts
 @click.command()
 @CONFIG
 @account_options
-def check(config: Path | None, uid: int | None, gid: int | None) -> None:
+@click.option("--quiet", "-q", is_flag=True, help="Do not print the effective options.")
+def check(config: Path | None, uid: int | None, gid: int | None, quiet: bool) -> None:
     """Check whether the service could run: all that it reads, and all that it must write.
 
     Prints the effective options. Looks at the configuration and the files that it names, the
@@ -50,7 +51,8 @@ def check(config: Path | None, uid: int | None, gid: int | None) -> None:
     except ConfigError as error:
         _tell(config, [error])
         raise SystemExit(1) from None
-    click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
+    if not quiet:
+        click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
     mistakes = [*_found(loaded, AS_STARTED)]
     if uid is not None or gid is not None:
         switchUID(uid, gid)

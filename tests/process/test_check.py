@@ -54,6 +54,13 @@ def test_what_is_missing_can_be_made(place: Place) -> None:
     assert made == {"images"}
 
 
+def test_options_are_not_printed_when_quiet(place: Place) -> None:
+    path = str(place.write())
+    loud, quiet = (CliRunner().invoke(main, ["check", "-c", path, *more]) for more in ([], ["-q"]))
+    assert loud.stdout.startswith("server:")
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", loud.stderr)
+
+
 @pytest.mark.parametrize(
     ("taken", "option", "complaint"),
     [
