@@ -6,14 +6,17 @@ from typing import Any
 
 from twisted.web.resource import Resource
 
+from imgservice.domain.errors import Forbidden
 from imgservice.troubles import Troubles
 from imgservice.web.pipeline import Pipeline
 from imgservice.web.respond import CACHE_CONTROL, UNCACHEABLE, Answer, json_answer
+from imgservice.web.steps.browsers import KnownHosts
 from imgservice.web.streaming import NO_ADDRESS, StreamingRequest
 
 PATH = b"/healthcheck"
 READY = b"/healthcheck/ready"
 LOCAL = frozenset((NO_ADDRESS, "127.0.0.1", "::1", "::ffff:127.0.0.1"))
+_OWN_HOSTS = KnownHosts((), "")
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
@@ -64,8 +67,14 @@ class Healthcheck(Resource):
 
 
 def _is_local(request: StreamingRequest) -> bool:
-    """Tell whether it comes from this machine, and was not handed on by a proxy on it."""
-    return request.peer in LOCAL and not any(request.header(name) for name in _FORWARDED)
+    """Tell whether it comes from this machine, and not by a proxy or a web page of others."""
+    if request.peer not in LOCAL or any(request.header(name) for name in _FORWARDED):
+        return False
+    try:
+        _OWN_HOSTS(request)
+    except Forbidden:
+        return False
+    return True
 
 
 class Versions(Resource):

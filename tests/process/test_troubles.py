@@ -127,6 +127,6 @@ def test_a_store_beside_the_default_one_takes_nobody_out_of_the_rotation(tmp_pat
         assert readiness(client) == (200, [])
         wait_until(lambda: "Store copies at" in status(service)[1])
         assert status(service)[0] == 0
-        for header in ("X-Forwarded-For", "Forwarded", "Via"):  # not for others than this machine
-            shown = client.get("/healthcheck?detailed", **{header: "for=192.0.2.1"})
+        for header in ("X-Forwarded-For", "Forwarded", "Via", "Host"):  # not for other machines
+            shown = client.get("/healthcheck?detailed", **{header: "for.192.0.2.1.example"})
             assert (shown.status, shown.json()) == (200, {"ready": True, "failing": []})
