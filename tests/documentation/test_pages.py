@@ -1,8 +1,10 @@
 """README.md and docs/ tell the truth: commands run, files are read, output is what is printed."""
 
+import re
+
 import pytest
 
-from tests.documentation.blocks import LANGUAGES, WORDS, Block, blocks, pages, tokens
+from tests.documentation.blocks import LANGUAGES, REPOSITORY, WORDS, Block, blocks, pages, tokens
 from tests.documentation.matching import missing_key, missing_line
 from tests.documentation.readers import read
 from tests.documentation.running import Scene, run
@@ -23,6 +25,8 @@ def test_a_block_is_tried_or_says_why_not(block: Block) -> None:
     assert block.words.keys() <= WORDS
     if "not-run" in block.words:
         assert len(block.words["not-run"].split()) > 1, "a reason is more than a word"
+        named = re.findall(r"tests/\S+\.py", block.words["not-run"])
+        assert all((REPOSITORY / one).exists() for one in named), "no such test"
     elif block.language == "text":
         assert "output" in block.words, "what is this, and why is it not tried?"
     elif block.language == "ini":
