@@ -9,10 +9,11 @@ import socket
 import stat
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import attrs
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.plugins.twisted_core import systemdEndpointParser
 
 Kind = Literal["tcp", "tcp6", "unix", "systemd"]
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -52,8 +53,8 @@ class Address:
     owner: int = -1
     group: int = -1
     family: int = socket.AF_INET
-    inherited: str = ""
-    """Which of the sockets that systemd has made."""
+    inherited: tuple[str, str] | None = None
+    """Which of the sockets that systemd has made: `index` or `name`, and its value."""
 
     @property
     def is_divisible(self) -> bool:
@@ -226,8 +227,7 @@ def _systemd(_kind: str, options: Mapping[str, str]) -> dict[str, object]:
     name, value = next(pair for pair in options.items() if pair[0] != "domain")
     if name == "index":
         _number(options, "index", None, 0, 1 << 16)
-    inherited = f"systemd:domain={domain}:{name}={quoteStringArgument(value)}"
-    return {"family": _FAMILIES[domain], "inherited": inherited}
+    return {"family": _FAMILIES[domain], "inherited": (name, value)}
 
 
 # -- sockets --------------------------------------------------------------------------------------
@@ -287,9 +287,12 @@ def _bound_tcp(address: Address, port: int, is_shared: bool) -> socket.socket:
 
 
 def _adopted(address: Address) -> socket.socket:
+    domain = next(name for name, family in _FAMILIES.items() if family == address.family)
+    which = dict([address.inherited] if address.inherited else [])
     try:
-        # Only Twisted knows what systemd gave: it takes that out of the environment.
-        endpoint: Any = serverFromString(cast(Any, None), address.inherited)
+        # Only Twisted knows what systemd gave: it takes that out of the environment. Not by
+        # serverFromString, which searches all plugins, and wants to write down what it found.
+        endpoint: Any = systemdEndpointParser.parseStreamServer(None, domain, **which)
     except (LookupError, ValueError):
         raise OSError(0, "systemd gave no such socket") from None
     made = socket.socket(fileno=os.dup(endpoint.fileno))

@@ -1,6 +1,7 @@
 """Under systemd: its sockets, and what it is told. The manager itself is not needed for that."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -104,6 +105,30 @@ def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
         assert "Traceback" not in service.said.read_text() + service.log.read_text()
     finally:
         service.end()
+
+
+@HOW_MANY
+def test_no_plugin_is_searched_for_a_socket(tmp_path: Path, workers: int) -> None:
+    plugins = tmp_path / "packages" / "twisted" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "other.py").write_text("print('a plugin was loaded')\n")
+    # Nobody can write this, root neither: with an installation that may only be read it is so.
+    (plugins / "dropin.cache").mkdir()
+    options = crew_options(workers, listen=["systemd:domain=INET:index=0", UNIX])
+    service = _activated(tmp_path, options, "api:local")
+    service.prefix = ["env", f"PYTHONPATH={tmp_path / 'packages'}", *service.prefix,
+                      f"--setenv=PYTHONPATH={tmp_path / 'packages'}"]  # fmt: skip
+    try:
+        service.start()
+        service.until(workers or 1)
+        assert _asked(tmp_path / "socket") == 404
+        service.stop()
+    finally:
+        service.end()
+    told = service.log.read_text() + service.said.read_text()
+    assert "a plugin was loaded" not in told
+    assert "plugin cache" not in told
+    assert [path.name for path in plugins.rglob("*.pyc")] == []
 
 
 # -- what systemd is told -------------------------------------------------------------------------
@@ -249,7 +274,8 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
         dumped = log.read_text()
         assert "Timeout (0:00:03)!" in dumped
         assert "imgservice/watched.py" in dumped
-        assert "read_text" in dumped
+        # Its contents are compared before they are read for good, so it is stuck in `read_bytes`.
+        assert re.search(r'pathlib\.py", line \d+ in read_(bytes|text)\n', dumped)
         wait_until(lambda: _beats(listener, 3) == 0)
         assert answers == []
         with policy.open("w") as writer:  # somebody reads at the other end, and goes on
