@@ -67,8 +67,9 @@ class _Worker:
         self._beats.clock = reactor
 
     def run(self) -> int:
+        self._reactor.callWhenRunning(self._take_signals)
         self._reactor.callWhenRunning(self._start)
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._end_by_signal)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._before_shutdown)
         self._output.start(self._reactor)
         self._reactor.run()
         self._output.stop()
@@ -94,7 +95,7 @@ class _Worker:
                 _log.failure("A worker cannot start")
             self._control.send({"say": "failed", "why": str(error) or type(error).__name__})
             self._serving = None
-            self._reactor.stop()
+            self._leave()
             return
         for _, bound in self._places:
             bound.close()
@@ -194,14 +195,22 @@ class _Worker:
 
     # -- the end ----------------------------------------------------------------------------------
 
+    def _take_signals(self) -> None:
+        """Take SIGTERM in the reactor's place, which fails when it is told to end twice."""
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end_by_signal))
+
+    def _end_by_signal(self) -> None:
+        if not self._is_leaving:
+            _log.info("Received SIGTERM, shutting down.")
+        self._leave()
+
     def _leave(self) -> None:
         if self._reactor.running and not self._is_leaving:
             self._is_leaving = True
             self._reactor.stop()
 
-    def _end_by_signal(self) -> Deferred[None] | None:
-        """SIGTERM, from whomever: end as if the parent had said so, and let it know."""
-        self._is_leaving = True
+    def _before_shutdown(self) -> Deferred[None] | None:
+        """Finish what is under way, and let the parent know: SIGTERM may be from anybody."""
         if self._serving is None:
             return None
         self._control.send({"say": "leaving"})

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,7 @@ def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
         with begin_download(service.client, stored, buffer=65536) as download:
             os.kill(before, signal.SIGTERM)
             wait_until(lambda: service.pids() not in ([], [before]), 60)
+            os.kill(before, signal.SIGTERM)
             assert service.client.get("/healthcheck").status == 200
             time.sleep(4)  # it is not taken for stuck
             left, buffer = length, bytearray(1 << 20)
@@ -131,6 +132,32 @@ def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
                 assert taken, "the download was cut off"
                 left -= taken
         wait_until(lambda: not Path(f"/proc/{before}").exists(), 30)
+        assert "Traceback" not in service.log.read_text()
+
+
+def test_everybody_is_told_to_end_again_and_again(tmp_path: Path) -> None:
+    """Whoever ends a whole control group, as an init system does, tells the workers, too."""
+    service = CrewService(tmp_path, crew_options(2))
+    try:
+        service.start()
+        service.until(2)
+        stored = service.client.active(bytes(16 << 20))
+        pids = service.pids()
+        with begin_download(service.client, stored, buffer=65536) as download:
+            for _ in range(4):
+                for pid in (*pids, service.pid):
+                    with suppress(ProcessLookupError):  # one of them has nothing left to do
+                        os.kill(pid, signal.SIGTERM)
+                time.sleep(0.2)
+            left, buffer = 16 << 20, bytearray(1 << 20)
+            while left:
+                taken = drop(download, left, buffer)
+                assert taken, "the download was cut off"
+                left -= taken
+        assert service.wait() == -signal.SIGTERM
+        service.assert_clean()
+    finally:
+        service.end()
 
 
 def test_the_service_ends_when_no_worker_can_start(tmp_path: Path) -> None:
