@@ -113,9 +113,16 @@ def test_values_out_of_their_range(unchanged: Client, document: dict[str, Any]) 
     ],
 )  # fmt: skip
 def test_names_that_clients_may_not_set(unchanged: Client, name: str) -> None:
-    reply = create(unchanged, json.dumps({name: "x"}).encode())
+    value = [] if name == "locations" else "x"  # values of another type are refused before
+    reply = create(unchanged, json.dumps({name: value}).encode())
     assert reply.status == 403
     assert name in reply.json()["message"]
+
+
+def test_locations_of_another_type_are_no_document_of_an_image(unchanged: Client) -> None:
+    reply = create(unchanged, b'{"locations": "x"}')
+    assert reply.status == 400  # as Glance answers: its schema comes before the reserved names
+    assert "locations must be array" in reply.json()["message"]
 
 
 @pytest.mark.parametrize(
