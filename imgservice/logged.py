@@ -4,6 +4,8 @@ Control characters, line and paragraph separators, and marks of direction are wr
 JSON, in both formats of the log. Values of parameters that may be secrets are left out.
 """
 
+from collections.abc import Sequence
+
 KNOWN = frozenset(
     b"checksum container_format created_at disk_format id limit marker member_status min_disk"
     b" min_ram name os_hash_algo os_hash_value os_hidden owner prefer protected size_max size_min"
@@ -20,9 +22,12 @@ def escaped(text: str) -> str:
     return "".join(one if one.isprintable() else _escape(one) for one in text)
 
 
-def field(value: str) -> str:
-    """Return the value as one word of a line: without blanks too, and never empty."""
-    return escaped(value).replace(" ", "\\u0020") or "-"
+def words(values: Sequence[str]) -> str:
+    """Return the values as the words of a line, without blanks in any of them."""
+    line = " ".join(values)
+    if line.isprintable() and line.count(" ") == len(values) - 1:
+        return line  # as nearly always
+    return " ".join(escaped(value).replace(" ", "\\u0020") for value in values)
 
 
 def target(uri: bytes) -> str:

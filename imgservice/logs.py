@@ -11,7 +11,7 @@ import orjson
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
 
-from imgservice.logged import escaped, field, target
+from imgservice.logged import escaped, target, words
 from imgservice.options import Logging
 from imgservice.web.streaming import StreamingRequest
 
@@ -194,7 +194,7 @@ def access_log(options: Logging, output: Output) -> AccessLog | None:
 
 
 def _access_text(facts: dict[str, Any]) -> bytes:
-    chosen = " ".join(field(facts[name] or "") for name in _CHOSEN)
+    chosen = words([facts[name] or "-" for name in _CHOSEN])
     end = "aborted" if facts["aborted"] else facts["status"]
     return (
         f"{facts['time']} access {chosen} {end}"

@@ -7,7 +7,7 @@ import pytest
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from imgservice.logged import escaped, field, target
+from imgservice.logged import escaped, target, words
 from imgservice.logs import Observer, Output
 
 HARMFUL = (
@@ -28,9 +28,17 @@ def test_harmful_characters_are_escaped_as_in_json(harmful: str) -> None:
     assert json.loads(f'"{shown}"') == f"a{harmful}b"
 
 
-def test_a_field_is_one_word() -> None:
-    assert field("a b\u2003c") == "a\\u0020b\\u2003c"
-    assert field("") == "-"
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (["req-1", "::1", "-"], "req-1 ::1 -"),
+        (["a b", "c"], "a\\u0020b c"),
+        (["a\u2003b", "c"], "a\\u2003b c"),
+        (["a", "\x1b[31m"], "a \\u001b[31m"),
+    ],
+)
+def test_each_value_is_one_word_of_the_line(values: list[str], line: str) -> None:
+    assert words(values) == line
 
 
 @pytest.mark.parametrize(

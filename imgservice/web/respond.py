@@ -14,6 +14,7 @@ PRIVATE = "private, no-cache"
 """A cache of the client's own may keep it, and must ask each time whether it still holds."""
 UNCACHEABLE = "no-store"
 _CACHEABLE = (b"GET", b"HEAD")
+_PRIVATE, _UNCACHEABLE = [PRIVATE.encode()], [UNCACHEABLE.encode()]
 
 _AS_CLIENTS_EXPECT = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
@@ -38,7 +39,8 @@ class Answer:
         for name, value in self.headers.items():
             response.setRawHeaders(name, [value])
         if request.method in _CACHEABLE and CACHE_CONTROL not in self.headers:
-            response.setRawHeaders(CACHE_CONTROL, [PRIVATE if self.status < 400 else UNCACHEABLE])
+            cacheability = _PRIVATE if self.status < 400 else _UNCACHEABLE
+            response.setRawHeaders(b"cache-control", cacheability)
         if self.status not in (204, 304):
             if self.content_type is not None:
                 response.setRawHeaders(b"content-type", [self.content_type])

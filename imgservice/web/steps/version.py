@@ -33,7 +33,8 @@ class VersionNegotiation:
     async def __call__(self, request: StreamingRequest) -> Answer | None:
         self._check_text(request)
         segments = request.postpath
-        del segments[: _empty(segments)]  # of an endpoint that ends in a slash
+        if not segments[0]:
+            del segments[: _empty(segments)]  # of an endpoint that ends in a slash
         first = segments[0].decode()
         if (version := self._accepted(request)) is not None:
             request.api_version = version
