@@ -103,8 +103,8 @@ def _check_writable(
         raise OptionError(option, str(error)) from None
 
 
-def check_values(config: Config) -> None:
-    """Check what the types of the values cannot say."""
+def check_values(config: Config, tell: Callable[[str], None] = lambda doubt: None) -> None:
+    """Check what the types of the values cannot say; `tell` is told what may be a mistake."""
     _check_pipeline(config)
     for path, addresses in (
         (("server", "trusted_proxies"), config.server.trusted_proxies),
@@ -121,7 +121,7 @@ def check_values(config: Config) -> None:
     make_target_rules(config)
     _check_choice(config)
     make_schemas(config)
-    make_property_rules(config, make_rules(config, tell=lambda doubt: None))
+    make_property_rules(config, make_rules(config, tell), tell)
     _check_authentication(config)
     make_limits(config, None)
     make_nodes(config)

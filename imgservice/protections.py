@@ -1,7 +1,7 @@
 """The operator's file that protects custom properties of images."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from configparser import (
     ConfigParser,
     Error,
@@ -24,33 +24,56 @@ from imgservice.domain.protections import (
     having_one_of,
     nobody,
 )
-from imgservice.watched import Unreadable, Watched, read_text
+from imgservice.domain.roles import KnownRoles
+from imgservice.watched import Unreadable, read_text
 
 EVERYBODY, NOBODY = "@", "!"
 ReadPermission = Callable[[str], Permission]
 """Makes a permission of the text that stands for it in the file; `ValueError` tells a mistake."""
+FindDoubts = Callable[[str], Iterable[str]]
+"""Tells what may be a mistake in such a text, although a permission can be made of it."""
 
 
-def watched_protections(path: Path, read_permission: ReadPermission) -> Watched[Protected]:
-    """Read the file, and again whenever it changes; `Unreadable` names the line at fault."""
-    return Watched(lambda: [path], lambda: read_protections(path, read_permission))
-
-
-def read_protections(path: Path, read_permission: ReadPermission) -> Protected:
-    return Protected(list(_File(path, read_text(path)).sections(read_permission)))
+def read_protections(
+    path: Path,
+    read_permission: ReadPermission,
+    find_doubts: FindDoubts = lambda text: (),
+    tell: Callable[[str], None] = lambda doubt: None,
+) -> Protected:
+    """Read the file; `Unreadable` names the line at fault, and so does what `tell` is told."""
+    file = _File(path, read_text(path))
+    sections = list(file.sections(read_permission))
+    for doubt in file.doubts(find_doubts):
+        tell(doubt)
+    return Protected(sections)
 
 
 # -- permissions ----------------------------------------------------------------------------------
 
 
+def role_doubts(known: KnownRoles) -> FindDoubts:
+    """Return what finds names of roles that nobody has."""
+
+    def find(text: str) -> Iterator[str]:
+        for name in _names(text):
+            if name not in (EVERYBODY, NOBODY) and (doubt := known.doubt(name)) is not None:
+                yield doubt
+
+    return find
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
 def roles_permission(text: str) -> Permission:
     """Read `admin, billing`: any of these roles; `@` is everybody, `!` and nothing are nobody."""
-    names = [name.strip() for name in text.split(",")]
+    names = _names(text)
     if EVERYBODY in names and NOBODY in names:
         raise ValueError(f"{EVERYBODY} (everybody) and {NOBODY} (nobody) contradict each other")
     if NOBODY in names:
         return nobody
-    return everybody if EVERYBODY in names else having_one_of(filter(None, names))
+    return everybody if EVERYBODY in names else having_one_of(names)
 
 
 def policies_permission(find_rule: Callable[[str], Permission]) -> ReadPermission:
@@ -92,13 +115,22 @@ class _File:
             raise self._mistake(getattr(error, "lineno", 1), _sentence(error)) from None
 
     def sections(self, read_permission: ReadPermission) -> Iterator[Section]:
+        for name in self._names():
+            pattern = self._pattern(name)
+            permissions = {deed: self._permission(name, deed, read_permission) for deed in DEEDS}
+            yield Section(pattern, permissions)
+
+    def doubts(self, find: FindDoubts) -> Iterator[str]:
+        """Return what may be a mistake, with its line; every text has been read before."""
+        for name in self._names():
+            for deed in DEEDS:
+                for doubt in find(self._parser.get(name, deed)):
+                    yield f"{self._path}:{self._line(name, deed)}: [{name}] {deed}: {doubt}"
+
+    def _names(self) -> Iterator[str]:
         for name in self._parser.sections():
             if not name.startswith(RESERVED_PREFIX):  # none of the operator's affairs
-                pattern = self._pattern(name)
-                permissions = {
-                    deed: self._permission(name, deed, read_permission) for deed in DEEDS
-                }
-                yield Section(pattern, permissions)
+                yield name
 
     def _pattern(self, section: str) -> Pattern:
         try:

@@ -3,24 +3,41 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from imgservice.build.policy import warn
+from imgservice.build.roles import known_roles
 from imgservice.config import OptionError
 from imgservice.domain.access import Rules
 from imgservice.domain.context import Context
 from imgservice.domain.protections import UNPROTECTED, Permission, PropertyRules
 from imgservice.options import Config
-from imgservice.protections import policies_permission, roles_permission, watched_protections
-from imgservice.watched import Unreadable
+from imgservice.protections import (
+    policies_permission,
+    read_protections,
+    role_doubts,
+    roles_permission,
+)
+from imgservice.watched import Unreadable, Watched
 
 
-def make_property_rules(config: Config, rules: Rules) -> Callable[[], PropertyRules]:
-    """Return what tells the rules at present; `OptionError` when their file cannot be used."""
+def make_property_rules(
+    config: Config, rules: Rules, tell: Callable[[str], None] = warn
+) -> Callable[[], PropertyRules]:
+    """Return what tells the rules at present; `OptionError` when their file cannot be used.
+
+    `tell` is told what may be a mistake in the file, now and whenever it is read again.
+    """
     options = config.policy.property_protections
     if options.file is None:
         return lambda: UNPROTECTED
-    by_policy = options.format == "policies"
-    read = policies_permission(_finder(rules)) if by_policy else roles_permission
+    path, by_policy = Path(options.file), options.format == "policies"
+
+    def read() -> PropertyRules:
+        if by_policy:
+            return read_protections(path, policies_permission(_finder(rules)))
+        return read_protections(path, roles_permission, role_doubts(known_roles(config)), tell)
+
     try:
-        return watched_protections(Path(options.file), read)
+        return Watched(lambda: [path], read)
     except Unreadable as error:
         raise OptionError(("policy", "property_protections", "file"), str(error)) from None
 

@@ -10,7 +10,6 @@ import click
 import yaml
 from twisted.python.util import switchUID
 
-from imgservice.build.policy import has_policies, read_policies
 from imgservice.clock import make_monotonic
 from imgservice.commands.accounts import account_options, checked_group
 from imgservice.commands.policy import warn
@@ -72,9 +71,7 @@ def _check_tls(config: Config) -> None:
 
 
 def _check_values(config: Config) -> None:
-    check_values(config)
-    for doubt in read_policies(config).doubts if has_policies(config) else ():
-        warn(doubt)
+    check_values(config, tell=warn)
 
 
 def _check_keystone(config: Config) -> None:

@@ -477,6 +477,31 @@ def test_a_policy_must_have_the_rules_that_the_file_names(tmp_path: Path) -> Non
         Service(tmp_path, more).start()
 
 
+def test_roles_that_nobody_has_are_told(tmp_path: Path) -> None:
+    users, file = tmp_path / "users.yaml", tmp_path / "protections.conf"
+    users.write_text("alice: {project: p, roles: [Billing]}\n")
+    (tmp_path / "htpasswd").touch()
+    more = dict(options(tmp_path, "roles"))
+    section = "[{}]\ncreate = billing, admn\nread = @\nupdate = !\ndelete = {}\n"
+    file.write_text(section.format("^x", "accountants") + section.format("os_glance_x", "admn"))
+    basic = {"file": str(tmp_path / "htpasswd"), "users": str(users)}
+    for auth in ({"mode": "basic", "basic": basic}, {"mode": "trusted_headers"}):
+        service = Service(tmp_path, {**more, "auth": auth})
+        checked = CliRunner().invoke(main, ["check", "--config", str(service.config)])
+        assert checked.exit_code == 0, checked.stderr
+        told = [line for line in checked.stderr.splitlines() if f"{file}:" in line]
+        assert f"{file}:2: [^x] create: no user and no default rule has the role 'admn'" in told[0]
+        assert "did you mean admin?" in told[0]
+        # Behind a proxy somebody may have the other one.
+        others = [f"{file}:5: [^x] delete: " in line for line in told[1:]]
+        assert others == ([True] if auth["mode"] == "basic" else [])
+    with running(tmp_path, more) as service:
+        assert service.log.read_text().count("did you mean admin?") == 1
+        replaced(file, section.format("^x", "readers"))
+        client = Protected(service).asker("watcher")
+        wait_until(lambda: client.get("/v2/images") and "'readers'" in service.log.read_text())
+
+
 def test_rules_are_those_of_the_policy_at_present(tmp_path: Path) -> None:
     more = options(tmp_path, "policies")
     policy = tmp_path / "policy.yaml"
