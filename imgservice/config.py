@@ -490,7 +490,7 @@ def _line(node: yaml.Node | None, path: list[str | int]) -> int:
             if found is None:
                 break
             line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        elif isinstance(node, yaml.SequenceNode) and step in range(len(node.value)):
             node = node.value[step]
             line = node.start_mark.line + 1
         else:

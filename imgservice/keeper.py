@@ -20,7 +20,7 @@ import orjson
 
 from imgservice.config import ConfigError, load
 from imgservice.options import Config
-from imgservice.process.addresses import Address, ListenError, bind, copies
+from imgservice.process.addresses import Address, ListenError, copies
 from imgservice.process.control import (
     LARGEST,
     MOST_DESCRIPTORS,
@@ -30,7 +30,7 @@ from imgservice.process.control import (
 )
 from imgservice.process.crew import Setup
 from imgservice.process.tls import TlsMaterial, read_material, signature
-from imgservice.sources import port_of, read_setup
+from imgservice.sources import bind_placed, port_of, read_setup
 
 PATIENCE = 30.0
 """Seconds that an answer may take."""
@@ -41,6 +41,7 @@ class Keeper:
 
     def __init__(self, path: Path) -> None:
         check_owner(path)
+        self._path = path
         ours, theirs = connection()
         ours.settimeout(PATIENCE)
         self._connection = ours
@@ -61,7 +62,7 @@ class Keeper:
         if not address.is_divisible and present is not None:
             return copies(present.dup(), count)
         if address.kind == "systemd":
-            return bind(address, count, is_divided, None)
+            return bind_placed(self._path, address, count, is_divided, None)
         answer, descriptors = self._ask(
             "bind",
             description=address.description,
@@ -160,7 +161,9 @@ def _found(path: Path, question: Mapping[str, Any]) -> object:
 def _bound(path: Path, question: Mapping[str, Any]) -> list[socket.socket]:
     for address in read_setup(path, 0).addresses:
         if address.description == question["description"]:
-            return bind(address, question["count"], question["is_divided"], question["port"])
+            return bind_placed(
+                path, address, question["count"], question["is_divided"], question["port"]
+            )
     raise ListenError(f"{question['description']!r} is not in {path}")
 
 

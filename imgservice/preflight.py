@@ -194,7 +194,7 @@ def addresses(config: Config) -> tuple[Address, ...]:
     found = []
     for index, description in enumerate(config.server.listen):
         try:
-            found.append(read_address(description, config.server.backlog))
+            found.append(read_address(description, config.server.backlog, index))
         except ListenError as error:
             raise OptionError(("server", "listen", index), str(error)) from None
     return tuple(found)

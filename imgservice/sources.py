@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from imgservice.config import ConfigError, load, located
+import yaml
+
+from imgservice.config import ConfigError, OptionError, load, located
 from imgservice.options import Config
 from imgservice.preflight import addresses, check_values, preflight, tls_material
-from imgservice.process.addresses import Address, bind, copies
+from imgservice.process.addresses import Address, ListenError, bind, copies
 from imgservice.process.crew import Setup
 from imgservice.process.tls import TlsMaterial, read_material, signature
 
@@ -24,7 +26,7 @@ class Source(Protocol):
     def bind(
         self, address: Address, count: int, is_divided: bool, present: socket.socket | None
     ) -> list[socket.socket]:
-        """Make sockets, of which there may be one; `ListenError` when they cannot be had."""
+        """Make sockets, of which there may be one; `ConfigError` when they cannot be had."""
 
     def signature(self, config: Config) -> object:
         """Return what differs when the files of TLS have changed."""
@@ -47,7 +49,7 @@ class Files:
     ) -> list[socket.socket]:
         if present is not None and not address.is_divisible:
             return copies(present.dup(), count)
-        return bind(address, count, is_divided, port_of(present))
+        return bind_placed(self._path, address, count, is_divided, port_of(present))
 
     def signature(self, config: Config) -> object:
         return signature(config.server.tls) if config.server.tls else None
@@ -62,6 +64,17 @@ def read_setup(path: Path | None, generation: int) -> Setup:
     with _placed(path):
         config = load(path)
         return Setup(config, addresses(config), tls_material(config), generation)
+
+
+def bind_placed(
+    path: Path | None, address: Address, count: int, is_divided: bool, port: int | None
+) -> list[socket.socket]:
+    """Like `bind`, but `ConfigError` tells what is wrong, with its place in the file."""
+    with _placed(path):
+        try:
+            return bind(address, count, is_divided, port)
+        except ListenError as error:
+            raise OptionError(("server", "listen", address.position), str(error)) from None
 
 
 def examine(path: Path | None, config: Config) -> None:
@@ -83,7 +96,7 @@ def _placed(path: Path | None) -> Iterator[None]:
     except ConfigError as error:
         try:
             told = located(path, error)
-        except OSError:  # we may not read it, or not any more
+        except (OSError, UnicodeError, yaml.YAMLError):  # we cannot read it, or not any more
             told = str(error)
         raise ConfigError(told) from error
 

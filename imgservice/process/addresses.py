@@ -42,6 +42,8 @@ class Address:
 
     description: str
     """The endpoint string."""
+    position: int = attrs.field(default=0, eq=False)
+    """Where it is in `server.listen`."""
     kind: Kind
     is_proxied: bool = False
     """Whether every connection begins with a line of the PROXY protocol."""
@@ -84,13 +86,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def read_address(description: str, backlog: int) -> Address:
+def read_address(description: str, backlog: int, position: int = 0) -> Address:
     """Read an endpoint string such as "tcp:9292:interface=127.0.0.1", or a host and a port.
 
     `backlog` holds where the string names none. `ListenError` tells what is wrong with it.
     """
     try:
-        return _read(description, backlog)
+        return attrs.evolve(_read(description, backlog), position=position)
     except ValueError as error:
         raise ListenError(f"{description!r} is not an endpoint: {error}") from None
 

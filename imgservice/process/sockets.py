@@ -31,7 +31,7 @@ class Sockets:
         return [(one.address, one.sockets[slot]) for one in self._opened.values()]
 
     def prepare(self, addresses: Sequence[Address], count: int) -> "Change":
-        """Bind what is new; `ListenError` when that cannot be, and then nothing has changed."""
+        """Bind what is new; `ConfigError` when that cannot be, and then nothing has changed."""
         made: list[socket.socket] = []
         wanted: dict[str, _Opened] = {}
         change = Change(self, self._opened, wanted, made)

@@ -111,7 +111,7 @@ class Supervisor(Service):
     # -- starting ---------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
-        """Bind; `ListenError` when that cannot be."""
+        """Bind; `ConfigError` when that cannot be."""
         raise_descriptor_limit()
         self._sockets.prepare(self._setup.addresses, self._crew.slots).begin()
 
@@ -270,7 +270,7 @@ class Supervisor(Service):
             if self._phase == "drained":
                 self._sockets.prepare(self._setup.addresses, self._crew.slots).begin()
                 self._crew.reopen(self._sockets)
-        except ListenError as error:
+        except (ConfigError, ListenError) as error:
             self._trouble = f"resume: {error}"
             _log.error("Not resumed, since {error}", error=error)
             return

@@ -140,7 +140,8 @@ def test_more_workers_and_fewer(tmp_path: Path) -> None:
 WRONG = {
     "syntax": ("server: [", "c.yaml"),
     "unknown key": ("servr: {}\n", "servr: unknown key"),
-    "database": ('database: {url: "sqlite:////nowhere/x.db"}\n', "database.url: "),
+    # A folder that can be made is made, so this is one where nobody can make any.
+    "database": ('database: {url: "sqlite:////proc/nowhere/x.db"}\n', "database.url: "),
     "store": ("stores: {local: {type: file, path: /proc/images}}\n", "stores.local"),
     "policy": ("policy: {file: /nowhere}\n", "policy: /nowhere"),
     "pipeline": ("pipeline: [context]\n", "pipeline[0]"),
@@ -151,7 +152,8 @@ WRONG = {
     "process model": ("server: {workers: OTHER}\n", "server.workers: from"),
     "an address in use": (
         'server: {workers: SAME, listen: ["tcp:TAKEN:interface=127.0.0.1"]}\n',
-        "cannot listen on tcp:TAKEN:interface=127.0.0.1: Address already in use",
+        "c.yaml:1: server.listen[0]: cannot listen on tcp:TAKEN:interface=127.0.0.1: "
+        "Address already in use",
     ),
 }
 
@@ -182,6 +184,31 @@ def test_a_broken_configuration_changes_nothing(tmp_path: Path, workers: int) ->
         service.reconfigure(crew_options(workers))
         service.until(workers or 1, 2)
         wait_until(lambda: service.state()["trouble"] is None)
+
+
+@pytest.mark.parametrize("text", [None, "server: [", "server: {listen: []}\n"])
+def test_an_address_that_is_gone_is_told_when_it_is_wanted_back(
+    tmp_path: Path, text: str | None
+) -> None:
+    """Whatever became of the file since it was read: the place in it is an extra."""
+    with crew(tmp_path, crew_options(0, drain_delay=0)) as service:
+        before = service.config.read_text()
+        service.signal(signal.SIGUSR1)
+        wait_until(lambda: service.state()["phase"] == "drained")
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", service.port))
+            taken.listen()
+            service.config.write_text(before if text is None else text)
+            service.signal(signal.SIGUSR2)
+            wait_until(lambda: "Not resumed, since" in service.log.read_text())
+            wait_until(lambda: "cannot listen on" in str(service.state()["trouble"]))
+            place = f"{service.config}:" if text != "server: [" else "resume: server.listen[0]: "
+            assert place in str(service.state()["trouble"])
+        service.config.write_text(before)
+        service.signal(signal.SIGUSR2)
+        wait_until(lambda: service.state()["phase"] == "serving")
+        assert service.client.get("/healthcheck").status == 200
 
 
 def test_the_log_moves(tmp_path: Path) -> None:

@@ -234,7 +234,8 @@ def test_address_in_use(tmp_path: Path) -> None:
         taken.listen()
         place = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
         said = Attempt(tmp_path, good().replace("tcp:PORT:interface=127.0.0.1", place)).says()
-    assert said == f"cannot listen on {place}: Address already in use"
+    why = f"cannot listen on {place}: Address already in use"
+    assert said == f"c.yaml:1: server.listen[0]: {why}"
 
 
 def test_tls_files(tmp_path: Path, told: Told) -> None:

@@ -101,7 +101,11 @@ def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
             service.start()
         assert service.wait() == 1
         said = [one for one in service.said.read_text().splitlines() if "imgservice:" in one]
-        assert said == [f"imgservice: cannot listen on {UNIX}: systemd gave no such socket"]
+        [line] = said
+        assert f"{service.config.name}:" in line
+        assert line.endswith(
+            f": server.listen[1]: cannot listen on {UNIX}: systemd gave no such socket"
+        )
         assert "Traceback" not in service.said.read_text() + service.log.read_text()
     finally:
         service.end()
