@@ -26,6 +26,7 @@ MOMENTS = {
     "process/member.py": "since when, for people",
     "process/serving.py": "since when, for people",
     "process/supervisor.py": "since when, for people",
+    "troubles.py": "since when, for people",
 }
 """The files that may look at the wall clock as a number, and what for: a moment, no duration."""
 WALL_CLOCKS = {"time.time", "time.time_ns", "time.clock_gettime"}

@@ -872,7 +872,7 @@ async def test_a_deleted_image_has_no_place_where_deleting_moves_it(
     await repository.list(query(marker=gone.id, sort=sort))
     await repository.delete(gone.id, new_lease(gone.id))
     for is_admin in (False, True):
-        with pytest.raises(Invalid, match=f"The marker {gone.id} is not an image"):
+        with pytest.raises(Invalid, match=f"No image found with ID {gone.id}"):
             await repository.list(query(is_admin=is_admin, marker=gone.id, sort=sort))
 
 

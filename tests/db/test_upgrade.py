@@ -207,13 +207,18 @@ def test_what_is_no_database(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "the path of a file"),
         ("sqlite://user:SECRET@host/x.db", "the path of a file"),
         ("sqlite:////tmp/x.db?mode=SECRET", "the path of a file"),
-        ("sqlite:////no/such/folder/x.db", "The directory /no/such/folder of the database"),
     ],
 )
 def test_urls_that_name_nothing_usable(url: str, message: str) -> None:
     with pytest.raises(UrlError, match=message) as raised:
         upgrade(url)
     assert "SECRET" not in str(raised.value)
+
+
+def test_a_missing_directory_is_made(tmp_path: Path) -> None:
+    upgrade(url_of(tmp_path / "some" / "folder" / "x.db"))
+    with pytest.raises(SchemaError, match=r"/proc/no/x\.db cannot be used: /proc/no:"):
+        upgrade("sqlite:////proc/no/x.db")
 
 
 def test_processes_that_start_at_once(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_what_is_registered_holds_for_all(limits: Limits, service: Service) -> N
     refused(
         client.upload(image_id, bytes(2 * MIB)),
         f"Project {limits.keystone.projects['alt']} is over a limit for [Resource image_size_total"
-        " is over limit of 3 due to current usage 2 and delta 2]",
+        " is over limit of 3 MiB due to current usage 2 MiB and delta 2 MiB]",
     )
     refused(client.upload(image_id, iter([bytes(2 * MIB)])), "image_size_total")
     assert client.upload(image_id, bytes(MIB)).status == 204
