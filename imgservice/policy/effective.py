@@ -191,4 +191,4 @@ def _close(name: str, known: Mapping[str, object]) -> str:
 def _doubts(leaf: Check) -> Iterator[str]:
     asked = checks.credential(leaf)
     if asked is not None and asked not in CREDENTIALS:
-        yield f"{leaf} never holds: of an asker one knows {', '.join(CREDENTIALS)}"
+        yield f"{leaf} never holds: of a caller one knows {', '.join(CREDENTIALS)}"

@@ -116,7 +116,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("other: rule:nowhere", "/p:1: other: there is no rule 'nowhere'"),
         ("other: rule:other", "/p:1: other: it leads through 'other' back to itself"),
         ("other: role:a or", "/p:1: other: Failed to understand"),
-        ("get_image: is_admin:True", "/p:1: get_image: is_admin:True never holds: of an asker"),
+        ("get_image: is_admin:True", "/p:1: get_image: is_admin:True never holds: of a caller"),
         ("get_image: tenant:%(owner)s", "tenant:%(owner)s never holds"),
         ("get_image: role:a\nget_image: role:b", "/p:2: get_image was there already: "),
     ],
