@@ -144,6 +144,13 @@ class TimedChannel(HTTPChannel):
         waiting: int = len(self._socket.dataBuffer) - self._socket.offset
         return waiting + int(self._socket._tempDataLen)
 
+    def _forget_unsent(self) -> None:
+        """Let go of what was not sent: a connection that has ended lives on until its references
+        to itself are collected, and that may be long after."""
+        self._socket.dataBuffer, self._socket.offset = b"", 0
+        self._socket._tempDataBuffer.clear()
+        self._socket._tempDataLen = 0
+
     def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
         if self._unsent and idle > self.timeOut:
             self.abort()

@@ -218,6 +218,7 @@ class StreamingChannel(HalfClosedChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._exit()
         super().connectionLost(reason)
+        self._forget_unsent()
 
     def _exit(self) -> None:
         if self in self.site.channels:
