@@ -15,7 +15,7 @@ import attrs
 
 from bench.errors import LeftOut, Wrong
 from bench.population import CHILDREN, COLUMNS, PLACE, Population, Row
-from imgservice.db.upgrade import upgrade
+from imgservice.db.schema.upgrade import upgrade
 
 
 def fill_sqlite(file: Path, population: Population) -> None:

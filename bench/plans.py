@@ -9,8 +9,10 @@ from bench.fill import fill_sqlite
 from bench.options import Options
 from bench.population import Population
 from bench.queries import Query, queries
-from imgservice.db.indexes import add_indexes
-from imgservice.db.listing import (
+from imgservice.api.v2.listing import Paging, image_query, parse_query
+from imgservice.db.engine.sqlite import Sqlite, connect
+from imgservice.db.engine.statement import Parameters, Row, Statement
+from imgservice.db.repositories.listing import (
     count_statement,
     driven,
     marker_statement,
@@ -18,11 +20,9 @@ from imgservice.db.listing import (
     parameters_of,
     shape_of,
 )
-from imgservice.db.sqlite import Sqlite, connect
-from imgservice.db.statement import Parameters, Row, Statement
+from imgservice.db.schema.indexes import add_indexes
 from imgservice.domain.context import Context
 from imgservice.domain.query import ImageQuery
-from imgservice.web.v2.listing import Paging, image_query, parse_query
 
 MEMBER = "member"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from imgservice.launch import ImageService, ProcessOptions, make_service
+from imgservice.wiring.launch import ImageService, ProcessOptions, make_service
 
 
 class Options(usage.Options):

@@ -13,17 +13,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 
-from imgservice.build import build
-from imgservice.clock import make_monotonic
-from imgservice.config import ConfigError
-from imgservice.logs import access_log, make_logs
+from imgservice.concurrency.clock import make_monotonic
+from imgservice.config.loader import ConfigError
 from imgservice.process.addresses import Address, read_address
 from imgservice.process.control import Control, read_hidden_file
-from imgservice.process.member import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
 from imgservice.process.serving import POLL, Serving, sleep
 from imgservice.process.tls import ServerContexts
+from imgservice.process.worker_process import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
 from imgservice.process.workers import worker_count
+from imgservice.telemetry.logs import access_log, make_logs
 from imgservice.troubles import Troubles
+from imgservice.wiring.build import build
 
 BEAT = 1.0
 """Seconds between two signs of life."""

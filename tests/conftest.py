@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from imgservice.clock import make_monotonic
+from imgservice.concurrency.clock import make_monotonic
 from tests.glance import identity
 from tests.keystone import keystone
 from tests.servers import (

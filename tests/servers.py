@@ -16,8 +16,8 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from imgservice.db.schema import glance_metadata, own_metadata
-from imgservice.db.upgrade import upgrade
+from imgservice.db.schema.tables import glance_metadata, own_metadata
+from imgservice.db.schema.upgrade import upgrade
 from tests.real.service import free_port, missing, wait_until
 
 START_TIME = 60.0

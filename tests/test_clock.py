@@ -12,7 +12,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import LoopingCall
 
 import imgservice
-from imgservice.clock import make_monotonic
+from imgservice.concurrency.clock import make_monotonic
 
 reactor: Any = installed_reactor
 
@@ -22,8 +22,8 @@ MOMENTS = {
     "auth/keystone/tokens.py": "when Keystone says that a token ends",
     "auth/tokens.py": "until when the operator lets a token live",
     "commands/db.py": "the age of rows, in days",
-    "logs.py": "the times of lines",
-    "process/member.py": "since when, for people",
+    "telemetry/logs.py": "the times of lines",
+    "process/worker_process.py": "since when, for people",
     "process/serving.py": "since when, for people",
     "process/supervisor.py": "since when, for people",
     "troubles.py": "since when, for people",

@@ -22,7 +22,7 @@ from compare.rows import broken_rows
 from compare.sequences import ROLES, Race, RequestSequence, Step, fill, load
 from compare.servers import Reply
 from compare.variants import merged, our_options, peer_options, variants
-from imgservice.db.schema import glance_metadata, image_tags, images
+from imgservice.db.schema.tables import glance_metadata, image_tags, images
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE = "01234567-89ab-cdef-0123-456789abcdef"

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.commands.check import effective
-from imgservice.config import ConfigError, load, parse, parse_size
+from imgservice.config.loader import ConfigError, load, parse, parse_size
+from imgservice.config.options import Config, Uploads
+from imgservice.config.sample import sample
 from imgservice.domain.rates import ByteRate, Rate
-from imgservice.options import Config, Uploads
-from imgservice.preflight import check_values
-from imgservice.sample import sample
+from imgservice.wiring.preflight import check_values
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,9 +18,9 @@ from twisted.internet.task import deferLater
 
 from imgservice import __version__
 from imgservice.domain.errors import TooLarge
-from imgservice.domain.targets import Address, Refused, TargetRules
-from imgservice.fetch import Fetched, Fetcher, FetchFailed, FetchLimits
-from imgservice.interfaces import BindableAddresses, own_addresses
+from imgservice.domain.url_filter import Address, Refused, TargetRules
+from imgservice.net.client import Fetched, Fetcher, FetchFailed, FetchLimits
+from imgservice.net.interfaces import BindableAddresses, own_addresses
 from tests.origin import Origin, origin
 from tests.process.certificates import write_certificate
 

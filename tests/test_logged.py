@@ -7,8 +7,8 @@ import pytest
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from imgservice.logged import escaped, target, words
-from imgservice.logs import Observer, Output
+from imgservice.escaping import escaped, target, words
+from imgservice.telemetry.logs import Observer, Output
 
 HARMFUL = (
     "\x00\t\n\r\x0b\x0c\x1b\x7f\x85\x9b\xa0\xad"

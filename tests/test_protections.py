@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.protections import DEEDS, Permission, Protected
-from imgservice.protections import policies_permission, read_protections, roles_permission
-from imgservice.watched import Unreadable
+from imgservice.policy.property_protections import (
+    policies_permission,
+    read_protections,
+    roles_permission,
+)
 
 ALL = "create = @\nread = @\nupdate = @\ndelete = @\n"
 NOBODY = Context()

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from imgservice.threads import Lane, Threads
+from imgservice.concurrency.threads import Lane, Threads
 
 reactor = cast(Any, installed_reactor)
 

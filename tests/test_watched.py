@@ -11,9 +11,9 @@ import pytest
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
-from imgservice import watched
+from imgservice.concurrency import file_watch as watched
+from imgservice.concurrency.file_watch import Unreadable, Watched, read_text, request_begins
 from imgservice.policy.files import Sources
-from imgservice.watched import Unreadable, Watched, read_text, request_begins
 
 
 @attrs.define

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from bench.databases import DatabaseServer
 from bench.usage import Usage, watched
-from imgservice.db.postgresql import Postgresql
-from imgservice.db.rows import image_columns, is_live
-from imgservice.db.schema import images
-from imgservice.db.statement import Statement
+from imgservice.db.engine.postgresql import Postgresql
+from imgservice.db.engine.statement import Statement
+from imgservice.db.repositories.rows import image_columns, is_live
+from imgservice.db.schema.tables import images
 
 _SELECT = Statement(
     sa.select(*image_columns("asking")).where(images.c.id == sa.bindparam("image"), is_live(images))

@@ -20,8 +20,8 @@ from bench.run import Item, Run
 from bench.series import Client
 from bench.table import Table
 from bench.usage import watched
-from imgservice.db.indexes import add_indexes
-from imgservice.db.upgrade import upgrade
+from imgservice.db.schema.indexes import add_indexes
+from imgservice.db.schema.upgrade import upgrade
 
 ADMIN, MEMBER = "admin", "member"
 OUR_MEMBER = "member"

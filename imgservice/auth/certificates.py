@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 from cryptography import x509
 
-from imgservice.auth.people import read_people
+from imgservice.auth.users_file import read_people
 from imgservice.domain.context import Context
 
 _LONG_NAMES = {"emailAddress": x509.NameOID.EMAIL_ADDRESS}

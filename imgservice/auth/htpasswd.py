@@ -16,10 +16,10 @@ import attrs
 import bcrypt
 
 from imgservice.auth.cache import Cache
-from imgservice.auth.once import Once
+from imgservice.concurrency.file_watch import Unreadable, read_text
+from imgservice.concurrency.single_flight import Once
+from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import TooManyRequests, Unavailable
-from imgservice.threads import Threads
-from imgservice.watched import Unreadable, read_text
 
 REMEMBERED_FOR = 60.0
 """Seconds for which a right password is not hashed again."""

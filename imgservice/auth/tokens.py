@@ -18,9 +18,9 @@ from typing import Any
 import attrs
 import orjson
 
-from imgservice.auth.people import context_of
+from imgservice.auth.users_file import context_of
+from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.domain.context import Context
-from imgservice.watched import Unreadable, read_text
 
 PREFIX = "imgsvc-"
 """Begins every token, so that one that leaked is recognized for what it is."""

@@ -10,14 +10,15 @@ import click
 import yaml
 from twisted.python.util import switchUID
 
-from imgservice.clock import make_monotonic
 from imgservice.commands.accounts import account_options, checked_group
 from imgservice.commands.policy import warn
 from imgservice.commands.process import CONFIG
-from imgservice.config import ConfigError, load, located
+from imgservice.concurrency.clock import make_monotonic
+from imgservice.config.loader import ConfigError, load, located
+from imgservice.config.options import Config, StoreEntry
 from imgservice.domain.units import Secret
-from imgservice.options import Config, StoreEntry
-from imgservice.preflight import (
+from imgservice.process.tls import doubts
+from imgservice.wiring.preflight import (
     check_database,
     check_database_files,
     check_keystone,
@@ -28,7 +29,6 @@ from imgservice.preflight import (
     check_values,
     tls_material,
 )
-from imgservice.process.tls import doubts
 
 
 @click.command()

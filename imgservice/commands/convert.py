@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from imgservice.config import ConfigError
-from imgservice.convert import Converted, ConvertError, convert_files_of_glance
-from imgservice.preflight import check_values
+from imgservice.config.loader import ConfigError
+from imgservice.glance_config import Converted, ConvertError, convert_files_of_glance
+from imgservice.wiring.preflight import check_values
 
 _NOT_ALL = 3
 """Exit code when something that matters could not be converted."""

@@ -15,9 +15,12 @@ from typing import Any
 import attrs
 import click
 
-from imgservice.config import ConfigError, OptionError, load, located
-from imgservice.db.images import utc_now
-from imgservice.db.indexes import (
+from imgservice.config.loader import ConfigError, OptionError, load, located
+from imgservice.db.admin.purge import IMAGES, PARTS, Part, Purge
+from imgservice.db.admin.statistics import Counted, Statistics, count_everything
+from imgservice.db.engine.url import UrlError
+from imgservice.db.repositories.images import utc_now
+from imgservice.db.schema.indexes import (
     EXTRA_INDEXES,
     ExtraIndex,
     add_indexes,
@@ -25,11 +28,8 @@ from imgservice.db.indexes import (
     possible_indexes,
     present_indexes,
 )
-from imgservice.db.purge import IMAGES, PARTS, Part, Purge
-from imgservice.db.standing import advice, standing
-from imgservice.db.statistics import Counted, Statistics, count_everything
-from imgservice.db.upgrade import SchemaError, State, look, upgrade
-from imgservice.db.url import UrlError
+from imgservice.db.schema.status import advice, standing
+from imgservice.db.schema.upgrade import SchemaError, State, look, upgrade
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 _SECONDS_A_DAY = 86400

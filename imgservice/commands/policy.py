@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from imgservice.build.policy import policy_sources, read_policies
-from imgservice.config import ConfigError, load, located
+from imgservice.config.loader import ConfigError, load, located
+from imgservice.config.options import Config
 from imgservice.domain.access import GENERAL
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.roles import with_implied
-from imgservice.options import Config
 from imgservice.policy.table import RULES, Rule
+from imgservice.wiring.policy import policy_sources, read_policies
 
 if TYPE_CHECKING:
     from imgservice.policy.effective import Policy

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from imgservice.auth import tokens
-from imgservice.config import ConfigError, load, located
-from imgservice.watched import Unreadable
+from imgservice.concurrency.file_watch import Unreadable
+from imgservice.config.loader import ConfigError, load, located
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 

@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 
-from imgservice.db.database import Database, Transaction
-from imgservice.db.schema import leases
-from imgservice.db.statement import Statement
+from imgservice.db.engine.database import Database, Transaction
+from imgservice.db.engine.statement import Statement
+from imgservice.db.schema.tables import leases
 
 _READ = Statement(sa.select(leases.c.id).where(leases.c.id == sa.bindparam("lease")))
 _WRITE = Statement(sa.delete(leases).where(leases.c.id == sa.bindparam("lease")))

@@ -1,4 +1,4 @@
-"""What can go wrong, as facts; which HTTP status a fact becomes is decided in `web.errors`."""
+"""What can go wrong, as facts; which HTTP status a fact becomes is decided in `http.errors`."""
 
 
 class ImageServiceError(Exception):

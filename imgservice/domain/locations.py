@@ -12,7 +12,7 @@ from imgservice.domain.errors import Conflict, Forbidden, ImageServiceError, Inv
 from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import Operation
-from imgservice.domain.targets import LONGEST_URL
+from imgservice.domain.url_filter import LONGEST_URL
 
 _ALGORITHMS = ("sha512", "sha256", "sha1", "md5")
 _HEX = re.compile(r"[0-9a-fA-F]*")

@@ -6,7 +6,7 @@ import attrs
 
 from imgservice.domain.image import Image, Status
 from imgservice.domain.names import HASH_HOST, STAGE_HOST
-from imgservice.domain.targets import Refused, read_target
+from imgservice.domain.url_filter import Refused, read_target
 
 _STAGED = (Status.UPLOADING, Status.IMPORTING)
 """While an image has one of these, what was staged for it may lie on one node only."""

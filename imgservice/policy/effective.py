@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 
 import attrs
 
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.roles import KnownRoles
@@ -16,7 +17,6 @@ from imgservice.policy.checks import Check, Compiler, Decide, NotUnderstood
 from imgservice.policy.files import Sources, Written
 from imgservice.policy.subjects import CREDENTIALS, ImageTarget, credentials
 from imgservice.policy.table import RULES
-from imgservice.watched import Unreadable
 
 _NOW = datetime(2026, 1, 1)
 SAMPLE = Context("a-user", "a-project", frozenset({"member"}), user_domain="a-domain")

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import yaml
 
-from imgservice.watched import Unreadable, read_text
+from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.yaml_text import compose
 
 Text = str | Sequence[str | Sequence[str]]

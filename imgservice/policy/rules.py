@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imgservice.concurrency.file_watch import Watched
 from imgservice.domain import access
 from imgservice.domain.access import DefaultRules, is_in_scope, is_visible, owns
 from imgservice.domain.context import Context
@@ -13,7 +14,6 @@ from imgservice.policy.effective import Policy, read_policy
 from imgservice.policy.files import Sources
 from imgservice.policy.subjects import ImageTarget, asker, credentials, described
 from imgservice.policy.table import RULES
-from imgservice.watched import Watched
 
 _BY_DEFAULT = access.RULES.keys() | access.GENERAL.keys()
 """The rules of which no more is asked than what the defaults know."""

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from twisted.logger import Logger
 
-from imgservice.process.holder import start_time
+from imgservice.process.lease_owner import start_time
 
 _log = Logger()
 

@@ -13,17 +13,17 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from imgservice.config import ConfigError
-from imgservice.options import Config
+from imgservice.config.loader import ConfigError
+from imgservice.config.options import Config
 from imgservice.process.addresses import Address, ListenError
-from imgservice.process.crew import Crew, CrewError, Setup
 from imgservice.process.descriptors import raise_descriptor_limit
-from imgservice.process.ending import Ending
-from imgservice.process.notify import Notify
 from imgservice.process.serving import sleep
+from imgservice.process.signals import Ending
 from imgservice.process.sockets import Sockets
 from imgservice.process.state import StateFile
+from imgservice.process.systemd import Notify
 from imgservice.process.tls import TlsMaterial, TlsReloader
+from imgservice.process.worker_pool import Crew, CrewError, Setup
 
 LOOK = 1.0
 """Seconds between two looks at how we are."""

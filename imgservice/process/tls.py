@@ -22,7 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from imgservice.options import Tls, TlsPair
+from imgservice.config.options import Tls, TlsPair
 from imgservice.process.addresses import ListenError
 
 MODERN = ":".join(

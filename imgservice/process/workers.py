@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from imgservice.options import Config
-from imgservice.process.crew import CrewError, Setup, in_all
-from imgservice.process.member import Worker
+from imgservice.config.options import Config
 from imgservice.process.serving import UnderWay, sleep
 from imgservice.process.sockets import Change, Place, Sockets
 from imgservice.process.tls import TlsMaterial
+from imgservice.process.worker_pool import CrewError, Setup, in_all
+from imgservice.process.worker_process import Worker
 from imgservice.troubles import Trouble, TroubleLog
 
 LOOK = 1.0

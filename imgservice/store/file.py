@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import attrs
 
+from imgservice.concurrency.threads import Lane, Threads
 from imgservice.domain.errors import ImageServiceError
 from imgservice.store.interface import (
     DataExists,
@@ -24,7 +25,6 @@ from imgservice.store.interface import (
     StoreUnavailable,
 )
 from imgservice.store.registry import Driver, StoreConfig
-from imgservice.threads import Lane, Threads
 
 WINDOW = 4 * 1024 * 1024
 ALL_WINDOWS = 64 * 1024 * 1024

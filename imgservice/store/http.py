@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import attrs
 
-from imgservice.domain.targets import Refused
-from imgservice.fetch import Fetched, Fetcher, FetchFailed, authorities
+from imgservice.concurrency.threads import Threads
+from imgservice.domain.url_filter import Refused
+from imgservice.net.client import Fetched, Fetcher, FetchFailed, authorities
 from imgservice.store.interface import (
     DataNotFound,
     LocationRefused,
@@ -15,7 +16,6 @@ from imgservice.store.interface import (
     StoreUnavailable,
 )
 from imgservice.store.registry import Driver, StoreConfig
-from imgservice.threads import Threads
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-\d{1,19}|\*)/(\d{1,19}|\*)", re.ASCII)
 _GONE = (404, 410)

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import attrs
 
+from imgservice.concurrency.threads import Threads
 from imgservice.domain.units import Size
 from imgservice.store.interface import DataExists, DataNotFound, Stored, StoreFull
 from imgservice.store.registry import Driver, StoreConfig
-from imgservice.threads import Threads
 
 
 @attrs.frozen(kw_only=True)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgservice.auth.certificates import read_subjects, subject_name
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
-from imgservice.watched import Unreadable
 
 
 @pytest.mark.parametrize(

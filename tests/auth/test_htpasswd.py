@@ -19,9 +19,9 @@ from twisted.python.failure import Failure
 
 from imgservice.auth import htpasswd
 from imgservice.auth.htpasswd import Htpasswd, Passwords, read_htpasswd
+from imgservice.concurrency.file_watch import Unreadable
+from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import TooManyRequests, Unavailable
-from imgservice.threads import Threads
-from imgservice.watched import Unreadable
 
 reactor = cast(Any, installed_reactor)
 HASH = "$2b$04$qTPMb9Pkn27QjZ8zEnPXMeqtWCiE9CjLSzDykNgFgJT4MzKMBGdlO"

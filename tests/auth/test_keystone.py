@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.access_rules import AccessRule, matches, permits
 from imgservice.auth.keystone.errors import KeystoneError
+from imgservice.auth.keystone.fair_queue import Turnstile
 from imgservice.auth.keystone.identity import read_identity
-from imgservice.auth.keystone.turnstile import Turnstile
-from imgservice.auth.once import Once
+from imgservice.concurrency.single_flight import Once
 
 quick = settings(database=None, deadline=None, max_examples=300)
 

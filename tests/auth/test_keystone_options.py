@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imgservice.build.keystone import keystone_challenge, make_keystone_tokens
-from imgservice.config import ConfigError, OptionError, parse
+from imgservice.config.loader import ConfigError, OptionError, parse
+from imgservice.wiring.keystone import keystone_challenge, make_keystone_tokens
 from tests.keystone import PASSWORD, Keystone
 from tests.process.certificates import write_certificate
 from tests.real.service import IMGSERVICE, free_port

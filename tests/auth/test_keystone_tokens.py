@@ -25,9 +25,9 @@ from imgservice.auth.keystone.credentials import IssuedToken, password
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.identity import Identity
 from imgservice.auth.keystone.tokens import KeystoneTokens
-from imgservice.build.keystone import make_keystone_tokens
-from imgservice.config import parse
+from imgservice.config.loader import parse
 from imgservice.domain.units import Secret
+from imgservice.wiring.keystone import make_keystone_tokens
 from tests.keystone import Keystone
 from tests.process.certificates import write_certificate
 from tests.real.service import free_port

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgservice.auth.people import read_people
+from imgservice.auth.users_file import read_people
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
-from imgservice.watched import Unreadable
 
 quick = settings(
     database=None,

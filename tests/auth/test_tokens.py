@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from imgservice.auth.tokens import PREFIX, Tokens, create, read_owners, read_tokens, revoke
 from imgservice.cli import main
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
-from imgservice.watched import Unreadable
 
 IMGSERVICE = Path(sys.executable).with_name("imgservice")
 

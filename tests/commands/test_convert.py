@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from oslo_config import cfg, iniparser
 
 from imgservice.cli import main
-from imgservice.config import parse
-from imgservice.convert import ini
-from imgservice.options import Api, Config, Formats, Limits
+from imgservice.config.loader import parse
+from imgservice.config.options import Api, Config, Formats, Limits
+from imgservice.glance_config import ini
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
 from tests.real.service import IMGSERVICE, Service

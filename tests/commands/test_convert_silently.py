@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from imgservice.convert import ConvertError, _convert, ini
-from imgservice.convert.conversion import Folders
-from imgservice.convert.document import Document
-from imgservice.convert.secrets import Secrets
+from imgservice.glance_config import ConvertError, _convert, ini
+from imgservice.glance_config.conversion import Folders
+from imgservice.glance_config.document import Document
+from imgservice.glance_config.secrets import Secrets
 from tests.commands.test_convert import LEAST, PASTE, Lab, comments
 from tests.keystone import CACHE
 from tests.real.service import missing

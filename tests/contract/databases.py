@@ -9,9 +9,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from imgservice.db.database import Database
-from imgservice.db.open import DatabaseLimits, open_database
-from imgservice.db.upgrade import upgrade
+from imgservice.db.engine.database import Database
+from imgservice.db.engine.open import DatabaseLimits, open_database
+from imgservice.db.schema.upgrade import upgrade
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,14 @@ from typing import Any
 import attrs
 from twisted.internet import reactor
 
-from imgservice.domain.targets import TargetRules
+from imgservice.concurrency.threads import Threads
 from imgservice.domain.units import Size
-from imgservice.fetch import Fetcher
+from imgservice.domain.url_filter import TargetRules
+from imgservice.net.client import Fetcher
 from imgservice.store.file import FileConfig, FileStore
 from imgservice.store.http import HttpConfig, HttpStore
 from imgservice.store.interface import Store
 from imgservice.store.memory import MemoryConfig, MemoryStore
-from imgservice.threads import Threads
 from tests.origin import origin
 
 CAPACITY = 80 * 1024 * 1024

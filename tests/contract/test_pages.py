@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from imgservice.db.database import Database, Rows, Transaction
-from imgservice.db.images import Images
-from imgservice.db.statement import Parameters, Statement
+from imgservice.db.engine.database import Database, Rows, Transaction
+from imgservice.db.engine.statement import Parameters, Statement
+from imgservice.db.repositories.images import Images
 from imgservice.domain.image import Image, Location, Status, Visibility
 from imgservice.domain.limits import LONGEST_VALUE
 from imgservice.domain.query import ImagePage, ImageQuery

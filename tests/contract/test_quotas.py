@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql
 
-from imgservice.db import quota as quotas
-from imgservice.db.database import Database, Rows, Transaction, Work
-from imgservice.db.images import Images
-from imgservice.db.schema import image_locations, image_properties, images, leases, projects
-from imgservice.db.statement import Parameters, Statement
+from imgservice.db.engine.database import Database, Rows, Transaction, Work
+from imgservice.db.engine.statement import Parameters, Statement
+from imgservice.db.repositories import quota as quotas
+from imgservice.db.repositories.images import Images
+from imgservice.db.schema.tables import image_locations, image_properties, images, leases, projects
 from imgservice.domain.errors import ImageGone, ImageNotFound, StatusConflict, TooLarge
 from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.lease import Lease

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
-from imgservice.db.database import Database, Rows, Transaction
-from imgservice.db.images import Images
-from imgservice.db.schema import (
+from imgservice.api.v2.listing import MOST_FILTERS, MOST_VALUES
+from imgservice.db.engine.database import Database, Rows, Transaction
+from imgservice.db.engine.statement import Statement
+from imgservice.db.repositories.images import Images
+from imgservice.db.schema.tables import (
     image_locations,
     image_members,
     image_properties,
@@ -24,7 +26,6 @@ from imgservice.db.schema import (
     images,
     leases,
 )
-from imgservice.db.statement import Statement
 from imgservice.domain.errors import (
     DuplicateImage,
     Forbidden,
@@ -37,7 +38,6 @@ from imgservice.domain.image import Content, Image, Location, Status, Visibility
 from imgservice.domain.lease import Lease
 from imgservice.domain.query import Comparison, Direction, ImageQuery
 from imgservice.service.ports import ImageRepository
-from imgservice.web.v2.listing import MOST_FILTERS, MOST_VALUES
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures

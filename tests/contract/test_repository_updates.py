@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql
 from twisted.internet.defer import Deferred, gatherResults
 
-from imgservice.db import changes
-from imgservice.db.database import Database, Rows, Transaction, Work
-from imgservice.db.images import Images
-from imgservice.db.members import Members
-from imgservice.db.schema import image_members, image_properties, image_tags, images
-from imgservice.db.statement import Parameters, Statement
+from imgservice.db.engine.database import Database, Rows, Transaction, Work
+from imgservice.db.engine.statement import Parameters, Statement
+from imgservice.db.repositories import changes
+from imgservice.db.repositories.images import Images
+from imgservice.db.repositories.members import Members
+from imgservice.db.schema.tables import image_members, image_properties, image_tags, images
 from imgservice.domain.errors import (
     Conflict,
     DuplicateMember,

@@ -7,9 +7,9 @@ import pytest_twisted
 import sqlalchemy as sa
 from twisted.internet.defer import Deferred
 
-from imgservice.db.database import Database, Transaction
-from imgservice.db.schema import projects
-from imgservice.db.statement import Statement
+from imgservice.db.engine.database import Database, Transaction
+from imgservice.db.engine.statement import Statement
+from imgservice.db.schema.tables import projects
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from imgservice.concurrency.threads import Threads
 from imgservice.store.interface import (
     DataExists,
     DataNotFound,
@@ -24,7 +25,6 @@ from imgservice.store.interface import (
     Stored,
     StoreReadOnly,
 )
-from imgservice.threads import Threads
 from tests.contract.stores import DRIVERS, READ_ONLY, Subject
 
 MIB = 1024 * 1024

@@ -10,9 +10,9 @@ import pytest
 import pytest_twisted
 import sqlalchemy as sa
 
-from imgservice.db.database import Database
-from imgservice.db.open import DatabaseLimits, open_database
-from imgservice.db.reactor import PoolLimits
+from imgservice.db.engine.database import Database
+from imgservice.db.engine.open import DatabaseLimits, open_database
+from imgservice.db.engine.reactor import PoolLimits
 from tests.db.numbers import Line, Place, on_server, reactor
 from tests.servers import Server
 

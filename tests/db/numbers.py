@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
-from imgservice.db.database import Database, Transaction
-from imgservice.db.statement import Statement
+from imgservice.db.engine.database import Database, Transaction
+from imgservice.db.engine.statement import Statement
 from tests.servers import Server
 
 reactor: Any = installed_reactor

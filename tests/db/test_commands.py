@@ -23,12 +23,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from imgservice.cli import main
-from imgservice.db.database import Database
-from imgservice.db.images import utc_now
-from imgservice.db.indexes import EXTRA_INDEXES, add_indexes, possible_indexes, present_indexes
-from imgservice.db.members import Members
-from imgservice.db.purge import BATCH, PARTS, Purge
-from imgservice.db.schema import (
+from imgservice.db.admin.purge import BATCH, PARTS, Purge
+from imgservice.db.engine.database import Database
+from imgservice.db.repositories.images import utc_now
+from imgservice.db.repositories.members import Members
+from imgservice.db.schema.indexes import (
+    EXTRA_INDEXES,
+    add_indexes,
+    possible_indexes,
+    present_indexes,
+)
+from imgservice.db.schema.tables import (
     GLANCE_REVISION,
     OWN_REVISION,
     glance_metadata,

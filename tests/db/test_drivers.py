@@ -9,8 +9,8 @@ import pytest_twisted
 import sqlalchemy as sa
 from twisted.internet.defer import CancelledError, gatherResults
 
-from imgservice.db.database import Database, Rows, Transaction, UniqueViolation
-from imgservice.db.statement import Statement
+from imgservice.db.engine.database import Database, Rows, Transaction, UniqueViolation
+from imgservice.db.engine.statement import Statement
 from imgservice.domain.errors import Unavailable
 from tests.db.conftest import Open
 from tests.db.numbers import (

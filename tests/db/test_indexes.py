@@ -15,8 +15,9 @@ import attrs
 import pytest
 from sqlalchemy.dialects import postgresql
 
-from imgservice.db.indexes import EXTRA_INDEXES, add_indexes, drop_indexes, present_indexes
-from imgservice.db.listing import (
+from imgservice.db.engine.sqlite import Sqlite, connect
+from imgservice.db.engine.statement import Statement
+from imgservice.db.repositories.listing import (
     FEW,
     count_statement,
     driven,
@@ -24,9 +25,8 @@ from imgservice.db.listing import (
     parameters_of,
     shape_of,
 )
-from imgservice.db.sqlite import Sqlite, connect
-from imgservice.db.statement import Statement
-from imgservice.db.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.schema.indexes import EXTRA_INDEXES, add_indexes, drop_indexes, present_indexes
+from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
 from imgservice.domain.image import Visibility
 from imgservice.domain.query import Comparison, ImageQuery
 from tests.db.shape import shape

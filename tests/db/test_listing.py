@@ -8,7 +8,8 @@ import attrs
 import pytest
 from sqlalchemy.dialects import mysql, postgresql
 
-from imgservice.db.listing import (
+from imgservice.db.engine.sqlite import Sqlite, connect
+from imgservice.db.repositories.listing import (
     FEW,
     Shape,
     count_statement,
@@ -19,8 +20,7 @@ from imgservice.db.listing import (
     parameters_of,
     shape_of,
 )
-from imgservice.db.sqlite import Sqlite, connect
-from imgservice.db.upgrade import upgrade
+from imgservice.db.schema.upgrade import upgrade
 from imgservice.domain.image import Visibility
 from imgservice.domain.query import Comparison, ImageQuery
 

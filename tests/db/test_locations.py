@@ -7,8 +7,8 @@ import pytest
 import pytest_twisted
 import sqlalchemy as sa
 
-from imgservice.db.database import Database
-from imgservice.db.images import Images
+from imgservice.db.engine.database import Database
+from imgservice.db.repositories.images import Images
 from imgservice.domain.errors import ImageNotFound, StatusConflict
 from imgservice.domain.image import Image, Location, Status
 from imgservice.domain.lease import Lease

@@ -11,8 +11,8 @@ import pytest_twisted
 import sqlalchemy as sa
 from twisted.internet.defer import gatherResults
 
-from imgservice.db.database import Database
-from imgservice.db.statement import Statement
+from imgservice.db.engine.database import Database
+from imgservice.db.engine.statement import Statement
 from imgservice.domain.errors import Unavailable
 from tests.db.conftest import Open
 from tests.db.numbers import Place, add, number_of_connection, numbers, present, started

@@ -11,9 +11,9 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 
-from imgservice.db.database import RETRY_PAUSES, Rows, Transaction
-from imgservice.db.sqlite import Sqlite
-from imgservice.db.threaded import ThreadedDatabase
+from imgservice.db.engine.database import RETRY_PAUSES, Rows, Transaction
+from imgservice.db.engine.sqlite import Sqlite
+from imgservice.db.engine.threaded import ThreadedDatabase
 from imgservice.domain.errors import Unavailable
 from tests.db.numbers import ADD, ALL, add_all, present, reactor, started
 

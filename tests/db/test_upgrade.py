@@ -14,10 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from imgservice.db import upgrade as upgrade_module
-from imgservice.db.schema import GLANCE_REVISION, OWN_REVISION, glance_metadata, own_metadata
-from imgservice.db.upgrade import SchemaError, check_schema, upgrade
-from imgservice.db.url import UrlError
+from imgservice.db.engine.url import UrlError
+from imgservice.db.schema import upgrade as upgrade_module
+from imgservice.db.schema.tables import GLANCE_REVISION, OWN_REVISION, glance_metadata, own_metadata
+from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
 from tests.db.shape import shape
 
 GLANCE = Path(__file__).with_name("glance_2024_1_contract01.json")
@@ -88,7 +88,7 @@ def test_the_tables_in_code_are_the_tables_made(finished: Path) -> None:
 
 
 def test_the_revisions_in_code_are_the_heads_of_the_trees() -> None:
-    migrations = Path(upgrade_module.__file__).parent / "migrations"
+    migrations = Path(upgrade_module.__file__).parents[1] / "migrations"
     heads = [
         ScriptDirectory(str(migrations / tree)).get_current_head() for tree in ("glance", "own")
     ]
@@ -104,7 +104,7 @@ def test_a_second_upgrade_changes_nothing(present: Path) -> None:
 
 def test_a_start_on_a_present_database_imports_no_alembic(present: Path) -> None:
     code = (
-        "import sys; from imgservice.db.upgrade import upgrade; upgrade(sys.argv[1]);"
+        "import sys; from imgservice.db.schema.upgrade import upgrade; upgrade(sys.argv[1]);"
         "print('alembic' in sys.modules, 'sqlalchemy.orm' in sys.modules)"
     )
     command = [sys.executable, "-c", code, url_of(present)]
@@ -224,7 +224,7 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
 def test_processes_that_start_at_once(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     code = (
-        "import sys; from imgservice.db.upgrade import upgrade;"
+        "import sys; from imgservice.db.schema.upgrade import upgrade;"
         "import alembic.command; print('ready', flush=True); sys.stdin.readline();"
         "upgrade(sys.argv[1])"
     )
@@ -244,7 +244,7 @@ def test_processes_that_start_at_once(tmp_path: Path) -> None:
 
 def test_an_upgrade_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
-    code = "import sys; from imgservice.db.upgrade import upgrade; upgrade(sys.argv[1])"
+    code = "import sys; from imgservice.db.schema.upgrade import upgrade; upgrade(sys.argv[1])"
     limit = 100_000  # bytes that a file may have: fewer than all the tables need
     process = subprocess.run(
         [sys.executable, "-c", code, url_of(path)],

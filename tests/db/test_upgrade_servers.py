@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imgservice.db.schema import (
+from imgservice.db.schema.tables import (
     GLANCE_EXPANDED,
     GLANCE_REVISION,
     OWN_REVISION,
     glance_metadata,
     own_metadata,
 )
-from imgservice.db.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
 from tests.servers import Server
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
@@ -100,7 +100,7 @@ def test_what_is_not_glances_is_left_alone(empty: Empty) -> None:
 
 
 def test_processes_that_start_at_once(empty: Empty) -> None:
-    code = "import sys; from imgservice.db.upgrade import upgrade; upgrade(sys.argv[1])"
+    code = "import sys; from imgservice.db.schema.upgrade import upgrade; upgrade(sys.argv[1])"
     starting = [subprocess.Popen([sys.executable, "-c", code, empty.url]) for _ in range(3)]
     assert [process.wait(60) for process in starting] == [0, 0, 0]
     assert empty.values("SELECT version_num FROM alembic_version") == [GLANCE_REVISION]

@@ -16,13 +16,17 @@ import yaml
 
 from compare.sequences import load as load_sequences
 from imgservice.auth.certificates import read_subjects
-from imgservice.auth.people import read_people
-from imgservice.config import ConfigError, load
+from imgservice.auth.users_file import read_people
+from imgservice.concurrency.file_watch import Unreadable
+from imgservice.config.loader import ConfigError, load
 from imgservice.domain.protections import everybody
 from imgservice.policy.effective import read_policy
 from imgservice.policy.files import Sources
-from imgservice.protections import policies_permission, read_protections, roles_permission
-from imgservice.watched import Unreadable
+from imgservice.policy.property_protections import (
+    policies_permission,
+    read_protections,
+    roles_permission,
+)
 from tests.documentation.blocks import REPOSITORY, Block
 from tests.real.service import TWISTD, missing
 

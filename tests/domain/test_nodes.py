@@ -7,7 +7,7 @@ import pytest
 
 from imgservice.domain.image import Image, Status
 from imgservice.domain.nodes import Nodes, node_url
-from imgservice.domain.targets import Refused
+from imgservice.domain.url_filter import Refused
 
 STAGE, HASH = "os_glance_stage_host", "os_glance_hash_op_host"
 OTHER = "http://node2:9292"

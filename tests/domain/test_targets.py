@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.domain.errors import Invalid
-from imgservice.domain.targets import Refused, TargetRules, read_target
+from imgservice.domain.url_filter import Refused, TargetRules, read_target
 
 LOOPBACK = [
     "127.0.0.1", "127.255.255.254", "127.1", "127.0.1", "0177.0.0.1", "0177.0.0.01", "017700000001",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from oslo_config import cfg
 from oslo_policy import policy as library
 
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.policy import checks
@@ -19,7 +20,6 @@ from imgservice.policy.effective import _NOW, Policy, default_checks, read_polic
 from imgservice.policy.files import Sources
 from imgservice.policy.subjects import CREDENTIALS, ImageTarget, credentials
 from imgservice.policy.table import RULES
-from imgservice.watched import Unreadable
 
 
 def read(tmp_path: Path, text: str, **options: Any) -> Policy:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from imgservice.api.middleware.context import ANONYMOUS
 from imgservice.domain import access
 from imgservice.domain.access import DefaultRules
 from imgservice.domain.context import Context
@@ -16,7 +17,6 @@ from imgservice.policy.effective import _NOW
 from imgservice.policy.files import Sources
 from imgservice.policy.rules import PolicyRules
 from imgservice.policy.table import RULES
-from imgservice.web.steps.context import ANONYMOUS
 
 ROLES = ("admin", "member", "reader", "service", "other")
 

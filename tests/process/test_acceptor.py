@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 
 from imgservice.process.acceptor import Acceptor
-from tests.web.serving import until
+from tests.http.serving import until
 
 WAITING = 5
 

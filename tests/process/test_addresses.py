@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from imgservice.config import ConfigError, parse
+from imgservice.config.loader import ConfigError, parse
 from imgservice.process.addresses import ListenError, bind, read_address
 
 SHORT = [

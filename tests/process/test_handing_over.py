@@ -11,10 +11,10 @@ from typing import Any
 import pytest_twisted
 from twisted.internet import reactor
 
-from imgservice.launch import WORKER
 from imgservice.process.addresses import bind
-from imgservice.process.member import Worker
-from imgservice.sources import prepare, read_setup
+from imgservice.process.worker_process import Worker
+from imgservice.wiring.launch import WORKER
+from imgservice.wiring.load import prepare, read_setup
 
 IDLE = 600
 """More than the kernel keeps for somebody who does not read."""

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imgservice.cli import main
-from imgservice.config import ConfigError
-from imgservice.greeting import summary
-from imgservice.sources import Files, prepare
+from imgservice.config.loader import ConfigError
+from imgservice.wiring.greeting import summary
+from imgservice.wiring.load import Files, prepare
 from tests.process.test_start import Attempt
 from tests.real.service import IMGSERVICE, TWISTD, free_port
 

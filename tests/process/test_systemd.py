@@ -277,7 +277,7 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
         wait_until(lambda: "most recent call first" in log.read_text())
         dumped = log.read_text()
         assert "Timeout (0:00:03)!" in dumped
-        assert "imgservice/watched.py" in dumped
+        assert "imgservice/concurrency/file_watch.py" in dumped
         # Its contents are compared before they are read for good, so it is stuck in `read_bytes`.
         assert re.search(r'pathlib\.py", line \d+ in read_(bytes|text)\n', dumped)
         wait_until(lambda: _beats(listener, 3) == 0)

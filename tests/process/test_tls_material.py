@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from imgservice.options import Tls, TlsPair
+from imgservice.config.options import Tls, TlsPair
 from imgservice.process.addresses import ListenError
 from imgservice.process.tls import (
     MODERN,

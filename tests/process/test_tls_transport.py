@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-from imgservice.options import Tls
+from imgservice.config.options import Tls
 from imgservice.process.tls import ServerContexts, read_material
 from imgservice.process.tls_transport import PIECE, TlsEndpoint, TlsTransport
 from tests.process.certificates import write_certificate

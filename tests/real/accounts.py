@@ -13,8 +13,8 @@ import bcrypt
 import pytest
 import yaml
 
-from imgservice.config import ConfigError, load, located
-from imgservice.preflight import addresses, check_values, tls_material
+from imgservice.config.loader import ConfigError, load, located
+from imgservice.wiring.preflight import addresses, check_values, tls_material
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
-from imgservice.db.upgrade import upgrade
+from imgservice.db.schema.upgrade import upgrade
 from tests.real.client import Client
 
 TWISTD = Path(sys.executable).with_name("twistd")

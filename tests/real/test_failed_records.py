@@ -11,8 +11,8 @@ from twisted.internet import reactor
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from imgservice.build import build
-from imgservice.config import load
+from imgservice.config.loader import load
+from imgservice.wiring.build import build
 from tests.origin import origin
 from tests.real.client import Client
 from tests.real.service import Service, wait_until

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from imgservice.web.v2.patches import READERS
+from imgservice.api.v2.patches import READERS
 from tests.real.client import Client
 from tests.real.service import Service
 

@@ -15,7 +15,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from imgservice.db.schema import glance_metadata, images
+from imgservice.db.schema.tables import glance_metadata, images
 from tests import glance
 from tests.glance import Glance
 from tests.keystone import Keystone

@@ -12,10 +12,26 @@ from typing import Any
 import pytest
 from twisted.python.failure import Failure
 
-from imgservice.auth import htpasswd, people
+from imgservice.api.middleware.auth_token import TrustedHeaders
+from imgservice.api.middleware.authorization import authorization
+from imgservice.api.middleware.basic import _decoded
+from imgservice.api.middleware.browsers import KnownHosts, OwnPages
+from imgservice.api.middleware.cors import Cors
+from imgservice.api.middleware.gzip import accepts_gzip
+from imgservice.api.middleware.proxy_headers import ProxyHeaders
+from imgservice.api.middleware.request_id import RequestId
+from imgservice.api.middleware.version import VersionNegotiation
+from imgservice.api.v2.data import _preferred
+from imgservice.api.v2.documents import new_image
+from imgservice.api.v2.listing import Paging, image_query, links, parse_query, split_values
+from imgservice.api.v2.patches import reader_of
+from imgservice.api.v2.schema_file import SchemaFileError
+from imgservice.api.v2.schemas import CustomProperties, ImageSchemas
+from imgservice.auth import htpasswd
+from imgservice.auth import users_file as people
 from imgservice.auth.certificates import subject_name
 from imgservice.auth.keystone import access_rules
-from imgservice.convert import ini
+from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.domain.formats import FormatCheck, FormatRules
@@ -24,35 +40,20 @@ from imgservice.domain.location_urls import is_encrypted, public_url, read_place
 from imgservice.domain.locations import read_location
 from imgservice.domain.patch import split_pointer
 from imgservice.domain.protections import Protected
-from imgservice.domain.targets import LONGEST_URL, read_target
 from imgservice.domain.units import Secret
-from imgservice.fetch import authorities
+from imgservice.domain.url_filter import LONGEST_URL, read_target
+from imgservice.glance_config import ini
+from imgservice.http import conditional
+from imgservice.http.body import decode_json
+from imgservice.http.errors import error_answer
+from imgservice.http.networks import networks
+from imgservice.http.ranges import wanted_range
+from imgservice.net.client import authorities
 from imgservice.policy.files import Sources
+from imgservice.policy.property_protections import read_protections, roles_permission
 from imgservice.process.tls import _CERTIFICATE, _KEY
-from imgservice.protections import read_protections, roles_permission
-from imgservice.watched import Unreadable
-from imgservice.web import conditional
-from imgservice.web.addresses import networks
-from imgservice.web.body import decode_json
-from imgservice.web.errors import error_answer
-from imgservice.web.ranges import wanted_range
-from imgservice.web.steps.auth_token import TrustedHeaders
-from imgservice.web.steps.authorization import authorization
-from imgservice.web.steps.basic import _decoded
-from imgservice.web.steps.browsers import KnownHosts, OwnPages
-from imgservice.web.steps.cors import Cors
-from imgservice.web.steps.gzip import accepts_gzip
-from imgservice.web.steps.proxy_headers import ProxyHeaders
-from imgservice.web.steps.request_id import RequestId
-from imgservice.web.steps.version import VersionNegotiation
-from imgservice.web.v2.data import _preferred
-from imgservice.web.v2.documents import new_image
-from imgservice.web.v2.listing import Paging, image_query, links, parse_query, split_values
-from imgservice.web.v2.patches import reader_of
-from imgservice.web.v2.schema_file import SchemaFileError
-from imgservice.web.v2.schemas import CustomProperties, ImageSchemas
+from tests.http.asking import asked, passed
 from tests.security.adversary import Parser, superlinear
-from tests.web.asking import asked, passed
 
 LINE = 16 << 10
 """`server.max_header_line`."""

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from imgservice.db.upgrade import upgrade
+from imgservice.db.schema.upgrade import upgrade
 from tests.real.client import Client
 from tests.real.roles import TRUSTED, asker
 from tests.real.service import Service

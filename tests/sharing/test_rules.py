@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from imgservice.db.schema import GLANCE_REVISION, glance_metadata
+from imgservice.db.schema.tables import GLANCE_REVISION, glance_metadata
 from tests.real.client import Client
 from tests.real.roles import add, members, patch, remove, replace
 from tests.real.service import Service, running, wait_until

@@ -15,9 +15,9 @@ from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
+from imgservice.concurrency.threads import Threads
 from imgservice.store.file import FileConfig, FileStore
 from imgservice.store.interface import StoreError
-from imgservice.threads import Threads
 
 MIB = 1024 * 1024
 NOBODY = 65534

@@ -7,13 +7,13 @@ from typing import Any, cast
 import pytest
 from twisted.internet import reactor as installed_reactor
 
+from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import Invalid
 from imgservice.domain.image import Location
 from imgservice.store.choose import SingleStore, Stores, UnknownStore
 from imgservice.store.file import FileConfig, FileStore
 from imgservice.store.interface import Store, StoreUnavailable
 from imgservice.store.memory import MemoryConfig, MemoryStore
-from imgservice.threads import Threads
 
 
 @pytest.fixture

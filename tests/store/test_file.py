@@ -15,6 +15,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as installed_reactor
 
+from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import Invalid
 from imgservice.store.file import FileConfig, FileStore
 from imgservice.store.interface import (
@@ -23,7 +24,6 @@ from imgservice.store.interface import (
     StoreFull,
     StoreUnavailable,
 )
-from imgservice.threads import Threads
 
 MIB = 1024 * 1024
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.identity import read_expiry
-from imgservice.auth.once import Once
+from imgservice.concurrency.file_watch import Watched
+from imgservice.concurrency.single_flight import Once
 from imgservice.domain.units import Secret
-from imgservice.watched import Watched
 
 RENEW_BEFORE = 120.0
 """Seconds before its end in which a token is renewed while it is still in use."""

@@ -14,8 +14,8 @@ from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
-from imgservice.auth.keystone.turnstile import Turnstile
-from imgservice.auth.once import Once
+from imgservice.auth.keystone.fair_queue import Turnstile
+from imgservice.concurrency.single_flight import Once
 from imgservice.domain.errors import Unavailable
 from imgservice.domain.quota import MEBI, SIZES, Quota, Resource
 

@@ -14,9 +14,9 @@ from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient, Reply
 from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
+from imgservice.auth.keystone.fair_queue import Turnstile
 from imgservice.auth.keystone.identity import Identity, read_identity
-from imgservice.auth.keystone.turnstile import Turnstile
-from imgservice.auth.once import Once
+from imgservice.concurrency.single_flight import Once
 
 LONGEST_TOKEN = 4096
 MOST_WAITING = 5000

@@ -5,7 +5,7 @@ Glance's own revision of this name has ancestors; a database made here starts wi
 
 from alembic import op
 
-from imgservice.db.schema import glance_metadata
+from imgservice.db.schema.tables import glance_metadata
 
 revision = "2024_1_contract01"
 down_revision = None

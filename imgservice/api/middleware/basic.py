@@ -1,0 +1,61 @@
+"""Establishes who is asking by a user's name and password: HTTP Basic authentication."""
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from imgservice.api.middleware.authorization import authorization
+from imgservice.auth.htpasswd import Passwords
+from imgservice.domain.context import Context
+from imgservice.domain.errors import NotAuthenticated
+from imgservice.http.networks import neighbourhood
+from imgservice.http.response import Answer
+from imgservice.http.streaming import StreamingRequest
+
+CHALLENGE = 'Basic realm="imgservice", charset="UTF-8"'
+LONGEST = 2048
+"""Bytes of user and password, encoded."""
+
+
+class Basic:
+    """The mode `basic`; `people` tells the context of a user, None for one who has no project."""
+
+    def __init__(self, passwords: Passwords, people: Callable[[str], Context | None]) -> None:
+        self._passwords = passwords
+        self._people = people
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        encoded = authorization(request, b"basic", CHALLENGE)
+        if encoded is None:
+            return None
+        user, password = _decoded(encoded)
+        address = neighbourhood(request.client_address or request.peer)
+        if not await self._passwords.are_right(user, password, address):
+            raise NotAuthenticated("The user or the password is wrong.", CHALLENGE)
+        context = self._people(user)
+        if context is None:
+            raise NotAuthenticated(f"The user {user} has no project here.", CHALLENGE)
+        request.context = context
+        request.identified = True
+        return None
+
+
+def _decoded(encoded: bytes) -> tuple[str, bytes]:
+    try:
+        if len(encoded) > LONGEST:
+            raise ValueError("too long")  # noqa: TRY301  answered like what cannot be decoded
+        text = _text(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        raise NotAuthenticated("The Authorization header is malformed.", CHALLENGE) from None
+    user, colon, password = text.partition(":")
+    if not colon or not user or not text.isprintable():
+        raise NotAuthenticated("The Authorization header is malformed.", CHALLENGE)
+    return user, password.encode()
+
+
+def _text(raw: bytes) -> str:
+    """Decode UTF-8, or what some clients send instead."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

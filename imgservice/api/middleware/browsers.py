@@ -1,0 +1,113 @@
+"""Keeps foreign web pages from using what a browser on a trusted machine may do.
+
+A page of any site can make the browser of its reader send requests, to this machine too. What the
+mode of authentication takes for proof, being on this machine, a remembered password or a
+certificate, goes with them. See docs/how-to/without-keystone.md.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+from imgservice.domain.errors import Forbidden
+from imgservice.http.pipeline import Step
+from imgservice.http.response import Answer
+from imgservice.http.streaming import NO_ADDRESS, StreamingRequest
+
+SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+"""These change nothing, and a foreign page is not shown their answers."""
+
+
+class Guarded:
+    """Asks each guard, which may raise, before the step that establishes the identity."""
+
+    def __init__(self, guards: Sequence[Any], step: Step) -> None:
+        self._guards = tuple(guards)
+        self._step = step
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        for guard in self._guards:
+            guard(request)
+        return await self._step(request)
+
+
+class KnownHosts:
+    """Refuses requests for host names that are not ours.
+
+    Whoever owns a name can let it point to this machine; the pages that he serves under that name
+    are then, to a browser, of the same site as we are. Addresses cannot be used so.
+    """
+
+    def __init__(self, names: Sequence[str], option: str) -> None:
+        self._names = frozenset(("localhost", *(name.lower() for name in names)))
+        self._option = option
+        self._is_own = lru_cache(1024)(self._find_out)
+
+    def __call__(self, request: StreamingRequest) -> None:
+        if request.peer == NO_ADDRESS:  # a Unix socket, which no browser reaches
+            return
+        for authority in request.header_values("host"):
+            self._check(authority)
+        if request.base_url is not None:  # what a proxy says that it was asked for
+            self._check(origin_of(request.base_url).partition("://")[2])
+
+    def _check(self, authority: str) -> None:
+        if not self._is_own(authority):
+            raise Forbidden(
+                f"This service does not answer to the name {host_of(authority)}: web pages could"
+                f" misuse it. Ask by address, or have the operator list the name in {self._option}."
+            )
+
+    def _find_out(self, authority: str) -> bool:
+        host = host_of(authority)
+        return not host or host in self._names or "*" in self._names or _is_address(host)
+
+
+class OwnPages:
+    """Refuses changes that a page of another site asks for, unless CORS allows that site."""
+
+    def __init__(self, allowed_origins: Sequence[str], public_url: str | None) -> None:
+        self._allowed = frozenset(origin.lower() for origin in allowed_origins)
+        self._own = origin_of(public_url) if public_url else None
+
+    def __call__(self, request: StreamingRequest) -> None:
+        if request.method not in SAFE and self._is_foreign(request):
+            raise Forbidden(
+                "Web pages of another site may not change anything here; the operator can allow"
+                " them in cors.allowed_origins."
+            )
+
+    def _is_foreign(self, request: StreamingRequest) -> bool:
+        # Pages cannot set either header themselves, and other clients send neither.
+        site, origins = request.header("sec-fetch-site"), request.header_values("origin")
+        if site in ("same-origin", "none"):
+            return False
+        if not origins:
+            return site is not None
+        return not all(self._is_known(origin.lower(), request) for origin in origins)
+
+    def _is_known(self, origin: str, request: StreamingRequest) -> bool:
+        if "*" in self._allowed or origin in self._allowed:
+            return True
+        return origin in (self._own, origin_of(request.url_base()))
+
+
+def host_of(authority: str) -> str:
+    """Return the host of `host:port`, lower-cased and without brackets or a last dot."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0].lower()
+    return authority.partition(":")[0].lower().removesuffix(".")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def origin_of(url: str) -> str:
+    scheme, separator, rest = url.lower().partition("://")
+    return scheme + separator + rest.partition("/")[0]

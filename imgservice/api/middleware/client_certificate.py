@@ -1,0 +1,56 @@
+"""Establishes who is asking by the certificate that the client has shown in the handshake."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from imgservice.auth.certificates import Subject, subject_of
+from imgservice.domain.context import Context
+from imgservice.domain.errors import Forbidden, NotAuthenticated
+from imgservice.http.response import Answer
+from imgservice.http.streaming import StreamingChannel, StreamingRequest
+
+
+class ClientCertificate:
+    """The mode `client_certificate`.
+
+    The handshake has seen that the certificate is valid and of the right authority. A connection
+    may live longer than the certificate; a request on it may not.
+    """
+
+    def __init__(
+        self,
+        people: Callable[[], Mapping[str, Context]],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._people = people
+        self._now = now
+        self._subjects: WeakKeyDictionary[StreamingChannel, Subject] = WeakKeyDictionary()
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        subject = self._subject(request.channel)
+        if subject is None:
+            return None
+        if self._now() > subject.not_after:
+            raise NotAuthenticated("The client's certificate has expired.")
+        context = self._people().get(subject.name)
+        if context is None:
+            raise Forbidden(f"The certificate of {subject.name} stands for nobody here.")
+        request.context = context
+        request.identified = True
+        return None
+
+    def _subject(self, channel: StreamingChannel) -> Subject | None:
+        if channel not in self._subjects:
+            shown = _certificate(channel.transport)
+            if shown is None:
+                return None
+            self._subjects[channel] = subject_of(shown.to_cryptography())
+        return self._subjects[channel]
+
+
+def _certificate(transport: Any) -> Any:
+    """Return what the client has shown; None on a connection without TLS."""
+    get = getattr(transport, "getPeerCertificate", None)
+    return get() if get is not None else None

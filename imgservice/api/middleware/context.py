@@ -1,0 +1,31 @@
+"""Turns an established identity into the context of the request, or turns the request away."""
+
+import attrs
+
+from imgservice.domain.access import Rules
+from imgservice.domain.context import Context
+from imgservice.domain.errors import NotAuthenticated
+from imgservice.http.response import Answer
+from imgservice.http.streaming import StreamingRequest
+
+ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
+"""May see and download what everybody may, and change nothing."""
+
+
+class RequireContext:
+    def __init__(self, rules: Rules, anonymous_read: bool, challenge: str | None = None) -> None:
+        self._rules = rules
+        self._anonymous_read = anonymous_read
+        self._challenge = challenge
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        if request.identified:
+            if self._rules.allow(request.context, "context_is_admin", None):
+                request.context = attrs.evolve(request.context, is_admin=True)
+        elif self._anonymous_read:
+            request.context = ANONYMOUS
+        else:
+            raise NotAuthenticated(
+                "The request you have made requires authentication.", self._challenge
+            )
+        return None

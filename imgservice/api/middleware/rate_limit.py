@@ -1,0 +1,131 @@
+"""Turns away those who ask too often: addresses before, users and projects after authentication."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import attrs
+
+from imgservice.domain.errors import NotAuthenticated, TooManyRequests
+from imgservice.domain.rates import Buckets
+from imgservice.http.networks import Networks, is_within, neighbourhood
+from imgservice.http.response import Answer
+from imgservice.http.streaming import StreamingRequest
+
+Clock = Callable[[], float]
+CREDENTIALS = (b"authorization", b"x-auth-token", b"x-storage-token", b"x-service-token")
+"""Header fields in which somebody may try what he has guessed."""
+
+
+class AddressLimit:
+    """Comes before authentication, which is work, too, and which guessers must not have at will."""
+
+    def __init__(
+        self,
+        requests: Buckets | None,
+        failures: Buckets | None,
+        exempt: Networks = (),
+        seconds: Clock = time.monotonic,
+    ) -> None:
+        self._requests = requests
+        self._failures = failures
+        self._exempt = exempt
+        self._seconds = seconds
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        key = self._key(request)
+        if key is None:
+            return None
+        now = self._seconds()
+        if self._failures is not None:
+            wait = self._failures.wait(key, now)
+            if wait > 0 and _has_credentials(request):
+                raise TooManyRequests("Too many failed authentications from your address.", wait)
+        if self._requests is not None:
+            wait = self._requests.wait(key, now)
+            if wait > 0:
+                raise TooManyRequests("Too many requests from your address.", wait)
+            self._requests.take(key, now)
+        return None
+
+    def refused(self, request: StreamingRequest, error: BaseException | None) -> None:
+        """Count wrong credentials; several tried at the same time make a debt."""
+        if self._failures is None or not isinstance(error, NotAuthenticated):
+            return
+        key = self._key(request)
+        if key is not None and _has_credentials(request):
+            self._failures.take(key, self._seconds())
+
+    def forgive(self, request: StreamingRequest) -> None:
+        """Take back that the request was counted: the asker turned out to be exempt."""
+        key = self._key(request)
+        if key is not None and self._requests is not None:
+            self._requests.give_back(key, self._seconds())
+
+    def _key(self, request: StreamingRequest) -> str | None:
+        """Return what to count by; None where the asker is exempt, or came by a Unix socket."""
+        address = request.client_address or request.peer
+        if address == "-" or (self._exempt and is_within(address, self._exempt)):
+            return None
+        return neighbourhood(address)
+
+
+@attrs.frozen
+class AskerRates:
+    """What is counted once it is known who asks."""
+
+    by_user: Buckets | None = None
+    by_project: Buckets | None = None
+    creates: Buckets | None = None
+
+
+class RateLimit:
+    """Comes after authentication. A request counts for its user and its project, or for neither."""
+
+    def __init__(
+        self,
+        rates: AskerRates,
+        exempt_roles: Iterable[str],
+        addresses: AddressLimit,
+        seconds: Clock = time.monotonic,
+    ) -> None:
+        self._rates = rates
+        self._exempt_roles = frozenset(role.lower() for role in exempt_roles)
+        self._addresses = addresses
+        self._seconds = seconds
+
+    async def __call__(self, request: StreamingRequest) -> Answer | None:
+        if not self._exempt_roles.isdisjoint(request.context.roles):
+            self._addresses.forgive(request)
+            return None
+        charges, now = list(self._charges(request)), self._seconds()
+        for what, buckets, key in charges:
+            wait = buckets.wait(key, now)
+            if wait > 0:
+                raise TooManyRequests(f"Too many {what}.", wait)
+        for _, buckets, key in charges:
+            buckets.take(key, now)
+        return None
+
+    def _charges(self, request: StreamingRequest) -> Iterator[tuple[str, Buckets, str]]:
+        rates, context = self._rates, request.context
+        if rates.by_user is not None and context.user is not None:
+            yield "requests of your user", rates.by_user, context.user
+        if rates.by_project is not None and context.project is not None:
+            yield "requests of your project", rates.by_project, context.project
+        if rates.creates is not None and makes_rows(request):
+            payer = context.project or f"user {context.user}"
+            yield "changes by your project", rates.creates, payer
+
+
+def makes_rows(request: StreamingRequest) -> bool:
+    """Tell whether the request may add rows to the database, which deleting does not take away."""
+    if request.method in (b"GET", b"HEAD", b"DELETE"):
+        return False
+    noun = request.postpath[2] if len(request.postpath) > 2 else b""
+    if request.method == b"POST":
+        return noun != b"actions"
+    return request.method == b"PATCH" or (request.method == b"PUT" and noun == b"tags")
+
+
+def _has_credentials(request: StreamingRequest) -> bool:
+    return any(request.requestHeaders.hasHeader(name) for name in CREDENTIALS)

@@ -1,0 +1,220 @@
+"""Images as JSON documents: the ones that we answer, and the ones that clients send."""
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import attrs
+import orjson
+
+from imgservice.api.v2.schemas import ImageSchemas, to_text
+from imgservice.domain.context import Context
+from imgservice.domain.errors import Forbidden, Invalid
+from imgservice.domain.image import (
+    OLD_STORE,
+    Image,
+    Location,
+    Precondition,
+    Status,
+    Visibility,
+)
+from imgservice.domain.limits import LONGEST_NAME
+from imgservice.domain.names import DETECTED_FORMAT, HASH_HOST, STAGE_HOST, is_reserved
+from imgservice.domain.protections import PropertyRules
+from imgservice.http.conditional import Validators, check_unchanged, is_known, not_modified
+from imgservice.http.response import Answer, json_answer, json_text
+from imgservice.http.streaming import StreamingRequest
+from imgservice.service.images import NewImage
+
+WRITABLE = (
+    "id",
+    "name",
+    "owner",
+    "visibility",
+    "protected",
+    "os_hidden",
+    "disk_format",
+    "container_format",
+    "min_disk",
+    "min_ram",
+    "tags",
+)
+HIDDEN_PROPERTIES = (STAGE_HOST, HASH_HOST)
+"""Notes between nodes, shown to nobody."""
+HIDDEN_FROM_USERS = (*HIDDEN_PROPERTIES, DETECTED_FORMAT)
+"""What is shown to administrators at most."""
+
+
+@attrs.frozen
+class ImageDocuments:
+    """Images as the answers have them, and what the configuration lets these show."""
+
+    find_schemas: Callable[[], ImageSchemas]
+    """Tells the schemas at present: the operator's part may change."""
+    property_rules: Callable[[], PropertyRules]
+    """Tells which custom properties the asker may read."""
+    order: Callable[[Sequence[Location]], Sequence[Location]]
+    """Puts the location to be read first in front."""
+    store_of: Callable[[Location], str | None]
+    """Tells the id of the store that has the location, where clients may see it."""
+    locations: bool = False
+    """Whether `locations` is shown, with the URLs of the data in the stores."""
+    direct_url: bool = False
+    """Whether the URL of the first of them is shown as `direct_url`."""
+
+    @property
+    def schemas(self) -> ImageSchemas:
+        return self.find_schemas()
+
+    def answer(
+        self, status: int, request: StreamingRequest, image: Image, **headers: str
+    ) -> Answer:
+        """Answer with the image, its entity tag, and whatever headers a route adds."""
+        document = self.document(request.context, image)
+        return json_answer(status, document, ETag=entity_tag(document), **headers)
+
+    def shown(self, request: StreamingRequest, image: Image) -> Answer:
+        """Answer as `answer`, unless the client knows the document or expects another one."""
+        answer = self.answer(200, request, image)
+        current = Validators(answer.headers["ETag"])
+        check_unchanged(request, current)
+        if not is_known(request, current):
+            return answer
+        return attrs.evolve(not_modified(current), content_type=answer.content_type)
+
+    def unchanged(self, request: StreamingRequest) -> Precondition | None:
+        """Return the check that the image still is what the client says it has seen, if it does."""
+        if request.header("if-match") is None:
+            return None
+
+        def check(image: Image) -> None:
+            check_unchanged(request, Validators(self.entity_tag(request.context, image)))
+
+        return check
+
+    def entity_tag(self, context: Context, image: Image) -> str:
+        """Return the entity tag of the image as the asker sees it."""
+        return entity_tag(self.document(context, image))
+
+    def document(self, context: Context, image: Image) -> dict[str, Any]:
+        """Return the image as JSON has it; custom properties are members of the object itself."""
+        path = f"/v2/images/{image.id}"
+        to_json = self.schemas.to_json
+        readable = self.property_rules().readable(context, image.properties)
+        hidden = HIDDEN_PROPERTIES if context.is_admin else HIDDEN_FROM_USERS
+        document: dict[str, Any] = {
+            name: to_json(name, value) for name, value in readable.items() if name not in hidden
+        }
+        document.update(
+            name=image.name,
+            disk_format=image.disk_format,
+            container_format=image.container_format,
+            visibility=image.visibility,
+            size=image.size,
+            virtual_size=image.virtual_size,
+            status=image.status,
+            checksum=image.checksum,
+            protected=image.protected,
+            min_ram=image.min_ram,
+            min_disk=image.min_disk,
+            owner=image.owner,
+            os_hidden=image.os_hidden,
+            os_hash_algo=image.os_hash_algo,
+            os_hash_value=image.os_hash_value,
+            id=image.id,
+            created_at=image.created_at,
+            updated_at=image.updated_at,
+        )
+        locations = _visible_locations(context, image)
+        self._add_locations(context, document, locations)
+        document.update(tags=image.tags, self=path, file=f"{path}/file", schema="/v2/schemas/image")
+        if stores := ",".join(filter(None, map(self.store_of, locations))):
+            document["stores"] = stores
+        return document
+
+    def _add_locations(
+        self, context: Context, document: dict[str, Any], locations: Sequence[Location]
+    ) -> None:
+        if self.locations:
+            document["locations"] = self.location_documents(context, locations)
+        if self.direct_url and locations:
+            document["direct_url"] = _shown_url(context, self.order(locations)[0])
+
+    def location_documents(
+        self, context: Context, locations: Sequence[Location]
+    ) -> Sequence[Mapping[str, Any]]:
+        return [
+            {"url": _shown_url(context, one), "metadata": self._metadata(one)} for one in locations
+        ]
+
+    def _metadata(self, location: Location) -> Mapping[str, object]:
+        """Return it with the store, under today's name, also where it was never recorded."""
+        store = self.store_of(location)
+        if store is None or "store" in location.metadata:
+            return dict(location.metadata)
+        rest = {name: value for name, value in location.metadata.items() if name != OLD_STORE}
+        return {**rest, "store": store}
+
+
+def _visible_locations(context: Context, image: Image) -> Sequence[Location]:
+    """Where data lies that must not be used is only for administrators to know."""
+    if image.status is Status.DEACTIVATED and not context.is_admin:
+        return ()
+    return image.locations
+
+
+def _shown_url(context: Context, location: Location) -> str:
+    return location.url if context.is_admin else location.public_url
+
+
+def entity_tag(document: Mapping[str, Any]) -> str:
+    """Return a strong entity tag of an image's document.
+
+    It depends on nothing but what is in it, so that every node and every database makes the same
+    one: in one second an image may change and change back, and is then the same again.
+    """
+    in_order = {**document, "tags": sorted(document["tags"])}
+    text = json_text(in_order, orjson.OPT_SORT_KEYS)
+    return f'"{blake2b(text, digest_size=16).hexdigest()}"'
+
+
+def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
+    """Read the document of a create request; `Invalid` or `Forbidden` name the member at fault."""
+    if not isinstance(document, dict):
+        raise Invalid("Unexpected body type. Expected a JSON object.")
+    _check_writable(document, schemas)
+    schemas.check(document)
+    _check_reserved(document)
+    check_text(document)
+    fields = {name: document[name] for name in WRITABLE if name in document}
+    if "visibility" in fields:
+        fields["visibility"] = Visibility(fields["visibility"])
+    properties = {name: to_text(value) for name, value in document.items() if name not in WRITABLE}
+    ownerless = "owner" in document and document["owner"] is None
+    return NewImage(**fields, ownerless=ownerless, properties=properties)
+
+
+def _check_writable(document: dict[str, Any], schemas: ImageSchemas) -> None:
+    for name in document:
+        if name in schemas.read_only:
+            raise Forbidden(f"Attribute '{name}' is read-only.")
+
+
+def _check_reserved(document: dict[str, Any]) -> None:
+    for name in document:
+        if name == "locations" or is_reserved(name):
+            raise Forbidden(f"Attribute '{name}' is reserved.")
+
+
+def check_text(document: dict[str, Any]) -> None:
+    """Refuse what not every database can hold: 4-byte UTF-8, null characters, overlong names."""
+    for name, value in document.items():
+        for text in (name, *(value if isinstance(value, list) else (value,))):
+            if isinstance(text, str) and text and (max(text) > "\uffff" or "\0" in text):
+                what = name.capitalize() if name in WRITABLE else f"Property {name!a}"
+                kind = "null" if "\0" in text else "4 byte unicode"
+                raise Invalid(f"{what} can't contain {kind} characters.")
+        if len(name) > LONGEST_NAME:
+            raise Invalid(
+                f"The property name {name[:40]!r}... is longer than {LONGEST_NAME} characters."
+            )

@@ -1,0 +1,110 @@
+"""Routes of an image's members: /v2/images/{id}/members."""
+
+from typing import Any
+
+from imgservice.api.v2.documents import check_text
+from imgservice.domain.errors import Invalid
+from imgservice.domain.limits import LONGEST_NAME
+from imgservice.domain.member import Member
+from imgservice.http.response import Answer, json_answer, no_content
+from imgservice.http.route import NOTHING, About, json_of
+from imgservice.http.routing import ApiApp
+from imgservice.http.streaming import StreamingRequest
+from imgservice.service.members import MemberService
+
+LIST = About("List the projects that an image is shared with.", {200: json_of("members")})
+ADD = About(
+    "Share an image with a project.",
+    {200: json_of("member")},
+    errors=(409, 413),
+    body={
+        "application/json": {
+            "type": "object",
+            "properties": {"member": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}},
+            "required": ["member"],
+        }
+    },
+)
+SHOW = About("Show what a project thinks of an image shared with it.", {200: json_of("member")})
+DECIDE = About(
+    "Accept or reject an image shared with one's project.",
+    {200: json_of("member")},
+    body={
+        "application/json": {
+            "type": "object",
+            "properties": {"status": {"enum": ["pending", "accepted", "rejected"]}},
+            "required": ["status"],
+        }
+    },
+)
+REMOVE = About("Share an image with a project no more.", {204: NOTHING})
+
+
+def routes(app: ApiApp, members: MemberService, largest_body: int) -> None:
+    @app.route("/images/<image_id>/members", methods=["GET"], about=LIST)
+    async def list_members(request: StreamingRequest, image_id: str) -> Answer:
+        found = await members.list(request.context, image_id)
+        document = {
+            "members": [member_document(member) for member in found],
+            "schema": "/v2/schemas/members",
+        }
+        return json_answer(200, document)
+
+    @app.route("/images/<image_id>/members", methods=["POST"], takes_body=True, about=ADD)
+    async def add_member(request: StreamingRequest, image_id: str) -> Answer:
+        project = new_member(await request.body.json(largest_body))
+        member = await members.add(request.context, image_id, project)
+        return json_answer(200, member_document(member))
+
+    @app.route("/images/<image_id>/members/<member_id>", methods=["GET"], about=SHOW)
+    async def show_member(request: StreamingRequest, image_id: str, member_id: str) -> Answer:
+        member = await members.show(request.context, image_id, member_id)
+        return json_answer(200, member_document(member))
+
+    @app.route(
+        "/images/<image_id>/members/<member_id>", methods=["PUT"], takes_body=True, about=DECIDE
+    )
+    async def update_member(request: StreamingRequest, image_id: str, member_id: str) -> Answer:
+        status = new_status(await request.body.json(largest_body))
+        member = await members.decide(request.context, image_id, member_id, status)
+        return json_answer(200, member_document(member))
+
+    @app.route("/images/<image_id>/members/<member_id>", methods=["DELETE"], about=REMOVE)
+    async def delete_member(request: StreamingRequest, image_id: str, member_id: str) -> Answer:
+        await members.remove(request.context, image_id, member_id)
+        return no_content()
+
+
+def member_document(member: Member) -> dict[str, Any]:
+    return {
+        "member_id": member.project,
+        "image_id": member.image_id,
+        "status": member.status,
+        "created_at": member.created_at,
+        "updated_at": member.updated_at,
+        "schema": "/v2/schemas/member",
+    }
+
+
+def new_member(document: Any) -> str:
+    """Read `{"member": PROJECT}`."""
+    if not isinstance(document, dict):
+        raise Invalid('Expected a member in the form: {"member": "image_id"}')
+    if "member" not in document:
+        raise Invalid("Member to be added not specified")
+    project = document["member"]
+    if not project:
+        raise Invalid("Member can't be empty")
+    if not isinstance(project, str) or len(project) > LONGEST_NAME:
+        raise Invalid(f"A member is a string of at most {LONGEST_NAME} characters.")
+    check_text({"member": project})
+    return project
+
+
+def new_status(document: Any) -> Any:
+    """Read `{"status": STATUS}`; what it is, the service looks at."""
+    if not isinstance(document, dict):
+        raise Invalid('Expected a status in the form: {"status": "status"}')
+    if "status" not in document:
+        raise Invalid("Status not specified")
+    return document["status"]

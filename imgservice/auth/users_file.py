@@ -1,0 +1,120 @@
+"""The files in which an operator writes who has which project and roles.
+
+They are YAML, one entry a person:
+
+    alice: {project: apollo, roles: [member]}
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imgservice.concurrency.file_watch import Unreadable, read_text
+from imgservice.domain.context import Context
+from imgservice.domain.roles import with_implied
+from imgservice.yaml_text import compose
+
+# Every scalar is a string to this loader: a user may be called 007, or yes.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_KEYS = ("user", "project", "roles")
+
+
+class Mistake(Exception):
+    """Something in a file of the operator is wrong, in that line, counted from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def read_people(path: Path, name: Callable[[str], str] = str) -> Mapping[str, Context]:
+    """Read a file of people; `name` checks the key of an entry (ValueError) and normalises it.
+
+    `Unreadable` tells the file and the line of a mistake.
+    """
+    text = read_text(path)
+    try:
+        return dict(_people(_composed(text), name))
+    except Mistake as mistake:
+        raise Unreadable(f"{path}:{mistake.line}: {mistake}") from None
+
+
+def context_of(user: str, project: str, roles: Sequence[str]) -> Context:
+    """Make the context of an authenticated user; ValueError for a name that cannot be used."""
+    for what, value in (("user", user), ("project", project), *(("role", role) for role in roles)):
+        _check_name(what, value)
+    return Context(user, project, with_implied(roles))
+
+
+def _check_name(what: str, value: str) -> None:
+    if not value.strip() or not value.isprintable() or len(value) > 255:
+        raise ValueError(f"the {what} {value!r} is empty, too long or not printable")
+    if what == "role" and "," in value:
+        raise ValueError(f"{value!r} is not one role; write [member, reader]")
+
+
+def _composed(text: str) -> yaml.Node | None:
+    try:
+        return compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Mistake(mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise Mistake(1, f"not valid YAML: {error}") from None
+
+
+def _people(root: yaml.Node | None, name: Callable[[str], str]) -> Iterator[tuple[str, Context]]:
+    seen: set[str] = set()
+    for line, key, node in _pairs(root) if root is not None else ():
+        try:
+            yield _new_name(key, name, seen), _context(key, node)
+        except ValueError as error:
+            raise Mistake(line, str(error)) from None
+
+
+def _new_name(key: str, name: Callable[[str], str], seen: set[str]) -> str:
+    person = name(key)
+    _check_name("name", person)
+    if person in seen:
+        raise ValueError(f"{key!r} is there twice")
+    seen.add(person)
+    return person
+
+
+def _context(key: str, node: yaml.Node) -> Context:
+    facts: dict[str, Any] = {}
+    for line, field, value in _pairs(node):
+        if field not in _KEYS:
+            raise Mistake(line, f"unknown key {field!r} (known: {', '.join(_KEYS)})")
+        if field in facts:
+            raise Mistake(line, f"the key {field!r} is there twice")
+        facts[field] = _strings(value) if field == "roles" else _string(value)
+    for field in ("project", "roles"):
+        if field not in facts:
+            raise ValueError(f"{key!r} has no {field}")
+    return context_of(facts.get("user", key), facts["project"], facts["roles"])
+
+
+def _pairs(node: yaml.Node | None) -> Iterator[tuple[int, str, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode):
+        raise Mistake(_line(node), "expected keys and values")
+    for key, value in node.value:
+        yield _line(key), _string(key), value
+
+
+def _string(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise Mistake(_line(node), "expected a string")
+    return str(node.value)
+
+
+def _strings(node: yaml.Node) -> list[str]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise Mistake(_line(node), "expected a list")
+    return [_string(one) for one in node.value]
+
+
+def _line(node: yaml.Node | None) -> int:
+    return node.start_mark.line + 1 if node is not None else 1

@@ -1,0 +1,145 @@
+"""What there is in a database, counted."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+import orjson
+import sqlalchemy as sa
+
+from imgservice.db.repositories.images import utc_now
+from imgservice.db.schema.tables import (
+    glance_metadata,
+    image_locations,
+    images,
+    leases,
+    own_metadata,
+)
+from imgservice.db.schema.upgrade import ready
+
+
+@attrs.frozen
+class Counted:
+    """Rows of a table, or those of them with one status."""
+
+    table: str
+    status: str | None
+    live: int
+    deleted: int = 0
+    oldest_deleted: datetime | None = None
+
+
+@attrs.frozen
+class StoreUse:
+    """What lies in a store, for images that live; None is for locations that name no store."""
+
+    store: str | None
+    locations: int
+    bytes: int
+
+
+@attrs.frozen
+class LeaseCount:
+    """Work of one kind that runs, or is to be finished by others once it has expired."""
+
+    kind: str
+    count: int
+    expired: int
+    oldest: datetime
+
+
+@attrs.frozen
+class Statistics:
+    tables: Sequence[Counted]
+    """Of a table with statuses, first the whole and then each of them."""
+    stores: Sequence[StoreUse]
+    leases: Sequence[LeaseCount]
+
+
+def count_everything(url: str) -> Statistics:
+    """Count; each table is read once, so this takes a while where there are many images."""
+    place = ready(url)
+    with place.explained(), place.connected() as connection:
+        return Statistics(
+            tables=list(_tables(connection)),
+            stores=_stores(connection),
+            leases=list(_leases(connection)),
+        )
+
+
+def _tables(connection: sa.Connection) -> Iterator[Counted]:
+    for table in (*glance_metadata.sorted_tables, *own_metadata.sorted_tables):
+        if "deleted" in table.c:
+            yield from _by_status(connection, table)
+        else:
+            count = connection.scalar(sa.select(sa.func.count()).select_from(table))
+            yield Counted(table.name, None, int(count or 0))
+
+
+def _by_status(connection: sa.Connection, table: sa.Table) -> Iterator[Counted]:
+    found = [Counted(table.name, *row) for row in connection.execute(_statuses(table))]
+    yield Counted(
+        table.name,
+        None,
+        sum(one.live for one in found),
+        sum(one.deleted for one in found),
+        min((one.oldest_deleted for one in found if one.oldest_deleted), default=None),
+    )
+    if "status" in table.c:
+        yield from found
+
+
+def _statuses(table: sa.Table) -> sa.Select[Any]:
+    status: sa.ColumnElement[Any] = table.c.status if "status" in table.c else sa.null()
+    is_deleted = table.c.deleted == sa.true()
+    chosen = sa.select(
+        status.label("status"),
+        sa.func.count(sa.case((~is_deleted, 1))),
+        sa.func.count(sa.case((is_deleted, 1))),
+        sa.func.min(sa.case((is_deleted, table.c.deleted_at))),
+    )
+    return chosen.group_by(status).order_by(status) if "status" in table.c else chosen
+
+
+def _stores(connection: sa.Connection) -> Sequence[StoreUse]:
+    """Add up by what the locations say of themselves: JSON, which only Python reads alike."""
+    found = sa.select(
+        image_locations.c.meta_data,
+        sa.func.count(),
+        sa.func.coalesce(sa.func.sum(images.c.size), 0),
+    ).join_from(image_locations, images, images.c.id == image_locations.c.image_id)
+    live = found.where(
+        image_locations.c.deleted == sa.false(), image_locations.c.status == "active"
+    )
+    locations: Counter[str | None] = Counter()
+    sizes: Counter[str | None] = Counter()
+    for metadata, count, size in connection.execute(live.group_by(image_locations.c.meta_data)):
+        store = _store(metadata)
+        locations[store] += count
+        sizes[store] += int(size)
+    names = sorted(locations, key=lambda name: (name is None, name or ""))
+    return [StoreUse(name, locations[name], sizes[name]) for name in names]
+
+
+def _store(metadata: str | None) -> str | None:
+    """Return the store's name, also where an older Glance called it a backend."""
+    try:
+        read = orjson.loads(metadata or "{}")
+    except orjson.JSONDecodeError:
+        return None
+    named = (read.get("store") or read.get("backend")) if isinstance(read, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _leases(connection: sa.Connection) -> Iterator[LeaseCount]:
+    is_over = leases.c.expires_at <= utc_now()
+    found = sa.select(
+        leases.c.kind,
+        sa.func.count(),
+        sa.func.count(sa.case((is_over, 1))),
+        sa.func.min(leases.c.created_at),
+    )
+    for row in connection.execute(found.group_by(leases.c.kind).order_by(leases.c.kind)):
+        yield LeaseCount(*row)

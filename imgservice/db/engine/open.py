@@ -1,0 +1,45 @@
+"""From a URL to a `Database`."""
+
+from typing import Any
+
+import attrs
+
+from imgservice.db.engine.database import Database, Tell, told_nobody
+from imgservice.db.engine.reactor import PoolLimits, ReactorDatabase
+from imgservice.db.engine.sqlite import Sqlite
+from imgservice.db.engine.threaded import Driver, ThreadedDatabase
+from imgservice.db.engine.url import libpq_parameters, parse_url, sqlite_path
+
+
+@attrs.frozen
+class DatabaseLimits:
+    """How many connections, and how long, in seconds, what may take."""
+
+    threads: int = 2
+    """Reads of an embedded database at the same time."""
+    pool: PoolLimits = PoolLimits()
+
+
+def open_database(
+    url: str, limits: DatabaseLimits, reactor: Any, tell: Tell = told_nobody
+) -> Database:
+    """Return the database of the URL, which `upgrade` has brought to its present shape.
+
+    `UrlError` when the URL names nothing usable; a database that cannot be reached shows only with
+    the first transaction, and `tell` is told why. The caller closes it.
+    """
+    kind, parsed = parse_url(url)
+    pool = limits.pool
+    if kind == "postgresql":
+        from imgservice.db.engine.postgresql import Postgresql
+
+        return ReactorDatabase(Postgresql(libpq_parameters(parsed)), reactor, pool, tell)
+    driver: Driver
+    threads = limits.threads
+    if kind == "mysql":
+        from imgservice.db.engine.mysql import Mysql
+
+        driver, threads = Mysql(parsed, pool.connect, pool.answer), pool.connections
+    else:
+        driver = Sqlite(sqlite_path(url))
+    return ThreadedDatabase(driver, threads, reactor, tell=tell)

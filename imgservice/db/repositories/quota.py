@@ -1,0 +1,125 @@
+"""What projects have, counted in one statement, and the lock under which it is counted."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from imgservice.db.engine.database import Rows, Transaction
+from imgservice.db.engine.statement import Statement
+from imgservice.db.schema.tables import image_locations, image_properties, images, leases, projects
+from imgservice.domain.lease import Lease
+from imgservice.domain.quota import Quota, Resource, Usage
+
+_GONE = [sa.literal(status) for status in ("killed", "deleted", "pending_delete")]
+_UPLOADING = [sa.literal(status) for status in ("saving", "uploading", "importing")]
+_STAGED = [sa.literal(status) for status in ("uploading", "importing")]
+_COPYING_TO = "os_glance_importing_to_stores"
+
+ADD_PROJECT = Statement(sa.insert(projects).values(project=sa.bindparam("project")))
+_LOCK = Statement(
+    sa.select(projects.c.project)
+    .where(projects.c.project == sa.bindparam("project"))
+    .with_for_update()
+)
+_OF_LEASE = Statement(sa.select(leases.c.reserved).where(leases.c.id == sa.bindparam("lease")))
+_RESERVE = Statement(
+    sa.update(leases)
+    .where(leases.c.id == sa.bindparam("lease"), leases.c.holder == sa.bindparam("held_by"))
+    .values(reserved=sa.bindparam("bytes"))
+)
+
+
+class UnknownProject(Exception):
+    """The project has no row yet that could be locked."""
+
+
+def _owned(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        images.c.owner == sa.bindparam("project"), images.c.status.not_in(_GONE), *conditions
+    )
+
+
+def _sum(column: sa.Column[Any]) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(sa.func.sum(column), 0)
+
+
+def _copying() -> sa.ColumnElement[bool]:
+    """The image has data, which is being copied to further stores."""
+    wanted = sa.select(image_properties.c.id).where(
+        image_properties.c.image_id == images.c.id,
+        image_properties.c.name == _COPYING_TO,
+        image_properties.c.value != "",
+    )
+    return wanted.exists()
+
+
+# The marks of deletion are not looked at, neither here nor by Glance: the status says it all.
+_TOTALS: dict[Resource, sa.Select[Any]] = {
+    Resource.SIZE_TOTAL: sa.select(_sum(images.c.size))
+    .select_from(images.join(image_locations, image_locations.c.image_id == images.c.id))
+    .where(_owned(images.c.size > 0, image_locations.c.status != "deleted")),
+    Resource.STAGE_TOTAL: sa.select(_sum(images.c.size)).where(
+        _owned(images.c.size > 0, sa.or_(images.c.status.in_(_STAGED), _copying()))
+    ),
+    Resource.COUNT_TOTAL: sa.select(sa.func.count()).select_from(images).where(_owned()),
+    Resource.COUNT_UPLOADING: sa.select(sa.func.count())
+    .select_from(images)
+    .where(_owned(sa.or_(images.c.status.in_(_UPLOADING), _copying()))),
+}
+_RESERVED = sa.select(_sum(leases.c.reserved)).where(leases.c.project == sa.bindparam("project"))
+
+
+@lru_cache
+def usage_statement(resources: tuple[Resource, ...], reserved: bool = False) -> Statement:
+    """Return the statement whose one row is the usage of each.
+
+    With `reserved`, that of storage has in it what running uploads may still add.
+    """
+    columns = []
+    for resource in resources:
+        total: sa.ColumnElement[Any] = _TOTALS[resource].scalar_subquery()
+        if reserved and resource is Resource.SIZE_TOTAL:
+            total = total + _RESERVED.scalar_subquery()
+        columns.append(total.label(resource.value))
+    return Statement(sa.select(*columns))
+
+
+def to_usage(resources: Sequence[Resource], found: Rows) -> Usage:
+    # Sums come as decimal numbers from some databases.
+    return dict(zip(resources, map(int, found.rows[0]), strict=True))
+
+
+async def lock(transaction: Transaction, project: str) -> None:
+    """Let nobody else count in order to add until the transaction ends; `UnknownProject`.
+
+    To be called before anything is read: the transaction then sees what those have added who held
+    the lock before, whatever the database's isolation is.
+    """
+    if not (await transaction.execute(_LOCK, {"project": project})).rows:
+        raise UnknownProject(project)
+
+
+async def locked_usage(
+    transaction: Transaction, quota: Quota, resources: Sequence[Resource]
+) -> Usage:
+    """Return what the project has, with what its running uploads may still add.
+
+    Nobody else counts in order to add until the transaction ends.
+    """
+    await lock(transaction, quota.project)
+    statement = usage_statement(tuple(resources), reserved=True)
+    return to_usage(resources, await transaction.execute(statement, {"project": quota.project}))
+
+
+async def reserved(transaction: Transaction, lease_id: str) -> int | None:
+    """Return what the upload may take by now; None when its lease is gone."""
+    found = (await transaction.execute(_OF_LEASE, {"lease": lease_id})).rows
+    return int(found[0][0] or 0) if found else None
+
+
+async def reserve(transaction: Transaction, lease: Lease, amount: int) -> bool:
+    """Note what the upload may take; False when the lease is not, or no longer, its holder's."""
+    values = {"lease": lease.id, "held_by": lease.holder, "bytes": amount}
+    return (await transaction.execute(_RESERVE, values)).count == 1

@@ -1,0 +1,214 @@
+"""Indexes beside Glance's own: lists are right without them, and with them quick at any size.
+
+Glance neither knows nor minds them. Only a command makes them: each costs space, and a little time
+with every change of an image.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from imgservice.db.engine.url import parse_url
+from imgservice.db.repositories.listing import beginning, sort_key
+from imgservice.db.schema.tables import image_members, image_properties, image_tags, images
+from imgservice.db.schema.upgrade import SchemaError, ready
+
+PATIENCE = 30.0
+"""Seconds to wait for somebody else who writes, or who makes indexes."""
+_LOCK = 4_129_387_116
+"""The number of the lock under which indexes are made."""
+
+
+@attrs.frozen
+class ExtraIndex:
+    """An index that is not Glance's, and what it is good for."""
+
+    name: str
+    table: sa.Table
+    keys: tuple[sa.ColumnElement[Any], ...]
+    purpose: str
+
+    def creation(self, dialect: sa.Dialect) -> str:
+        """Return the statement that makes it, while others go on to write where that can be."""
+        keys = (str(_spelled(key, dialect)) for key in self.keys)
+        listed = ", ".join(f"({key})" if "(" in key else key for key in keys)
+        how, more = _WAYS.get(dialect.name, ("", ""))
+        return f"CREATE INDEX {how}{self.name} ON {self.table.name} ({listed}){more}"
+
+    def removal(self, dialect: sa.Dialect) -> str:
+        how, _ = _WAYS.get(dialect.name, ("", ""))
+        where = f" ON {self.table.name}" if dialect.name == "mysql" else ""
+        return f"DROP INDEX {how}{self.name}{where}"
+
+    def is_possible(self, kind: str) -> bool:
+        """Tell whether that kind of database has such indexes: MariaDB has none on expressions."""
+        return kind != "mysql" or all(isinstance(key, sa.Column) for key in self.keys)
+
+
+_WAYS: Mapping[str, tuple[str, str]] = {
+    "postgresql": ("CONCURRENTLY ", ""),
+    "mysql": ("", " ALGORITHM=INPLACE LOCK=NONE"),
+}
+
+
+def _spelled(key: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.Compiled:
+    return key.compile(dialect=dialect, compile_kwargs={"include_table": False})
+
+
+def _of_images(name: str, key: sa.ColumnElement[Any], purpose: str) -> ExtraIndex:
+    """An index that gives the images with one value of `key` in the order of lists."""
+    keys = (key, images.c.created_at, images.c.id)
+    return ExtraIndex(f"imgsvc_images_{name}", images, keys, purpose)
+
+
+EXTRA_INDEXES = (
+    _of_images("owner", images.c.owner, "what a project owns, newest first"),
+    _of_images("visibility", images.c.visibility, "public and community images, newest first"),
+    _of_images("status", images.c.status, "filters by a status"),
+    _of_images("name", sort_key("name"), "filters and sorting by name"),
+    _of_images("size", sort_key("size"), "sorting by size"),
+    _of_images("updated_at", sort_key("updated_at"), "sorting by time of change"),
+    ExtraIndex(
+        "imgsvc_image_members_member",
+        image_members,
+        (image_members.c.member, image_members.c.image_id),
+        "what is shared with a project",
+    ),
+    ExtraIndex(
+        "imgsvc_image_properties_value",
+        image_properties,
+        (image_properties.c.name, beginning(image_properties.c.value), image_properties.c.image_id),
+        "filters by a property",
+    ),
+    ExtraIndex(
+        "imgsvc_image_tags_value",
+        image_tags,
+        (image_tags.c.value, image_tags.c.image_id),
+        "filters by a tag",
+    ),
+)
+
+
+def possible_indexes(url: str) -> tuple[ExtraIndex, ...]:
+    """Return those that a database of this kind can have; `UrlError`."""
+    kind, _ = parse_url(url)
+    return tuple(one for one in EXTRA_INDEXES if one.is_possible(kind))
+
+
+def present_indexes(url: str) -> frozenset[str]:
+    """Return the names of those that the database has; `SchemaError` when it is not usable."""
+    with _opened(url, PATIENCE) as connection:
+        return frozenset(name for name, is_whole in _present(connection).items() if is_whole)
+
+
+def add_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
+    """Make those that are missing, one after the other; yield each when it is there.
+
+    On SQLite nothing can be written while one is made. Afterwards the service, which may run all
+    the time, uses them.
+    """
+    with _opened(url, patience) as connection:
+        for one in possible_indexes(url):
+            with _alone(connection, patience):
+                # Looked at with the lock in hand: somebody else may do the same.
+                is_whole = _present(connection).get(one.name)
+                if is_whole is False:
+                    connection.exec_driver_sql(one.removal(connection.dialect))
+                if not is_whole:
+                    connection.exec_driver_sql(one.creation(connection.dialect))
+            if not is_whole:
+                yield one
+
+
+def drop_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
+    """Remove those that are there; yield each when it is gone."""
+    with _opened(url, patience) as connection:
+        for one in EXTRA_INDEXES:
+            with _alone(connection, patience):
+                is_there = one.name in _present(connection)
+                if is_there:
+                    connection.exec_driver_sql(one.removal(connection.dialect))
+            if is_there:
+                yield one
+
+
+@contextmanager
+def _opened(url: str, patience: float) -> Iterator[sa.Connection]:
+    """Give a connection on which each statement is a transaction of its own."""
+    place = ready(url, patience)
+    with place.explained(), place.connected() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+# -- what differs between the databases -----------------------------------------------------------
+
+_CATALOGUE = {
+    "sqlite": "SELECT name, 1 FROM sqlite_master WHERE type = 'index'",
+    # One whose making was interrupted stays, is not valid, and is of no use.
+    "postgresql": "SELECT relname, indisvalid FROM pg_index"
+    " JOIN pg_class ON pg_class.oid = indexrelid WHERE pg_table_is_visible(indexrelid)",
+    "mysql": "SELECT DISTINCT index_name, 1 FROM information_schema.statistics"
+    " WHERE table_schema = DATABASE()",
+}
+
+
+def _present(connection: sa.Connection) -> Mapping[str, bool]:
+    """Return the names of ours that are there, and whether they are whole."""
+    ours = {one.name for one in EXTRA_INDEXES}
+    found = connection.exec_driver_sql(_CATALOGUE[connection.dialect.name])
+    return {name: bool(is_whole) for name, is_whole in found if name in ours}
+
+
+def _alone(connection: sa.Connection, patience: float) -> AbstractContextManager[None]:
+    """Keep other commands like this one out until it ends."""
+    return _ALONE[connection.dialect.name](connection, patience)
+
+
+@contextmanager
+def _sqlite_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
+@contextmanager
+def _postgresql_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+    """Ask for the lock again and again: one who waits for it has a snapshot.
+
+    And whoever makes an index concurrently waits for the end of all snapshots.
+    """
+    end = time.monotonic() + patience
+    while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
+        if time.monotonic() > end:
+            raise SchemaError(_BUSY)
+        time.sleep(0.1)
+    connection.exec_driver_sql("SET statement_timeout = 0")
+    yield
+    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+
+
+@contextmanager
+def _mysql_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+    lock = f"'imgservice.{_LOCK}'"
+    if not connection.exec_driver_sql(f"SELECT GET_LOCK({lock}, {patience})").scalar():
+        raise SchemaError(_BUSY)
+    # Whoever waits for a table's lock lets nobody else begin to use the table.
+    connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {max(1, min(5, int(patience)))}")
+    yield
+    connection.exec_driver_sql(f"SELECT RELEASE_LOCK({lock})")
+
+
+_BUSY = "Another process is changing the indexes of the database."
+_ALONE: Mapping[str, Callable[[sa.Connection, float], AbstractContextManager[None]]] = {
+    "sqlite": _sqlite_alone,
+    "postgresql": _postgresql_alone,
+    "mysql": _mysql_alone,
+}

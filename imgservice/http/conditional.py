@@ -1,0 +1,132 @@
+"""Conditional requests: what a client knows already, and what it must not overwrite unseen.
+
+A list of entity tags that cannot be read matches nothing: a write with such a guard is refused,
+and a read answers in full. Dates that cannot be read are ignored, as RFC 9110 has it.
+"""
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Literal, Protocol
+
+import attrs
+
+from imgservice.domain.errors import PreconditionFailed
+from imgservice.http.response import Answer
+
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
+_TAGS = re.compile(rf"[\s,]*+{_TAG.pattern}(?>(?:\s*+,[\s,]*+{_TAG.pattern})*)[\s,]*+")
+_LONGEST_DATE = 64
+_GZIP = "-gzip"
+
+Comparison = Literal["strong", "weak"]
+
+
+class HasHeader(Protocol):
+    """A request, as far as it matters here."""
+
+    def header(self, name: str) -> str | None: ...
+
+    def header_values(self, name: str) -> list[str]: ...
+
+
+@attrs.frozen
+class Validators:
+    """What tells one state of a representation from another; `etag` has its quotes, and is
+    strong; `modified` is naive UTC."""
+
+    etag: str | None = None
+    modified: datetime | None = None
+
+    def headers(self) -> dict[str, str]:
+        found = {}
+        if self.etag is not None:
+            found["etag"] = self.etag
+        if self.modified is not None:
+            found["last-modified"] = http_date(self.modified)
+        return found
+
+
+def http_date(moment: datetime) -> str:
+    return format_datetime(moment.replace(microsecond=0, tzinfo=UTC), usegmt=True)
+
+
+def read_date(text: str) -> datetime | None:
+    """Return the naive UTC time of an HTTP date, None when it is none."""
+    try:
+        moment = parsedate_to_datetime(text.strip()[:_LONGEST_DATE])
+        return (moment if moment.tzinfo is None else moment.astimezone(UTC)).replace(tzinfo=None)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def matches(listed: str, etag: str | None, comparison: Comparison) -> bool:
+    """Tell whether a list of entity tags has this one; `*` matches whatever there is."""
+    if listed.strip() == "*":
+        return True
+    if etag is None or not _TAGS.fullmatch(listed):
+        return False
+    return any(
+        f'"{tag.removesuffix(_GZIP)}"' == etag and (comparison == "weak" or not weak)
+        for weak, tag in _TAG.findall(listed)
+    )
+
+
+def gzip_tag(etag: str) -> str:
+    """Return the entity tag of the compressed form, which counts as that of the state as well."""
+    return f'{etag[:-1]}{_GZIP}"'
+
+
+def check_unchanged(request: HasHeader, validators: Validators) -> None:
+    """Raise `PreconditionFailed` when the client means another state than this one."""
+    listed = _list(request, "if-match")
+    if listed is None:
+        _check_age(request, validators.modified)
+    elif not matches(listed, validators.etag, "strong"):
+        raise PreconditionFailed("The entity tag in If-Match is not that of the current state.")
+
+
+def _check_age(request: HasHeader, modified: datetime | None) -> None:
+    limit = _date(request, "if-unmodified-since")
+    if limit is not None and modified is not None and modified.replace(microsecond=0) > limit:
+        raise PreconditionFailed("It was modified after the date in If-Unmodified-Since.")
+
+
+def is_known(request: HasHeader, validators: Validators) -> bool:
+    """Tell whether the client that reads has this state already: the answer is 304 then."""
+    listed = _list(request, "if-none-match")
+    if listed is not None:
+        return matches(listed, validators.etag, "weak")
+    since = _date(request, "if-modified-since")
+    if since is None or validators.modified is None:
+        return False
+    return validators.modified.replace(microsecond=0) <= since
+
+
+def not_modified(validators: Validators) -> Answer:
+    return Answer(304, headers=validators.headers())
+
+
+def wants_part(request: HasHeader, validators: Validators) -> bool:
+    """Tell whether Range applies: If-Range asks for everything when something has changed."""
+    condition = request.header("if-range")
+    if condition is None:
+        return True
+    if _TAG.fullmatch(condition.strip()):
+        return matches(condition, validators.etag, "strong")
+    moment = read_date(condition)
+    return (
+        moment is not None
+        and validators.modified is not None
+        and moment == validators.modified.replace(microsecond=0)
+    )
+
+
+def _list(request: HasHeader, name: str) -> str | None:
+    values = request.header_values(name)
+    return ",".join(values) if values else None
+
+
+def _date(request: HasHeader, name: str) -> datetime | None:
+    text = request.header(name)
+    return None if text is None else read_date(text)

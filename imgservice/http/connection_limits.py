@@ -1,0 +1,236 @@
+"""Which connections get in, and when: before a byte is read of them or a TLS handshake begins."""
+
+import errno
+import os
+import resource
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from imgservice.http.networks import Networks, is_within, neighbourhood
+
+AT_ONCE = 50
+"""Connections accepted in one turn of the reactor; others have something to do in it, too."""
+LEAST_RESERVE = 32
+"""Descriptors that connections leave to stores, database and Keystone: at least so many, and a
+quarter of all, since every download takes up to two more."""
+SLACK = 20
+"""A part of so many must be free again before accepting goes on, so that it does not stutter."""
+LOOK_INTERVAL = 0.25
+"""Seconds after which to look whether there are descriptors again."""
+SILENCE = 60.0
+"""Seconds in which the same thing is logged once."""
+DESCRIPTORS = Path("/proc/self/fd")
+
+_log = Logger()
+
+
+@attrs.frozen
+class ConnectionLimits:
+    """How many connections there may be; None: any number, or as many as there are descriptors."""
+
+    in_all: int | None = None
+    of_each_address: int | None = None
+    exempt: Networks = ()
+    """Addresses that may have any number."""
+
+
+class Admission:
+    """Counts the connections of a process, and holds its listening ports to the limits.
+
+    An address that has too many is refused. When it is the process that has too many, nobody is
+    refused: new connections wait in the kernel until others have ended.
+    """
+
+    def __init__(self, reactor: Any, limits: ConnectionLimits | None = None) -> None:
+        self._reactor = reactor
+        self._limits = limits or ConnectionLimits()
+        self._of_each: Counter[str] = Counter()
+        self._ports: list[Any] = []
+        self._pausing = False
+        self._next_look: Any = None
+        self._refusals = _Seldom(reactor)
+        self._pauses = _Seldom(reactor)
+        self.connections = 0
+        self.refused = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether connections have to wait because there are too many."""
+        return self._pausing
+
+    # -- for whoever listens ----------------------------------------------------------------------
+
+    def watch(self, port: Any) -> None:
+        """Decide from now on what is accepted on a listening port, until it stops to listen."""
+        port.factory = _Door(port.factory, self)
+        port.doRead = partial(self._accept, port)  # the reactor asks the port for its method
+        self._ports.append(port)
+        if self._pausing:
+            port.stopReading()
+
+    def _accept(self, port: Any) -> None:
+        """Accept what waits, and no more than there is room for.
+
+        Twisted's own answer to a lack of descriptors is to close all that waits.
+        """
+        room = self._room(port)
+        if room > 0:
+            port.numberAccepts = min(port.numberAccepts, room)
+            type(port).doRead(port)
+        else:
+            self._pause()
+
+    # -- for every connection ---------------------------------------------------------------------
+
+    def admits(self, host: str | None) -> bool:
+        """Tell whether one more connection may come from an address; None: a Unix socket."""
+        key, most = self._key(host), self._limits.of_each_address
+        if key is None or most is None or self._of_each[key] < most:
+            return True
+        self.refused += 1
+        if count := self._refusals.told():
+            _log.warn(
+                "Refused {count} connections of addresses that have {most} already: now {host}",
+                count=count,
+                most=most,
+                host=host,
+            )
+        return False
+
+    def enter(self, host: str | None) -> str | None:
+        """Count a connection; returns what to leave with."""
+        self.connections += 1
+        key = self._key(host)
+        if key is not None:
+            self._of_each[key] += 1
+        return key
+
+    def leave(self, key: str | None) -> None:
+        """Count a connection no more."""
+        self.connections -= 1
+        if key is not None:
+            self._of_each[key] -= 1
+            if not self._of_each[key]:
+                del self._of_each[key]
+        if self._pausing and self._has_places():
+            self._look()
+
+    def _key(self, host: str | None) -> str | None:
+        if host is None or is_within(host, self._limits.exempt):
+            return None
+        return neighbourhood(host)
+
+    # -- room -------------------------------------------------------------------------------------
+
+    def _room(self, port: Any) -> int:
+        """Return how many connections to accept now."""
+        limit, reserve = _descriptors()
+        try:
+            lowest = os.dup(port.fileno())  # whatever is below it is in use
+        except OSError:
+            return 0
+        os.close(lowest)
+        # Some of those above it may be in use as well: that is for the reserve to bear.
+        room = min(limit - reserve - lowest, AT_ONCE, reserve // 4)
+        if self._limits.in_all is not None:
+            room = min(room, self._limits.in_all - self.connections)
+        return room if self.connections else max(1, room)
+
+    def _pause(self) -> None:
+        if count := self._pauses.told():
+            _log.warn(
+                "New connections have to wait: {connections} are open ({count} times by now)",
+                connections=self.connections,
+                count=count,
+            )
+        self._pausing = True
+        for port in self._ports:
+            port.stopReading()
+        self._plan_look()
+
+    def _plan_look(self) -> None:
+        if self._next_look is None:
+            self._next_look = self._reactor.callLater(LOOK_INTERVAL, self._look_again)
+
+    def _look_again(self) -> None:
+        self._next_look = None
+        self._look()
+        if self._pausing and self._ports:
+            self._plan_look()
+
+    def _look(self) -> None:
+        """Accept again if there is enough room for that to be worth while."""
+        self._ports = [port for port in self._ports if _listens(port)]
+        if self._pausing and self._has_places() and (not self.connections or _has_descriptors()):
+            self._pausing = False
+            for port in self._ports:
+                port.startReading()
+
+    def _has_places(self) -> bool:
+        most = self._limits.in_all
+        return most is None or self.connections <= most - max(1, most // SLACK)
+
+
+def _descriptors() -> tuple[int, int]:
+    """Return how many descriptors there may be, and how many are not for connections."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit, max(LEAST_RESERVE, limit // 4)
+
+
+def _has_descriptors() -> bool:
+    limit, reserve = _descriptors()
+    most = limit - reserve
+    try:
+        return sum(1 for _ in DESCRIPTORS.iterdir()) <= most - max(1, most // SLACK)
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+
+
+def _listens(port: Any) -> bool:
+    return bool(port.connected and not port.disconnecting)
+
+
+@implementer(IProtocolFactory)
+class _Door:
+    """In front of the outermost factory of a port, TLS or not; Twisted closes what it refuses."""
+
+    def __init__(self, factory: Any, admission: Admission) -> None:
+        self._factory = factory
+        self._admission = admission
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if self._admission.admits(getattr(addr, "host", None)):
+            return self._factory.buildProtocol(addr)
+        return None
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()
+
+
+class _Seldom:
+    """Counts what happens often and is told seldom."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._seconds = reactor.seconds
+        self._told_at: float | None = None
+        self._count = 0
+
+    def told(self) -> int:
+        """Count, and return what to tell: how often it happened, or 0 if it was just told."""
+        self._count += 1
+        now = self._seconds()
+        if self._told_at is not None and now - self._told_at < SILENCE:
+            return 0
+        self._told_at = now
+        count, self._count = self._count, 0
+        return count

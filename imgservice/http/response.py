@@ -1,0 +1,94 @@
+"""Answers that are a value: a status, headers and a short body."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import orjson
+from twisted.web.http import RESPONSES
+
+from imgservice.http.streaming import StreamingRequest
+
+CACHE_CONTROL = "cache-control"
+PRIVATE = "private, no-cache"
+"""A cache of the client's own may keep it, and must ask each time whether it still holds."""
+UNCACHEABLE = "no-store"
+_CACHEABLE = (b"GET", b"HEAD")
+_PRIVATE, _UNCACHEABLE = [PRIVATE.encode()], [UNCACHEABLE.encode()]
+
+_AS_CLIENTS_EXPECT = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+
+
+@attrs.frozen
+class Answer:
+    """What a handler or a step returns instead of writing to the request itself.
+
+    What is read belongs to the caller who reads it, and errors to the moment: shared caches do not
+    know that `X-Auth-Token` makes a difference. Who can say more sets Cache-Control.
+    """
+
+    status: int
+    body: bytes = b""
+    content_type: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+    def prepare(self, request: StreamingRequest) -> bytes:
+        """Set status and headers; return the body, which the caller writes."""
+        request.setResponseCode(self.status, reason(self.status))
+        response = request.responseHeaders
+        for name, value in self.headers.items():
+            response.setRawHeaders(name, [value])
+        if request.method in _CACHEABLE and CACHE_CONTROL not in self.headers:
+            cacheability = _PRIVATE if self.status < 400 else _UNCACHEABLE
+            response.setRawHeaders(b"cache-control", cacheability)
+        if self.status not in (204, 304):
+            if self.content_type is not None:
+                response.setRawHeaders(b"content-type", [self.content_type])
+            response.setRawHeaders(b"content-length", [b"%d" % len(self.body)])
+        return self.body
+
+    def send(self, request: StreamingRequest) -> None:
+        """Answer and finish, if there is still somebody to answer."""
+        if not request.disconnected:
+            body = self.prepare(request)
+            request.write(body)
+            request.finish()
+
+
+def json_text(document: Any, option: int = 0) -> bytes:
+    """Write a document; times in it are naive UTC, and lose their fractions of seconds."""
+    return orjson.dumps(document, option=option | _AS_CLIENTS_EXPECT)
+
+
+def json_answer(status: int, document: Any, **headers: str) -> Answer:
+    """Answer with a JSON document; `_` in the names of headers stands for `-`."""
+    return Answer(
+        status,
+        json_text(document),
+        "application/json",
+        {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def no_content() -> Answer:
+    return Answer(204)
+
+
+# Twisted knows no phrase for these, or another one than clients are used to show to people.
+_PHRASES = {
+    413: "Request Entity Too Large",
+    416: "Request Range Not Satisfiable",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    300: "Multiple Choices",
+}
+
+
+def reason(status: int) -> bytes:
+    """Return the reason phrase of a status."""
+    phrase = _PHRASES.get(status)
+    return phrase.encode() if phrase else RESPONSES.get(status, b"Unknown")
+
+
+def title(status: int) -> str:
+    return reason(status).decode("ascii")

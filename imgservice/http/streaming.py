@@ -1,0 +1,590 @@
+"""HTTP/1.1 in which a request is handled at the end of its headers, not of its body.
+
+Twisted renders a request once all of its body is in. Three small subclasses change when: the
+channel starts the request as soon as the headers are complete, the request then carries a
+`RequestBody` that reads from the socket on demand, and an answer may be finished before the body
+is. `tests/http/test_streaming.py` pins every private name of Twisted that is used here.
+"""
+
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from typing import Any, cast
+
+import orjson
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPFactory, _MalformedChunkedDataError
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from imgservice.domain.context import Context
+from imgservice.domain.errors import BodyAborted, BodyTooSlow
+from imgservice.http.answer_memory import LARGE, AnswerMemory
+from imgservice.http.body import UNREAD_LIMIT, RequestBody
+from imgservice.http.connection_limits import Admission
+from imgservice.http.half_closed import HalfClosedChannel
+from imgservice.http.minimum_rate import LeastRate
+from imgservice.http.timeouts import CROWDED_IDLE, LINGER_IDLE, LINGER_TIME, Sweeper
+
+READ_SIZE = 256 << 10
+ANSWER_MEMORY = 64 << 20
+DRAIN_LIMIT = 256 << 10
+"""A rest of this size is read to keep the connection; a larger one ends it."""
+SMALL_CHUNK = 64
+"""Bytes that the chunks of a body must have on the average: each costs the time of a thousand."""
+SMALL_CHUNKS = 4096
+"""Empty ones that are forgiven, or a few more small ones."""
+PIPELINED_AT_ONCE = 16
+"""Requests of one connection after which it is the turn of the others."""
+NO_ADDRESS = "-"
+"""The peer of a connection through a Unix socket."""
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"host"))
+LONGEST_CONTENT_LENGTH = 18
+"""Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
+
+METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT")
+)
+"""Those of HTTP, in capitals; what a route does not take of them is its own affair."""
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?")
+
+
+class StreamingRequest(Request):
+    """A request whose body comes as it is read; with what every handler wants to know."""
+
+    channel: "StreamingChannel"
+    prepath: list[bytes]
+    postpath: list[bytes]
+    body: RequestBody
+    context: Context = Context()
+    identified = False
+    """Whether an authentication, of whatever mode, has established the context."""
+    request_id = ""
+    api_version = ""
+    """"v2", once the version is known; the path after it is in `postpath`."""
+    encode: Callable[[Any], Awaitable[Any]] | None = None
+    """Encodes an `Answer` before it is sent, where a step of the pipeline has set it."""
+    client_address: str | None = None
+    """Where the request came from, seen through trusted proxies."""
+    base_url: str | None = None
+    """How the client addressed us, when a trusted proxy told; else None."""
+    aborted = False
+    has_headers = False
+    _smallness = 0
+
+    def __init__(self, channel: "StreamingChannel", *args: Any, **kwargs: Any) -> None:
+        super().__init__(channel, *args, **kwargs)
+        self.started_at = time.monotonic()
+        self.peer: str = getattr(channel.getPeer(), "host", None) or NO_ADDRESS
+
+    # -- the life of a request, in order ----------------------------------------------------------
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+        self.has_headers = True
+        expect = self.requestHeaders.getRawHeaders(b"Expect")
+        waits = expect is not None and expect[0].lower() == b"100-continue"
+        self.body = RequestBody(self.channel, length, waits and self.channel.speaks_http_1_1)
+
+    def headers_complete(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Handle the request soon, whether or not its body has come by then."""
+        self._line = (command, path, version)
+        self.channel.callLater(0, self._begin)
+
+    def _begin(self) -> None:
+        if not self._disconnected:
+            super().requestReceived(*self._line)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.body.length is None:
+            self._smallness = max(0, self._smallness + SMALL_CHUNK - len(data))
+            if self._smallness > SMALL_CHUNK * SMALL_CHUNKS:
+                raise _MalformedChunkedDataError("its chunks are too small")
+        self.body.feed(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of the request is in: handle it, or end the body of one that is being handled."""
+        if self.body.complete:
+            super().requestReceived(command, path, version)
+        else:
+            answered_early = self.finished
+            self.body.end()  # the handler may well run to its end in here
+            if answered_early:
+                self._cleanup()
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting and not self._disconnected:
+            self.responseHeaders.removeHeader(b"server")  # Twisted's, with its version
+            self.channel.answer_begins(self)
+        super().write(data)
+
+    def finish(self) -> None:
+        if self.body.complete or self._disconnected:
+            super().finish()
+        else:
+            self.queued = True  # keeps the next request waiting until this one's body is in
+            super().finish()
+            self.channel.answer_done_early(self)
+
+    async def room(self, size: int) -> AbstractContextManager[None]:
+        """Wait for room for a large answer; `BodyAborted` when there is no client any more."""
+        if not self.disconnected:
+            room = await self.channel.site.answers.room(size)
+            if not self._disconnected:
+                return room
+            with room:
+                pass
+        raise BodyAborted("The client closed the connection before its answer was made.")
+
+    def refused(self, status: int) -> None:
+        """Note that the channel answered: this never became a request that one could handle."""
+        self.code, self.finished = status, 1
+        self.channel.site.log(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self.has_headers and not self.finished:
+            self.aborted = True
+            self.channel.site.log(self)
+        super().connectionLost(reason)
+        if self.has_headers:
+            self.body.fail("The client closed the connection before the end of the request body.")
+
+    @property
+    def disconnected(self) -> bool:
+        return bool(self._disconnected)
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether its body is still coming, or its answer still going."""
+        return self.has_headers and (not self.body.complete or bool(self.startedWriting))
+
+    # -- conveniences -----------------------------------------------------------------------------
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header field."""
+        values = self.header_values(name)
+        return values[0] if values else None
+
+    def header_values(self, name: str) -> list[str]:
+        """Return all values of a header field; what is not UTF-8 in them is replaced."""
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii"), [])
+        return [value.decode("utf-8", "replace") for value in values]
+
+    def url_base(self) -> str:
+        """Return scheme and authority (and a proxy's prefix) as the client addressed us."""
+        if self.base_url is not None:
+            return self.base_url
+        scheme = "https" if self.isSecure() else "http"
+        host = self.header("host") or f"{self.getHost().host}:{self.getHost().port}"
+        return f"{scheme}://{host}"
+
+
+class StreamingChannel(HalfClosedChannel):
+    """One connection."""
+
+    site: "StreamingSite"
+    _networkProducer: Any
+    _transferDecoder: Any
+    requests: list[StreamingRequest]
+    _body_paused = False
+    _body_broken = False
+    _in_a_row = 0
+    _has_host = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._socket.bufferSize = UNREAD_LIMIT
+        self._take_limits()
+        self._enter()
+
+    def _enter(self) -> None:
+        self._place = self.site.admission.enter(getattr(self.getPeer(), "host", None))
+        self.site.channels.add(self)
+
+    def _take_limits(self) -> None:
+        self.MAX_LENGTH = self.site.max_header_line
+        self.totalHeadersSize = self.site.max_headers_size
+        self.maxHeaders = self.site.max_headers
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._exit()
+        super().connectionLost(reason)
+        self._forget_unsent()
+
+    def _exit(self) -> None:
+        if self in self.site.channels:
+            self.site.channels.remove(self)
+            self.site.admission.leave(self._place)
+            self.site.answers.forget(self)
+
+    # -- headers ----------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._leaving:
+            if not self._unsent:
+                self.resetTimeout()
+            return
+        super().dataReceived(data)
+        if not self.line_mode or self.paused or not (self._buffer or self.requests):
+            self._headers_since = None
+        elif self._headers_since is None:
+            self._headers_since = self.site.seconds()
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip()
+        if name in _FRAMING and not self._is_sound(name, value):
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))
+
+    def _is_sound(self, name: bytes, value: bytes) -> bool:
+        """Look at what a proxy before us could understand otherwise; Twisted knows the rest."""
+        if name == b"content-length":
+            return len(value) <= LONGEST_CONTENT_LENGTH
+        if name == b"transfer-encoding":
+            return value.lower() == b"chunked" and self._version == b"HTTP/1.1"
+        is_first, self._has_host = not self._has_host, True
+        return is_first and _HOST.fullmatch(value) is not None
+
+    def allHeadersReceived(self) -> None:
+        self._headers_since = None
+        self.speaks_http_1_1 = self._version == b"HTTP/1.1"
+        has_host, self._has_host = self._has_host, False
+        if self.speaks_http_1_1 and not has_host:
+            self._refuse(400, b"Bad Request", "There is no Host header.")
+            return
+        if self._command not in METHODS:
+            self._refuse(501, b"Not Implemented", "The method of the request is not known.")
+            return
+        super().allHeadersReceived()
+        if self.length != 0:
+            request = self.requests[-1]
+            # A client that waits for us to go on is not late.
+            self.setTimeout(None if request.body.expects_continue else self.timeOut)
+            line: Any = (self._command, self._path, self._version)
+            request.headers_complete(*line)
+
+    def checkPersistence(self, request: Any, version: Any) -> bool:
+        """Twisted sees a `close` between blanks, but not one in a list."""
+        values = request.requestHeaders.getRawHeaders(b"connection")
+        if values and b"close" in _listed(values):
+            request.requestHeaders.setRawHeaders(b"connection", [b"close"])
+        return bool(super().checkPersistence(request, version))
+
+    def _send100Continue(self) -> None:
+        """Twisted would send it at once; the body does with its first read."""
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        if self.requests:
+            self._refuse(431, b"Request Header Fields Too Large", "A header is too long.")
+        else:
+            self._refuse(414, b"URI Too Long", "The URL is too long.")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        too_large = (
+            self._receivedHeaderSize > self.totalHeadersSize
+            or self._receivedHeaderCount > self.maxHeaders
+        )
+        if too_large:
+            self._refuse(
+                431, b"Request Header Fields Too Large", "The headers are too many or too long."
+            )
+        else:
+            self._refuse(400, b"Bad Request", "The head of the request is malformed.")
+
+    def _refuse(self, status: int, reason: bytes, message: str) -> None:
+        """Answer what never became a request, and end the connection."""
+        if self._leaving:
+            return
+        error = {"message": message, "code": status, "title": reason.decode()}
+        body = orjson.dumps({"error": error})  # as in web.errors, for who names no type
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (status, reason, len(body), body)
+        )
+        for request in self.requests:
+            request.refused(status)
+        self._leave()
+
+    # -- the body ---------------------------------------------------------------------------------
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._body_broken:
+            return
+        try:
+            if self._handlingRequest:
+                super().rawDataReceived(data)
+            else:
+                self._transferDecoder.dataReceived(data)
+        except _MalformedChunkedDataError as error:
+            self._body_broken = True
+            self.persistent = 0
+            request = self.requests[-1]
+            request.body.fail(f"The chunked request body is malformed: {error}")
+            if request.finished:
+                self._leave()
+
+    def must_send(self) -> bool:
+        if not self.requests or self._body_paused or self._waitingForTransport:
+            return False
+        request = self.requests[-1]
+        return request.has_headers and request.body.is_awaited
+
+    def body_is_too_slow(self) -> None:
+        """Answer 408 through the handler, where an answer has not begun."""
+        request = self.requests[-1]
+        if request.startedWriting:
+            self.abort()
+            return
+        self._body_broken = True
+        self.persistent = 0
+        request.body.fail("The request body came too slowly.", BodyTooSlow)
+
+    def allContentReceived(self) -> None:
+        if self._leaving:  # what was wrong with its headers became clear at their end only
+            return
+        self.setTimeout(self.timeOut)  # this is what Twisted saves for the time between requests
+        super().allContentReceived()
+
+    def pause_body(self) -> None:
+        self._body_paused = True
+        self.setTimeout(None)
+        self._networkProducer.pauseProducing()
+
+    def resume_body(self) -> None:
+        self._body_paused = False
+        if not self._handlingRequest:
+            self.setTimeout(self.timeOut)
+        if not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
+
+    def read_at_once(self, size: int) -> None:
+        self._socket.bufferSize = min(READ_SIZE, size)
+
+    def send_continue(self) -> None:
+        self.setTimeout(self.timeOut)
+        if not self.requests[0].startedWriting:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # -- the answer -------------------------------------------------------------------------------
+
+    def answer_begins(self, request: StreamingRequest) -> None:
+        """Decide, before the headers go out, whether the connection outlives the answer."""
+        self._socket.bufferSize = READ_SIZE  # Twisted's one limit for reading and for writing
+        if self._is_last() or not (request.body.complete or _may_drain(request.body)):
+            self.persistent = 0
+            request.setHeader(b"connection", b"close")
+
+    def _is_last(self) -> bool:
+        """Whether no other request can be taken on this connection, here or elsewhere."""
+        site = self.site
+        cannot_move = site.retiring and self.transport is not self._socket
+        return site.draining or cannot_move or not site.keepalive or self.has_heard_all
+
+    def answer_done_early(self, request: StreamingRequest) -> None:
+        """Read the rest of the body, or leave without it."""
+        request.body.discard()
+        if self.persistent:
+            self._linger_until = self.site.seconds() + self.site.linger_time
+            self.setTimeout(self.site.linger_idle)
+        else:
+            self._leave()
+
+    def requestDone(self, request: Any) -> None:
+        self._linger_until = None
+        self._socket.bufferSize = UNREAD_LIMIT
+        if self.site.draining or self.has_heard_all:
+            self.persistent = 0
+        if self._waitingForTransport:
+            self.paused = True  # a pipelined request waits until this answer is on its way
+            self._networkProducer.pauseProducing()
+        elif self.persistent and (self._buffer or self._dataBuffer):
+            self._in_a_row += 1
+            if self._in_a_row >= PIPELINED_AT_ONCE:
+                self._rest(request)
+                return
+        super().requestDone(request)
+        self._send_now()
+
+    def _send_now(self) -> None:
+        """Send a short answer without another turn of the reactor; what is left it sends then."""
+        ends = not self.persistent or self._socket.disconnecting or not self._socket.connected
+        if not ends and not self._waitingForTransport:
+            self._socket.doWrite()
+        unsent = self.unsent_bytes()
+        if unsent >= LARGE:
+            self.site.answers.note(self, unsent)
+
+    def _rest(self, request: Any) -> None:
+        """End a request, and begin with the next one after everybody else had a turn."""
+        self._in_a_row = 0
+        self.paused = True
+        super().requestDone(request)
+        self._networkProducer.pauseProducing()
+        self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.paused and not self._waitingForTransport and self in self.site.channels:
+            self.resumeProducing()
+
+    @property
+    def output_waits(self) -> bool:
+        """Whether as much waits to be sent as may wait."""
+        return bool(self._waitingForTransport)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self._body_paused:
+            self._networkProducer.pauseProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Say no more, but read and drop what still comes.
+
+        The kernel answers bytes for a closed socket with a reset, and that could destroy our answer
+        on its way. The client sees the end at once: a FIN, or over TLS a close_notify.
+        """
+        self._begin_leaving()
+        self.clearLineBuffer()
+        self._networkProducer.unregisterProducer()
+        self._networkProducer.resumeProducing()
+        if self.isSecure():
+            self.transport.loseConnection()  # waits for the other side's close_notify
+        else:
+            self.transport.loseWriteConnection()
+
+    # -- going on elsewhere -----------------------------------------------------------------------
+
+    def detach(self) -> socket.socket | None:
+        """Take the socket out of an idle connection, for another process; None if it must stay.
+
+        It must where we know more of the connection than its socket does: over TLS, behind the
+        PROXY protocol, when it is being closed, and while something waits to be sent.
+        """
+        if self.transport is not self._socket or self._leaving or self.unsent_bytes():
+            return None
+        taken: socket.socket = self._socket.socket.dup()
+        self._socket._shouldShutdown = False  # a shutdown would hold for the copy, too
+        self._socket.connectionLost(Failure(connectionDone.value))
+        return taken
+
+    def move(self, site: "StreamingSite") -> None:
+        """Let another site of this process have this idle connection."""
+        self._exit()
+        self.site = self.factory = site
+        self._take_limits()
+        self._enter()
+
+    def go_on(self) -> None:
+        """Wait for the next request, where another process has answered earlier ones."""
+        self.setTimeout(self.timeOut)
+
+
+def _may_drain(body: RequestBody) -> bool:
+    """Tell whether to read the rest of a body that nobody wants, to keep the connection."""
+    rest = body.outstanding
+    return (
+        rest is not None and rest <= DRAIN_LIMIT and not body.expects_continue and not body.failed
+    )
+
+
+def _listed(values: Sequence[bytes]) -> list[bytes]:
+    """Return the elements of a header field's lists, lower-cased."""
+    return [element.strip().lower() for value in values for element in value.split(b",")]
+
+
+class StreamingSite(Site):
+    """The factory of connections; knows all of them, and can let them go in peace."""
+
+    protocol = StreamingChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 wrapper here
+    displayTracebacks = False
+
+    def __init__(
+        self,
+        resource: Resource,
+        *,
+        reactor: Any,
+        keepalive: bool = True,
+        idle_timeout: float = 900,
+        header_timeout: float = 60,
+        max_header_line: int = 16384,
+        max_headers_size: int = 65536,
+        max_headers: int = 200,
+        linger_time: float = LINGER_TIME,
+        linger_idle: float = LINGER_IDLE,
+        crowded_idle: float = CROWDED_IDLE,
+        least_rate: LeastRate | None = None,
+        sweep_interval: float = 1.0,
+        admission: Admission | None = None,
+        answer_memory: int = ANSWER_MEMORY,
+    ) -> None:
+        super().__init__(
+            resource,
+            requestFactory=StreamingRequest,
+            parsePOSTFormSubmission=False,
+            timeout=idle_timeout,
+            reactor=reactor,
+        )
+        self.header_timeout = header_timeout
+        self.max_header_line = max_header_line
+        self.max_headers_size = max_headers_size
+        self.max_headers = max_headers
+        self.linger_time = linger_time
+        self.linger_idle = linger_idle
+        self.crowded_idle = crowded_idle
+        self.least_rate = least_rate
+        self.channels: set[StreamingChannel] = set()
+        self.admission = admission or Admission(reactor)
+        self.answers = AnswerMemory(reactor, answer_memory)
+        self.keepalive = keepalive
+        self.draining = False
+        self.retiring = False
+        self.served = 0
+        """Requests that were answered, as whoever logs them counts them."""
+        self.seconds = reactor.seconds
+        self._sweeper = Sweeper(self.channels, sweep_interval, reactor)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        channel = cast(StreamingChannel, HTTPFactory.buildProtocol(self, addr))
+        channel.site = self
+        channel.requestFactory = self.requestFactory
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/2 hands over bodies before all headers are there: it is never offered."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        self._sweeper.start()
+
+    def stopFactory(self) -> None:
+        """Connections that are still there are looked after until the last of them is gone."""
+        self._sweeper.stop_when_alone()
+
+    def log(self, request: Any) -> None:
+        """Called once for every request, when its answer is complete or its client is gone."""
+
+    def drain(self) -> None:
+        """Close idle connections now and the others with their present answer."""
+        self.draining = True
+        for channel in list(self.channels):
+            if channel.is_idle:
+                channel.loseConnection()
+
+    def retire(self) -> None:
+        """Let connections that cannot go on elsewhere end with their next answer."""
+        self.retiring = True
+
+    def abort(self) -> None:
+        """Cut all connections."""
+        for channel in list(self.channels):
+            channel.abort()

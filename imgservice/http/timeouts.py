@@ -1,0 +1,222 @@
+"""How long a connection may take over what it does, and how it ends when that was too long."""
+
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
+
+from imgservice.http.connection_limits import Admission
+from imgservice.http.minimum_rate import Counters, LeastRate, Slowness
+
+LINGER_TIME = 30.0
+"""How long a client that got its answer early may go on sending before it is cut off."""
+LINGER_IDLE = 5.0
+"""How long it may do nothing before the connection is closed on our side, too."""
+
+CROWDED_IDLE = 10.0
+"""How long a connection may wait for a request while others wait for a connection."""
+
+_log = Logger()
+
+
+class Times(Protocol):
+    """What a site allows its connections; its `idle_timeout` comes to them as `timeOut`."""
+
+    header_timeout: float
+    linger_time: float
+    linger_idle: float
+    crowded_idle: float
+    least_rate: LeastRate | None
+    admission: Admission
+    seconds: Callable[[], float]
+
+
+class TimedChannel(HTTPChannel):
+    """A connection with deadlines: set by what happens on it, and checked from a `Sweeper`.
+
+    It ends in one of three ways: closed once all is sent (`loseConnection`), left with an ear open
+    for a client that is still sending (`_leave` of the subclass), or cut so that the client sees an
+    error (`abort`).
+    """
+
+    site: Times
+    transport: Any
+    _networkProducer: Any
+    requests: list[Any]
+    timeOut: Any
+    _leaving = False
+    _period: float | None = None
+    _touched = 0.0
+    _unsent = 0
+    _headers_since: float | None = None
+    _linger_until: float | None = None
+    _slowness: Slowness | None = None
+    _was_our_turn = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        # Until a first request is there: of a TLS handshake that takes long we hear nothing.
+        self.setTimeout(min(self.timeOut, self.site.header_timeout))
+        self._socket = self.transport
+        while hasattr(self._socket, "wrappedProtocol"):  # TLS
+            self._socket = self._socket.transport
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def loseConnection(self) -> None:
+        """Close once all is sent."""
+        self._begin_leaving()
+        if self.isSecure():  # the other side's close_notify, or its end, is still to be read
+            self._networkProducer.resumeProducing()
+        super().loseConnection()
+
+    def _begin_leaving(self) -> None:
+        self._leaving = True
+        self._linger_until = self.site.seconds() + self.site.linger_time
+        self.resetTimeout()
+
+    def abort(self) -> None:
+        """End the connection at once, so that the other side sees an error."""
+        self.transport.abortConnection()
+
+    def timeoutConnection(self) -> None:
+        """Close an idle connection; one whose client stopped amid a request is cut."""
+        if self.requests and self._headers_since is None:
+            self.abort()
+        else:
+            self.loseConnection()
+
+    # -- deadlines --------------------------------------------------------------------------------
+
+    def setTimeout(self, period: float | None) -> float | None:
+        previous, self._period = self._period, period
+        if period is None:
+            self._was_our_turn = True
+        self._touched = self.site.seconds()
+        return previous
+
+    def resetTimeout(self) -> None:
+        self._touched = self.site.seconds()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way, nor the beginning of one."""
+        return not self.requests and self._headers_since is None
+
+    @property
+    def idle_time(self) -> float:
+        """Seconds since something happened here."""
+        return self.site.seconds() - self._touched
+
+    def check_deadlines(self, now: float) -> None:
+        """Close or cut the connection if it has taken too long over something."""
+        self._notice_sending(now)
+        lingers_too_long = self._linger_until is not None and now > self._linger_until
+        if self._leaving:
+            self._check_leaving(now - self._touched, lingers_too_long)
+        elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
+            self.timeoutConnection()
+        if self.site.least_rate is not None:
+            self._check_rate(now, self.site.least_rate)
+
+    def _headers_are_late(self, now: float) -> bool:
+        since = self._headers_since
+        return since is not None and now - since > self.site.header_timeout
+
+    def _is_idle_too_long(self, now: float) -> bool:
+        idle = now - self._touched
+        return self._period is not None and (
+            idle > self._period
+            or (idle > self.site.crowded_idle and self.site.admission.is_crowded and self.is_idle)
+        )
+
+    def _notice_sending(self, now: float) -> None:
+        """A client that takes what waits for it is not idle."""
+        unsent = self.unsent_bytes()
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._touched = now
+
+    def unsent_bytes(self) -> int:
+        """Return how many bytes the kernel has not taken yet."""
+        waiting: int = len(self._socket.dataBuffer) - self._socket.offset
+        return waiting + int(self._socket._tempDataLen)
+
+    def _forget_unsent(self) -> None:
+        """Let go of what was not sent: a connection that has ended lives on until its references
+        to itself are collected, and that may be long after."""
+        self._socket.dataBuffer, self._socket.offset = b"", 0
+        self._socket._tempDataBuffer.clear()
+        self._socket._tempDataLen = 0
+
+    def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
+        if self._unsent and idle > self.timeOut:
+            self.abort()
+        elif not self._unsent and (lingers_too_long or idle > self.site.linger_idle):
+            self._socket.loseConnection()  # the kernel may still have something to deliver
+
+    # -- slow clients -----------------------------------------------------------------------------
+
+    def _check_rate(self, now: float, least: LeastRate) -> None:
+        if not (self.requests or self._unsent):
+            self._slowness = None
+            return
+        if self._slowness is None:
+            self._slowness = Slowness(least)
+        if not self._slowness.is_due(now):
+            return
+        must_send = self.must_send() and not self._was_our_turn
+        self._was_our_turn = self._period is None
+        counters = Counters.of(self._socket.socket)
+        if counters is None:
+            return
+        if self._slowness.reads_too_slowly(now, counters):
+            self.abort()
+        elif self._slowness.sends_too_slowly(now, counters, must_send):
+            self.body_is_too_slow()
+
+    def must_send(self) -> bool:
+        """Tell whether a body is due from the client."""
+        raise NotImplementedError
+
+    def body_is_too_slow(self) -> None:
+        """Do something about it."""
+        raise NotImplementedError
+
+
+class Sweeper:
+    """The one timer of all connections: an idle one costs nothing else."""
+
+    def __init__(self, channels: Collection[TimedChannel], interval: float, reactor: Any) -> None:
+        self._channels = channels
+        self._interval = interval
+        self._seconds = reactor.seconds
+        self._call = LoopingCall(self._sweep)
+        self._call.clock = reactor
+        self._is_wanted = False
+
+    def start(self) -> None:
+        self._is_wanted = True
+        if not self._call.running:
+            self._call.start(self._interval, now=False)
+
+    def stop_when_alone(self) -> None:
+        """Go on until the last connection is gone."""
+        self._is_wanted = False
+        self._rest_when_alone()
+
+    def _rest_when_alone(self) -> None:
+        if not self._is_wanted and not self._channels and self._call.running:
+            self._call.stop()
+
+    def _sweep(self) -> None:
+        now = self._seconds()
+        for channel in list(self._channels):
+            try:
+                channel.check_deadlines(now)
+            except Exception:  # one connection must not keep the others from being looked after
+                _log.failure("A connection could not be looked after")
+                channel.abort()
+        self._rest_when_alone()

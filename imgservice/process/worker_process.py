@@ -1,0 +1,203 @@
+"""A worker process, as its parent sees it."""
+
+import os
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imgservice.process.control import Control, connection, hidden_file
+from imgservice.process.serving import UnderWay
+from imgservice.process.sockets import Place
+from imgservice.process.tls import TlsMaterial
+from imgservice.process.worker_pool import CrewError, Setup
+
+CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
+"""Descriptors of a worker."""
+DUMP_TIME = 1.0
+"""Seconds that a stuck worker has to write down its stacks."""
+NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES")
+
+_FROM_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+_log = Logger()
+
+
+@attrs.frozen
+class Bootstrap:
+    """What a worker is given to begin with, in an anonymous file that it closes at once."""
+
+    setup: Setup
+    log_file: str | None
+    """None: standard output."""
+    places: Sequence[tuple[str, int]]
+    """Endpoint strings, and the backlog of each; their sockets are the descriptors that follow."""
+
+
+class Worker(ProcessProtocol):
+    """From its start to its end. Messages that are not about itself go to `heard`."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        slot: int,
+        setup: Setup,
+        heard: Callable[["Worker", Mapping[str, Any], Sequence[int]], None],
+    ) -> None:
+        self._reactor = reactor
+        self.slot = slot
+        self.setup = setup
+        self.tls = setup.tls
+        self._heard = heard
+        self.state = "starting"
+        self.since = time.time()
+        self.began = time.monotonic()
+        self.pid = 0
+        self.connections = 0
+        self.requests = 0
+        self.under_way: UnderWay = (0, 0)
+        """As of its last sign of life."""
+        self.last_sign = time.monotonic()
+        """When it last showed that its reactor turns."""
+        self.ready: Deferred[None] = Deferred()
+        """Fires when it serves; fails with `CrewError` when it never will."""
+        self.ended: Deferred[None] = Deferred()
+        self.has_ended = False
+        self.was_killed = False
+        """Whether somebody has ended it, and not a fault of its own."""
+        self.why = ""
+        """Why it could not serve, in its own words or in ours."""
+
+    def spawn(self, command: Sequence[str], log_file: str | None, places: Sequence[Place]) -> None:
+        bootstrap = Bootstrap(
+            self.setup, log_file, [(one.description, one.backlog) for one, _ in places]
+        )
+        ours, theirs = connection()
+        secret = hidden_file(pickle.dumps(bootstrap))
+        self._stacks = hidden_file(b"")
+        descriptors = {
+            0: 0, 1: 1, 2: 2, CONTROL: theirs.fileno(), BOOTSTRAP: secret, STACKS: self._stacks,
+            **{FIRST_SOCKET + n: bound.fileno() for n, (_, bound) in enumerate(places)},
+        }  # fmt: skip
+        environment = {k: v for k, v in os.environ.items() if k not in NOT_FOR_WORKERS}
+        try:
+            process: Any = self._reactor.spawnProcess(
+                self, sys.executable, list(command), env=environment, childFDs=descriptors
+            )
+        finally:
+            theirs.close()
+            os.close(secret)
+        self._process, self.pid = process, process.pid
+        self._control = Control(self._reactor, ours, self._received, lambda: None)
+
+    # -- what it says -----------------------------------------------------------------------------
+
+    def _received(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        self.last_sign = time.monotonic()
+        match message["say"]:
+            case "beat":
+                self.connections, self.requests = message["connections"], message["requests"]
+                requests, transfers = message["under_way"]
+                self.under_way = (requests, transfers)
+                self._heard(self, message, descriptors)
+            case "ready":
+                self.state = "ready"
+                self._settle(None)
+            case "failed":
+                self.why = message["why"]
+            case _:
+                self._heard(self, message, descriptors)
+
+    def _settle(self, result: Any) -> None:
+        if not self.ready.called:
+            self.ready.callback(result)
+
+    def processEnded(self, reason: Failure) -> None:
+        # What it said last may still be on its way.
+        self._control.doRead()
+        self._control.close()
+        os.close(self._stacks)
+        self.has_ended = True
+        self.was_killed = getattr(reason.value, "signal", None) in _FROM_OTHERS
+        self.why = self.why or _told(reason)
+        self._settle(Failure(CrewError(self.why)))
+        self.state = "ended"
+        self.ended.callback(None)
+
+    # -- what it is told --------------------------------------------------------------------------
+
+    def send(self, what: str, descriptors: Sequence[int] = (), **more: Any) -> None:
+        """Tell it something; the descriptors are given away."""
+        if self.has_ended:
+            for one in descriptors:
+                os.close(one)
+        else:
+            self._control.send({"do": what, **more}, descriptors)
+
+    def listen(self, key: int, places: Sequence[Place]) -> None:
+        """Let it accept at another slot's sockets, too."""
+        self.send(
+            "listen",
+            [os.dup(bound.fileno()) for _, bound in places],
+            key=key,
+            places=[(one.description, one.backlog) for one, _ in places],
+        )
+
+    def set_tls(self, material: TlsMaterial) -> None:
+        self.tls = material
+        self.send("tls", [hidden_file(pickle.dumps(material))])
+
+    def retire(self, removed: Sequence[str] | None, grace: float, may_hand_over: bool) -> None:
+        """Let it end unnoticed; nobody else has the sockets of `removed` (None: of any address)."""
+        self.state = "retiring"
+        self.send("retire", removed=removed, grace=grace, hand_over=may_hand_over)
+
+    def stop(self, grace: float) -> None:
+        self.state = "stopping"
+        self.send("stop", grace=grace)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessExitedAlready):
+            self._process.signalProcess(number)
+
+    def replace_stuck(self, silence: float) -> None:
+        """Log where it is stuck, and kill it."""
+        self.last_sign = time.monotonic() + DUMP_TIME  # so that it is not found stuck again
+        self.why = f"its reactor did not turn for {silence:.0f} seconds"
+        self._signal(signal.SIGUSR2)
+        self._reactor.callLater(DUMP_TIME, self._log_and_kill)
+
+    def _log_and_kill(self) -> None:
+        if self.has_ended:
+            return
+        size = os.fstat(self._stacks).st_size
+        stacks = os.pread(self._stacks, size, 0).decode("utf-8", "replace")
+        _log.error(
+            "Worker {pid} is stuck: {why}; it is killed. Its stacks:\n{stacks}",
+            pid=self.pid,
+            why=self.why,
+            stacks=stacks or "(it does not even answer to a signal)",
+        )
+        self.kill()
+
+
+def _told(reason: Failure) -> str:
+    if reason.check(ProcessDone):
+        return "it ended"
+    error: Any = reason.value
+    if error.signal is not None:
+        return f"it was ended by {signal.Signals(error.signal).name}"
+    return f"it ended with exit code {error.exitCode}"

@@ -1,0 +1,245 @@
+"""Log lines that an operator can live with: text or JSON, and one for every request."""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from twisted.logger import ILogObserver, LogLevel, formatEvent
+from zope.interface import implementer
+
+from imgservice.config.options import Logging
+from imgservice.escaping import escaped, target, words
+from imgservice.http.streaming import StreamingRequest
+
+FLUSH_INTERVAL = 0.2
+MOST_WAITING = 500
+"""Lines that are written at once even before the interval is over."""
+
+_LEVELS = {
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "error": LogLevel.error,
+}
+_NOISE = ("Starting factory ", "Stopping factory ")
+"""How events of Twisted's begin that tell of every connection, and belong to the level debug."""
+_PROBES = b"/healthcheck"
+_CHOSEN = ("request_id", "client", "user", "project", "method", "path")
+"""Of a line about a request, what clients choose."""
+
+
+class Output:
+    """Where lines go: a file, which may be moved away at any time, or standard output.
+
+    Lines are written together, several times a second; those about errors at once.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._descriptor = 1 if path is None else self._open()
+        self._inode = os.fstat(self._descriptor).st_ino
+        self._lines: list[bytes] = []
+        self._reactor: Any = None
+        self._scheduled = False
+
+    @property
+    def descriptor(self) -> int:
+        """What is written to at present; it stays ours, and may be closed at any time."""
+        return self._descriptor
+
+    def redirect(self, path: str | None) -> None:
+        """Write to this file from now on; `OSError` when that cannot be."""
+        if path != self._path:
+            self.flush()
+            before, self._path = self._path, path
+            try:
+                descriptor = 1 if path is None else self._open()
+            except OSError:
+                self._path = before
+                raise
+            if before is not None:
+                os.close(self._descriptor)
+            self._descriptor = descriptor
+            self._inode = os.fstat(descriptor).st_ino
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make the file another user's, so that it can be begun anew when we are that user."""
+        if self._path is not None:
+            os.fchown(self._descriptor, uid, gid)
+
+    def start(self, reactor: Any) -> None:
+        """From now on lines may wait for the reactor."""
+        self._reactor = reactor
+
+    def write(self, line: bytes, urgent: bool = False) -> None:
+        self._lines.append(line)
+        if urgent or self._reactor is None or len(self._lines) >= MOST_WAITING:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._reactor.callLater(FLUSH_INTERVAL, self._flush_scheduled)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        data = memoryview(b"".join(self._lines))
+        self._lines.clear()
+        self._reopen_if_moved()
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                time.sleep(0.01)  # somebody made standard output non-blocking, and it is full
+            except OSError:
+                return  # a full disk or a closed pipe must not stop the service
+
+    def stop(self) -> None:
+        """Write everything at once from now on."""
+        self._reactor = None
+        self.flush()
+
+    def _flush_scheduled(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _open(self) -> int:
+        assert self._path is not None  # noqa: S101
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def _reopen_if_moved(self) -> None:
+        if self._path is None:
+            return
+        try:
+            moved = Path(self._path).stat().st_ino != self._inode
+        except FileNotFoundError:
+            moved = True
+        except OSError:
+            return
+        if moved:
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+            self._inode = os.fstat(self._descriptor).st_ino
+
+
+@implementer(ILogObserver)
+class Observer:
+    """Writes Twisted's log events."""
+
+    def __init__(self, output: Output, as_json: bool, level: str) -> None:
+        self._output = output
+        self.configure(as_json, level)
+
+    def configure(self, as_json: bool, level: str) -> None:
+        self._as_json = as_json
+        self._least = _LEVELS[level]
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        level = _level(event)
+        if level < self._least and "log_failure" not in event:
+            return
+        text, trace = formatEvent(event), _traceback(event)
+        moment = _moment(event.get("log_time", time.time()))
+        line = (
+            _json(time=moment, level=level.name, message=text, traceback=trace)
+            if self._as_json
+            else _text(moment, level.name, text, trace)
+        )
+        self._output.write(line, urgent=level >= LogLevel.warn)
+
+
+class AccessLog:
+    """Writes one line for every request; for those of load balancers only where told to."""
+
+    def __init__(self, output: Output, as_json: bool, with_probes: bool = False) -> None:
+        self._output = output
+        self._as_json = as_json
+        self._with_probes = with_probes
+
+    def __call__(self, request: StreamingRequest) -> None:
+        if request.uri.startswith(_PROBES) and not self._with_probes:
+            return
+        context = request.context
+        is_one = request.uri is not StreamingRequest.uri  # else it was refused before it was read
+        facts: dict[str, Any] = {
+            "time": _moment(time.time()),
+            "level": "access",
+            "request_id": request.request_id or None,
+            "client": request.client_address or request.peer,
+            "user": context.user,
+            "project": context.project,
+            "method": request.method.decode("latin-1") if is_one else None,
+            "path": target(request.uri) if is_one else None,
+            "status": None if request.aborted and not request.startedWriting else request.code,
+            "received": request.body.received if hasattr(request, "body") else 0,
+            "sent": request.sentLength,
+            "seconds": round(time.monotonic() - request.started_at, 4),
+            "aborted": request.aborted or None,
+        }
+        self._output.write(_json(**facts) if self._as_json else _access_text(facts))
+
+
+def make_logs(options: Logging, file: str | None) -> tuple[Output, Observer]:
+    """Make what logs to the file, or to standard output; `OSError` when it cannot be written."""
+    output = Output(file)
+    return output, Observer(output, options.format == "json", options.level)
+
+
+def access_log(options: Logging, output: Output) -> AccessLog | None:
+    if not options.access:
+        return None
+    return AccessLog(output, options.format == "json", options.level == "debug")
+
+
+def _access_text(facts: dict[str, Any]) -> bytes:
+    chosen = words([facts[name] or "-" for name in _CHOSEN])
+    end = "aborted" if facts["aborted"] else facts["status"]
+    return (
+        f"{facts['time']} access {chosen} {end}"
+        f" in={facts['received']} out={facts['sent']} {facts['seconds']:.4f}s\n"
+    ).encode()
+
+
+def _level(event: dict[str, Any]) -> Any:
+    is_noise = str(event.get("log_format")).startswith(_NOISE)
+    return LogLevel.debug if is_noise else event.get("log_level", LogLevel.info)
+
+
+def _moment(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.replace("+00:00", "Z")
+
+
+def _text(moment: str, level: str, text: str, trace: str | None) -> bytes:
+    """What follows the first line is indented: it cannot be taken for another event."""
+    first, *more = text.rstrip().split("\n") + (trace or "").rstrip().split("\n")
+    lines = [f"{moment} {level} {escaped(first)}", *(f"  {escaped(one)}" for one in more if one)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _json(**facts: Any) -> bytes:
+    told = {name: value for name, value in facts.items() if value is not None}
+    try:
+        text = orjson.dumps(told).decode()
+    except TypeError:  # half of a surrogate pair, as in the name of a file that is not UTF-8
+        clean = {n: escaped(v) if isinstance(v, str) else v for n, v in told.items()}
+        text = orjson.dumps(clean).decode()
+    return escaped(text).encode() + b"\n"
+
+
+def _traceback(event: dict[str, Any]) -> str | None:
+    failure = event.get("log_failure")
+    if failure is None:
+        return None
+    trace: str = failure.getTraceback(detail="default")
+    return trace
+
+
+def say(line: str) -> None:
+    """Tell the operator at the terminal, also where standard output is redirected to the log."""
+    stream = sys.__stderr__
+    if stream is not None:
+        stream.write(line + "\n")
+        stream.flush()

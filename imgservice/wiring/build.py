@@ -1,0 +1,165 @@
+"""From the configuration to a site: the one place that knows every class."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from imgservice.api.root import Healthcheck, Root, Versions
+from imgservice.concurrency.threads import Threads
+from imgservice.config.options import Config
+from imgservice.db.engine.database import Database
+from imgservice.db.engine.open import DatabaseLimits, open_database
+from imgservice.db.engine.reactor import PoolLimits
+from imgservice.domain.access import Access
+from imgservice.http.minimum_rate import LeastRate
+from imgservice.http.pipeline import Pipeline
+from imgservice.http.routing import Tasks
+from imgservice.http.sending import Turns
+from imgservice.http.streaming import StreamingRequest, StreamingSite
+from imgservice.process.probes import Probes
+from imgservice.service.data import DataService
+from imgservice.troubles import Troubles
+from imgservice.wiring.api import make_v2
+from imgservice.wiring.authentication import Authentication, make_authentication
+from imgservice.wiring.limits import Limits, make_limits
+from imgservice.wiring.nodes import make_handover, make_nodes
+from imgservice.wiring.policy import make_rules
+from imgservice.wiring.probes import DATABASE, database_name, database_probe, store_probes
+from imgservice.wiring.protections import make_property_rules
+from imgservice.wiring.rates import make_admission, make_transfers
+from imgservice.wiring.services import make_services
+from imgservice.wiring.steps import make_steps
+from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
+
+
+@attrs.frozen
+class Built:
+    """A site, and what must be started, stopped or asked beside it."""
+
+    site: StreamingSite
+    health: Healthcheck
+    data: DataService
+    database: Database
+    threads: Threads
+    tasks: Tasks
+    authentication: Authentication
+    limits: Limits
+    troubles: Troubles
+    probes: Probes
+
+
+class LoggingSite(StreamingSite):
+    """A site that hands every finished request to the access log."""
+
+    def __init__(self, access: Callable[[StreamingRequest], None] | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._access = access
+
+    def log(self, request: Any) -> None:
+        self.served += 1
+        if self._access is not None:
+            self._access(request)
+
+
+def build(
+    config: Config,
+    reactor: Any,
+    access_log: Callable[[StreamingRequest], None] | None = None,
+    troubles: Troubles | None = None,
+) -> Built:
+    """Make everything, start nothing; what does not work is reported to `troubles`."""
+    troubles = troubles or Troubles(reactor)
+    threads = Threads(reactor, config.transfer.threads, "data")
+    database = _open_database(config, reactor, troubles)
+    configured = make_stores(config, threads, make_fetcher(config, reactor))
+    stores = make_choice(config, configured)
+    rules = make_rules(config)
+    access = Access(rules)
+    property_rules = make_property_rules(config, rules)
+    limits = make_limits(config, reactor, troubles)
+    services = make_services(
+        config,
+        database,
+        stores,
+        threads,
+        access,
+        property_rules,
+        limits.source,
+        make_nodes(config),
+    )
+    tasks = Tasks()
+    turns, transfers = Turns(reactor), make_transfers(config, reactor)
+    handover = make_handover(config, reactor)
+    v2 = make_v2(
+        config,
+        services,
+        access,
+        property_rules,
+        stores,
+        threads,
+        tasks,
+        turns,
+        transfers,
+        handover,
+    )
+    authentication = make_authentication(config, reactor, troubles)
+    steps = make_steps(config, rules, authentication, threads)
+    pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))
+    health = Healthcheck(config.healthcheck.disable_by_file, troubles)
+    probes = [
+        database_probe(config, database),
+        *store_probes(configured, config.default_store, troubles),
+        *(authentication.probes or limits.probes),
+    ]
+    root = Root(pipeline, health)
+    site = _site(config, reactor, root, access_log)
+    return Built(
+        site, health, services.data, database, threads, tasks, authentication, limits, troubles,
+        Probes(reactor, probes, troubles, config.healthcheck.interval),
+    )  # fmt: skip
+
+
+def _open_database(config: Config, reactor: Any, troubles: Troubles) -> Database:
+    what = database_name(config)
+
+    def tell(why: str) -> None:
+        troubles.report(DATABASE, what, why)
+
+    return open_database(config.database.url.reveal(), _database_limits(config), reactor, tell)
+
+
+def _database_limits(config: Config) -> DatabaseLimits:
+    options = config.database
+    return DatabaseLimits(
+        options.threads,
+        PoolLimits(
+            connections=options.pool,
+            patience=options.pool_timeout,
+            connect=options.connect_timeout,
+            answer=options.answer_timeout,
+        ),
+    )
+
+
+def _site(
+    config: Config,
+    reactor: Any,
+    root: Root,
+    access: Callable[[StreamingRequest], None] | None,
+) -> StreamingSite:
+    server = config.server
+    return LoggingSite(
+        access,
+        resource=root,
+        reactor=reactor,
+        keepalive=server.keepalive,
+        idle_timeout=server.idle_timeout,
+        header_timeout=server.header_timeout,
+        max_header_line=server.max_header_line,
+        max_headers_size=server.max_headers_size,
+        max_headers=server.max_headers,
+        admission=make_admission(config, reactor),
+        least_rate=LeastRate(server.min_rate, server.min_rate_time) if server.min_rate else None,
+        answer_memory=server.answer_memory,
+    )

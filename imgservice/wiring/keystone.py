@@ -1,0 +1,165 @@
+"""From the configuration to what asks Keystone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.web.client import BrowserLikePolicyForHTTPS
+
+from imgservice.api.middleware.keystone import KeystoneToken, challenge_of
+from imgservice.auth.keystone import credentials
+from imgservice.auth.keystone.client import KeystoneClient
+from imgservice.auth.keystone.credentials import Credentials, IssuedToken, OwnToken, TokenFile
+from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
+from imgservice.auth.keystone.tokens import KeystoneTokens, TokenRules
+from imgservice.concurrency.file_watch import Unreadable, Watched, read_text
+from imgservice.config.loader import OptionError
+from imgservice.config.options import Config, KeystoneAuth
+from imgservice.domain.units import Secret
+from imgservice.net.client import TrustsAnybody, authorities
+from imgservice.troubles import Troubles
+
+PLACE = ("auth", "keystone")
+
+
+def make_keystone_tokens(
+    config: Config, reactor: Any, troubles: Troubles | None = None
+) -> KeystoneTokens:
+    """Make what validates tokens; asks nothing yet. `OptionError` for what contradicts itself."""
+    options = config.auth.keystone
+    client, own = make_keystone_client(config, reactor, "auth.mode keystone", troubles)
+    rules = TokenRules(
+        patience=options.timeout,
+        cache_time=options.cache_time,
+        cache_size=options.cache_size,
+        connections=options.connections,
+    )
+    return KeystoneTokens(reactor, client, own, rules)
+
+
+def make_keystone_client(
+    config: Config, reactor: Any, who: str, troubles: Troubles | None = None
+) -> tuple[KeystoneClient, OwnToken]:
+    """Make what asks Keystone, and our token for it; `who` is the option that needs them."""
+    options = config.auth.keystone
+    urls = [_base(url, position) for position, url in enumerate(options.url)]
+    if not urls:
+        raise OptionError((*PLACE, "url"), f"is needed by {who}")
+    if options.timeout <= 0 or options.connections < 1:
+        name = "timeout" if options.timeout <= 0 else "connections"
+        raise OptionError((*PLACE, name), "must be more than 0")
+    client = KeystoneClient(
+        reactor, urls, _tls(options), options.connections, options.timeout, troubles
+    )
+    return client, _own_token(options, client)
+
+
+def make_keystone_step(config: Config, tokens: KeystoneTokens) -> KeystoneToken:
+    options = config.auth.keystone
+    roles = frozenset(role.lower() for role in options.service_token_roles)
+    required = options.service_token_roles_required
+    return KeystoneToken(tokens, roles, required)
+
+
+def keystone_challenge(options: KeystoneAuth) -> str:
+    uri = options.www_authenticate_uri or options.url[0]
+    if not uri.isascii() or not uri.isprintable() or '"' in uri:
+        raise OptionError((*PLACE, "www_authenticate_uri"), f"expected a URL, got {uri!r}")
+    return challenge_of(uri)
+
+
+def try_keystone(tokens: KeystoneTokens) -> None:
+    """Report whether Keystone knows us, and have a token for the first request."""
+    Deferred.fromCoroutine(tokens.check()).addErrback(lambda why: why.trap(KeystoneError))
+
+
+def keystone_mistake(error: KeystoneError, options: KeystoneAuth) -> OptionError:
+    """Return what an operator who asked for a check is told."""
+    if not isinstance(error, CredentialsRefused):
+        return OptionError((*PLACE, "url"), error.reason)
+    name = "application_credential_secret" if options.application_credential_id else "password"
+    return OptionError((*PLACE, "token_file" if options.token_file else name), error.reason)
+
+
+def _base(url: str, position: int) -> str:
+    """Return the URL up to and with /v3."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise OptionError((*PLACE, "url"), f"expected a URL such as https://host/v3, got {url!r}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise OptionError(
+            (*PLACE, "url"), "has a user, a query or a fragment; credentials have keys of their own"
+        )
+    base = url.rstrip("/")
+    return base if base.endswith("/v3") else f"{base}/v3"
+
+
+def _tls(options: KeystoneAuth) -> Any:
+    if options.insecure:
+        if options.ca_file:
+            raise OptionError((*PLACE, "ca_file"), "and insecure contradict each other")
+        return TrustsAnybody()
+    try:
+        return BrowserLikePolicyForHTTPS(authorities(options.ca_file))
+    except ValueError as error:
+        raise OptionError((*PLACE, "ca_file"), str(error)) from None
+
+
+def _own_token(options: KeystoneAuth, client: KeystoneClient) -> OwnToken:
+    kinds = {
+        "username": options.username,
+        "application_credential_id": options.application_credential_id,
+        "token_file": options.token_file,
+    }
+    given = [name for name, value in kinds.items() if value]
+    if len(given) != 1:
+        found = f"there are {' and '.join(given)}" if given else "there is none"
+        raise OptionError(
+            PLACE, f"needs exactly one of {', '.join(kinds)} for our own credentials; {found}"
+        )
+    if options.token_file:
+        return _token_file(Path(options.token_file))
+    patience = options.timeout / 2
+    return IssuedToken(client, _credentials(options), patience)
+
+
+def _credentials(options: KeystoneAuth) -> Credentials:
+    if options.application_credential_id:
+        secret = _needed(options.application_credential_secret, "application_credential_secret")
+        return credentials.application_credential(options.application_credential_id, secret)
+    secret = _needed(options.password, "password")
+    user_domain = _domain(options.user_domain, options.user_domain_id)
+    project_domain = _domain(options.project_domain, options.project_domain_id)
+    scope: Mapping[str, Any] = {"system": {"all": True}}
+    if options.project is not None:
+        scope = {"project": {"name": options.project, "domain": project_domain}}
+    return credentials.password(options.username or "", secret, user_domain, scope)
+
+
+def _needed(secret: Secret | None, name: str) -> Secret:
+    if secret is None or not secret.reveal():
+        raise OptionError((*PLACE, name), "is missing")
+    return secret
+
+
+def _domain(name: str, id_: str | None) -> Mapping[str, str]:
+    return {"id": id_} if id_ else {"name": name}
+
+
+def _token_file(path: Path) -> TokenFile:
+    def read() -> str:
+        token = read_text(path).strip()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise Unreadable(f"{path}: expected a token and nothing else")
+        return token
+
+    try:
+        return TokenFile(Watched(lambda: [path], read))
+    except Unreadable as error:
+        raise OptionError((*PLACE, "token_file"), str(error)) from None

@@ -1,0 +1,60 @@
+"""From the configuration to what knows how much projects may have."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules, Place
+from imgservice.config.options import Config, LocalLimits, ProjectLimits
+from imgservice.domain.quota import Resource
+from imgservice.process.probes import Probe
+from imgservice.service.ports import LimitSource
+from imgservice.service.quota import ConfiguredLimits, StorageLimit
+from imgservice.troubles import Troubles
+from imgservice.wiring.keystone import make_keystone_client
+from imgservice.wiring.probes import keystone_probe
+
+
+@attrs.frozen
+class Limits:
+    source: LimitSource | None
+    stop: Callable[[], object] = lambda: None
+    """To be called when nobody asks any more."""
+    probes: Sequence[Probe] = ()
+
+
+def make_limits(config: Config, reactor: Any, troubles: Troubles | None = None) -> Limits:
+    """Make what the options ask for; `OptionError` for what cannot work."""
+    limits = config.limits
+    if limits.keystone.enabled:
+        return _keystone(config, reactor, troubles)
+    if limits.projects != LocalLimits():
+        overrides = {project: _most(one) for project, one in limits.projects.overrides.items()}
+        return Limits(ConfiguredLimits(_most(limits.projects.default), overrides))
+    return Limits(StorageLimit(limits.user_storage) if limits.user_storage else None)
+
+
+def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Limits:
+    client, own = make_keystone_client(config, reactor, "limits.keystone", troubles)
+    options, auth = config.limits.keystone, config.auth.keystone
+    source = KeystoneLimits(
+        reactor,
+        client,
+        own,
+        Place(options.endpoint_id, options.service, options.region),
+        LimitRules(
+            patience=auth.timeout,
+            cache_time=options.cache_time,
+            connections=auth.connections,
+        ),
+    )
+    if reactor is not None:  # else there is nothing but the configuration to be checked
+        reactor.callWhenRunning(lambda: Deferred.fromCoroutine(source.check()))
+    return Limits(source, client.close, [keystone_probe(client, auth.timeout)])
+
+
+def _most(limits: ProjectLimits) -> Mapping[Resource, int]:
+    found = {resource: getattr(limits, resource.value) for resource in Resource}
+    return {resource: most for resource, most in found.items() if most is not None}

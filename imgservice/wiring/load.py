@@ -1,0 +1,106 @@
+"""Where the service gets its configuration, its keys and its sockets from, now and at a reload."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from imgservice.config.loader import ConfigError, OptionError, load, located
+from imgservice.config.options import Config
+from imgservice.process.addresses import Address, ListenError, bind, copies
+from imgservice.process.tls import TlsMaterial, read_material, signature
+from imgservice.process.worker_pool import Setup
+from imgservice.wiring.preflight import addresses, check_values, preflight, tls_material
+
+
+class Source(Protocol):
+    def read(self, generation: int) -> Setup:
+        """Read everything; `ConfigError` has a line, with its place, for each mistake.
+
+        Whether the values can be used is for the one to find out who will use them: `examine`.
+        """
+
+    def bind(
+        self, address: Address, count: int, is_divided: bool, present: socket.socket | None
+    ) -> list[socket.socket]:
+        """Make sockets, of which there may be one; `ConfigError` when they cannot be had."""
+
+    def signature(self, config: Config) -> object:
+        """Return what differs when the files of TLS have changed."""
+
+    def read_tls(self, config: Config) -> TlsMaterial:
+        """Read the files of TLS; `ListenError` when they cannot be used."""
+
+
+class Files:
+    """Does everything with the rights of this process."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def read(self, generation: int) -> Setup:
+        return read_setup(self._path, generation)
+
+    def bind(
+        self, address: Address, count: int, is_divided: bool, present: socket.socket | None
+    ) -> list[socket.socket]:
+        if present is not None and not address.is_divisible:
+            return copies(present.dup(), count)
+        return bind_placed(self._path, address, count, is_divided, port_of(present))
+
+    def signature(self, config: Config) -> object:
+        return signature(config.server.tls) if config.server.tls else None
+
+    def read_tls(self, config: Config) -> TlsMaterial:
+        assert config.server.tls is not None  # noqa: S101
+        return read_material(config.server.tls)
+
+
+def read_setup(path: Path | None, generation: int) -> Setup:
+    """Read the file, and the keys that it names; `ConfigError` tells mistakes and their places."""
+    with _placed(path):
+        config = load(path)
+        return Setup(config, addresses(config), tls_material(config), generation)
+
+
+def bind_placed(
+    path: Path | None, address: Address, count: int, is_divided: bool, port: int | None
+) -> list[socket.socket]:
+    """Like `bind`, but `ConfigError` tells what is wrong, with its place in the file."""
+    with _placed(path):
+        try:
+            return bind(address, count, is_divided, port)
+        except ListenError as error:
+            raise OptionError(("server", "listen", address.position), str(error)) from None
+
+
+def examine(path: Path | None, config: Config) -> None:
+    """See that the values can be used; `ConfigError` tells which cannot, and its place."""
+    with _placed(path):
+        check_values(config)
+
+
+def prepare(path: Path | None, config: Config) -> None:
+    """Do what must be done before the first request: to the database, and to the stores."""
+    with _placed(path):
+        preflight(config)
+
+
+@contextmanager
+def _placed(path: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        try:
+            told = located(path, error)
+        except (OSError, UnicodeError, yaml.YAMLError):  # we cannot read it, or not any more
+            told = str(error)
+        raise ConfigError(told) from error
+
+
+def port_of(present: socket.socket | None) -> int | None:
+    """Return the port of a socket that is one of ours."""
+    return None if present is None else present.getsockname()[1]

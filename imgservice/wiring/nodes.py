@@ -1,0 +1,68 @@
+"""From the configuration to the nodes of the cloud, and to what sends requests on to them."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any
+
+from imgservice.api.forwarding import Handover
+from imgservice.api.middleware.auth_token import IDENTITY_HEADERS
+from imgservice.config.loader import OptionError
+from imgservice.config.options import Config
+from imgservice.domain.nodes import Nodes, node_url
+from imgservice.domain.url_filter import Refused, TargetRules
+from imgservice.net.client import Fetcher, FetchLimits
+
+_EVERYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
+_LIMITS = FetchLimits(connect=10, idle=60)
+_CREDENTIALS: Mapping[str, Sequence[str]] = {
+    "none": (),
+    "basic": ("authorization",),
+    "tokens": ("x-auth-token", "authorization"),
+    "keystone": ("x-auth-token", "x-storage-token", "x-service-token"),
+    "client_certificate": (),
+    "trusted_headers": IDENTITY_HEADERS,
+}
+"""By `auth.mode`: never more, or a client could say to another node who he is not."""
+
+
+def make_nodes(config: Config) -> Nodes:
+    """Make what is known of the nodes; `OptionError` for a URL that cannot be one's."""
+    node = config.node
+    url = None if node.url is None else _checked(("node", "url"), node.url)
+    own = set() if url is None else {url}
+    if config.server.public_url is not None:
+        own |= _spellings(config.server.public_url)
+    if node.peers is None:
+        return Nodes(url, own)
+    return Nodes(
+        url, own, {_checked(("node", "peers", at), one) for at, one in enumerate(node.peers)} - own
+    )
+
+
+def make_handover(config: Config, reactor: Any) -> Handover:
+    """Make what sends requests on; `OptionError` for a file without certificates."""
+    # Who is listed is trusted with the credentials already, wherever he is.
+    listed = config.node.peers is not None
+    rules = TargetRules(allowed_ports=(), exempt=_EVERYWHERE if listed else ())
+    fetcher = Fetcher(reactor, rules, _LIMITS)
+    if config.node.ca_file is not None:
+        try:
+            fetcher = fetcher.trusting(config.node.ca_file)
+        except ValueError as error:
+            raise OptionError(("node", "ca_file"), str(error)) from None
+    return Handover(fetcher, _CREDENTIALS[config.auth.mode])
+
+
+def _checked(path: Sequence[str | int], text: str) -> str:
+    try:
+        return node_url(text)
+    except Refused:
+        raise OptionError(path, f"expected a URL such as http://node1:9292, got {text!r}") from None
+
+
+def _spellings(public_url: str) -> set[str]:
+    """Return the URL by which clients reach any of the nodes, if one could take it for a node's."""
+    try:
+        return {node_url(public_url)}
+    except Refused:
+        return set()

@@ -1,0 +1,62 @@
+"""From the configuration to the rules for custom properties."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from imgservice.concurrency.file_watch import Unreadable, Watched
+from imgservice.config.loader import OptionError
+from imgservice.config.options import Config
+from imgservice.domain.access import Rules
+from imgservice.domain.context import Context
+from imgservice.domain.protections import UNPROTECTED, Permission, PropertyRules
+from imgservice.policy.property_protections import (
+    policies_permission,
+    read_protections,
+    role_doubts,
+    roles_permission,
+)
+from imgservice.wiring.policy import warn
+from imgservice.wiring.roles import known_roles
+
+
+def make_property_rules(
+    config: Config, rules: Rules, tell: Callable[[str], None] = warn
+) -> Callable[[], PropertyRules]:
+    """Return what tells the rules at present; `OptionError` when their file cannot be used.
+
+    `tell` is told what may be a mistake in the file, now and whenever it is read again.
+    """
+    options = config.policy.property_protections
+    if options.file is None:
+        return lambda: UNPROTECTED
+    path, by_policy = Path(options.file), options.format == "policies"
+
+    def read() -> PropertyRules:
+        if by_policy:
+            return read_protections(path, policies_permission(_finder(rules)))
+        return read_protections(path, roles_permission, role_doubts(known_roles(config)), tell)
+
+    try:
+        return Watched(lambda: [path], read)
+    except Unreadable as error:
+        raise OptionError(("policy", "property_protections", "file"), str(error)) from None
+
+
+def _finder(rules: Rules) -> Callable[[str], Permission]:
+    """Return what finds a rule of the policy by its name; `ValueError` when there is none."""
+
+    def find(name: str) -> Permission:
+        try:
+            rules.allow(Context(), name, None)
+        except KeyError:
+            raise ValueError(f"the policy has no rule {name!r}, or it is about images") from None
+        return lambda context: _allows(rules, context, name)
+
+    return find
+
+
+def _allows(rules: Rules, context: Context, name: str) -> bool:
+    try:
+        return rules.allow(context, name, None)
+    except KeyError:  # the policy was read again, and has lost the rule
+        return False

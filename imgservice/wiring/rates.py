@@ -1,0 +1,53 @@
+"""From the configuration to the limits of how often, how fast and how many at a time."""
+
+from typing import Any
+
+from imgservice.api.middleware.rate_limit import AddressLimit, AskerRates, RateLimit
+from imgservice.config.options import Config
+from imgservice.domain.rates import Buckets, Places, Rate
+from imgservice.http.connection_limits import Admission, ConnectionLimits
+from imgservice.http.networks import networks
+from imgservice.http.throttle import ByteRates, Transfers
+
+LOOPBACK = ("127.0.0.0/8", "::1")
+
+
+def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
+    """Make the steps before and after authentication; the second takes back what the first did."""
+    rate = config.limits.rate
+    address = rate.address
+    before = AddressLimit(
+        _buckets(address.requests), _buckets(address.failures), networks(address.exempt)
+    )
+    rates = AskerRates(
+        _buckets(rate.user.requests),
+        _buckets(rate.project.requests),
+        _buckets(rate.project.creates),
+    )
+    return before, RateLimit(rates, rate.exempt_roles, before)
+
+
+def make_transfers(config: Config, reactor: Any) -> Transfers:
+    limits = config.limits
+    user, project = limits.rate.user, limits.rate.project
+    return Transfers(
+        reactor,
+        incoming=ByteRates(_buckets(user.bytes_in), _buckets(project.bytes_in)),
+        outgoing=ByteRates(_buckets(user.bytes_out), _buckets(project.bytes_out)),
+        uploads=Places(limits.uploads.total, limits.uploads.project),
+        exempt_roles=limits.rate.exempt_roles,
+    )
+
+
+def make_admission(config: Config, reactor: Any) -> Admission:
+    """Connections of a proxy are those of many; on this machine, nobody has to be held off."""
+    server = config.server
+    exempt = (*LOOPBACK, *server.trusted_proxies, *config.limits.rate.address.exempt)
+    limits = ConnectionLimits(
+        server.max_connections, server.max_connections_per_address, networks(exempt)
+    )
+    return Admission(reactor, limits)
+
+
+def _buckets(rate: Rate | None) -> Buckets | None:
+    return None if rate is None else Buckets(rate)

@@ -1,0 +1,329 @@
+"""Clients that hold a connection by being slow are cut, and nobody whose slowness is ours."""
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from imgservice.concurrency.threads import Threads
+from imgservice.domain.rates import Buckets, ByteRate
+from imgservice.http.connection_limits import Admission, ConnectionLimits
+from imgservice.http.minimum_rate import LeastRate
+from imgservice.http.response import Answer
+from imgservice.http.sending import Turns, send_blocks, send_file
+from imgservice.http.streaming import StreamingRequest
+from tests.http.serving import (
+    Certificate,
+    Handler,
+    Serving,
+    Wire,
+    echo,
+    pause,
+    reactor,
+    request_bytes,
+    until,
+)
+from tests.http.test_transfers import blocks_at_a_pace, body_at_a_pace, file_at_a_pace
+
+Serve = Callable[..., Serving]
+MiB = 1 << 20
+T = TypeVar("T")
+LEAST = LeastRate(1000, 1.0)
+PATIENCE = 20.0
+"""Seconds after which a client that should have been cut was not."""
+
+
+def trickle(wire: Wire, piece: bytes = b"x", seconds: float = PATIENCE) -> None:
+    """Send a piece now and then until something comes, or the connection ends."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            wire.send(piece)
+            if not wire.silent(0.05):
+                return
+        except OSError:
+            return
+    raise AssertionError("the client was not cut")
+
+
+async def is_served(serving: Serving) -> None:
+    """See that a client who behaves gets its answer all the while."""
+
+    def client(wire: Wire) -> None:
+        wire.ask("PUT", "/good", body=bytes(500_000))
+        assert len(wire.reply().body) > 0
+
+    await serving.talk(client)
+
+
+def several(serving: Serving, client: Callable[[Wire], T], count: int) -> list[Deferred[T]]:
+    """Let several clients begin."""
+    return [Deferred.fromCoroutine(serving.talk(client)) for _ in range(count)]
+
+
+# -- bodies ---------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("header", "piece"),
+    [("Content-Length: 100000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
+)
+async def test_slow_body_is_answered_408(serve_both: Serve, header: str, piece: bytes) -> None:
+    serving = serve_both(echo, least_rate=LEAST)
+
+    def client(wire: Wire) -> None:
+        wire.send(request_bytes("PUT", "/x", header))
+        trickle(wire, piece)
+        reply = wire.reply()
+        assert (reply.status, reply.headers["connection"]) == (408, "close")
+
+    slow = several(serving, client, 5)
+    await is_served(serving)
+    for one in slow:
+        await one
+    await serving.quiet()
+
+
+@pytest_twisted.ensureDeferred
+async def test_slow_body_of_an_answer_that_has_begun(serve_both: Serve) -> None:
+    async def handler(request: StreamingRequest) -> None:
+        request.setHeader("content-length", "100")
+        request.write(b"begun")
+        while await request.body.read():
+            pass
+
+    serving = serve_both(handler, least_rate=LEAST)
+
+    def client(wire: Wire) -> None:
+        wire.send(request_bytes("PUT", "/x", "Content-Length: 20000000"))
+        assert wire.head() and wire.exactly(5)
+        trickle(wire)
+        with suppress(ConnectionError):
+            assert wire.ends()
+
+    await serving.talk(client)
+    await serving.quiet()
+    assert [one.aborted for one in serving.site.logged] == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_stalls_are_survived(serve: Serve) -> None:
+    """What counts is the average."""
+    serving = serve(echo, least_rate=LeastRate(1000, 3.0))
+
+    def client(wire: Wire) -> int:
+        wire.send(request_bytes("PUT", "/x", "Content-Length: 60000"))
+        for _ in range(4):
+            wire.send(bytes(15000))
+            time.sleep(1.2)
+        return wire.reply().status
+
+    assert await serving.talk(client) == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_we_do_not_read_is_not_slow(serve: Serve) -> None:
+    async def handler(request: StreamingRequest) -> Answer:
+        await pause(2.5)
+        return await echo(request)
+
+    def client(wire: Wire) -> int:
+        wire.ask("PUT", body=bytes(8 * MiB))
+        return wire.reply().status
+
+    assert await serve(handler, least_rate=LEAST).talk(client) == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_waits_for_continue_is_not_slow(serve: Serve) -> None:
+    async def handler(request: StreamingRequest) -> Answer:
+        await pause(2.5)
+        return await echo(request)
+
+    def client(wire: Wire) -> int:
+        wire.send(request_bytes("PUT", "/x", "Content-Length: 4", "Expect: 100-continue"))
+        assert wire.reply().status == 100
+        wire.send(b"body")
+        return wire.reply().status
+
+    assert await serve(handler, least_rate=LEAST).talk(client) == 200
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "image"
+    path.touch()
+    os.truncate(path, 100 * MiB)
+    return path
+
+
+def from_file(path: Path, threads: Threads) -> Handler:
+    async def handler(request: StreamingRequest) -> None:
+        size = path.stat().st_size
+        request.setHeader("content-length", str(size))
+        await send_file(request, os.open(path, os.O_RDONLY), 0, size, threads, Turns(reactor))
+
+    return handler
+
+
+async def _blocks(count: int, size: int, seconds: float) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        await pause(seconds)
+        yield bytes(size)
+
+
+def from_blocks(count: int, size: int, seconds: float = 0) -> Handler:
+    async def handler(request: StreamingRequest) -> None:
+        request.setHeader("content-length", str(count * size))
+        await send_blocks(request, _blocks(count, size, seconds), count * size)
+
+    return handler
+
+
+async def at_once(_: StreamingRequest) -> Answer:
+    return Answer(200, bytes(9 * MiB))
+
+
+def _sip(wire: Wire) -> None:
+    """Read a byte now and then, until the connection is cut."""
+    wire.ask("GET")
+    wire.head()
+    deadline = time.monotonic() + PATIENCE
+    while not wire.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        assert time.monotonic() < deadline, "the client was not cut"
+        try:
+            if not wire.some(1):
+                return
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+@pytest_twisted.ensureDeferred
+async def test_slow_reader_of_a_file_is_cut(serve: Serve, threads: Threads, file: Path) -> None:
+    serving = serve(from_file(file, threads), least_rate=LEAST)
+    await serving.talk(_sip, receive_buffer=4096)
+    await serving.quiet()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("handler", [from_blocks(100, MiB), at_once])
+async def test_slow_reader_of_blocks_is_cut(serve_both: Serve, handler: Handler) -> None:
+    """Also when all of the answer is on its way, as far as we are concerned."""
+    serving = serve_both(handler, least_rate=LEAST)
+    await serving.talk(_sip, receive_buffer=4096)
+    await serving.quiet()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_slow_store_is_not_the_client(serve_both: Serve) -> None:
+    def client(wire: Wire) -> int:
+        wire.ask("GET")
+        return len(wire.reply().body)
+
+    serving = serve_both(from_blocks(10, 10, 0.3), least_rate=LEAST)
+    assert await serving.talk(client) == 100
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("what", ["file", "blocks", "body"])
+async def test_a_limited_rate_is_not_slow(
+    serve: Serve, threads: Threads, tmp_path: Path, what: str
+) -> None:
+    """Though it is far below the least rate that is asked of the client."""
+    buckets = Buckets(ByteRate(MiB // 3, 1))
+    handler = {
+        "file": lambda: file_at_a_pace(MiB, tmp_path, threads, buckets),
+        "blocks": lambda: blocks_at_a_pace(MiB, buckets),
+        "body": lambda: body_at_a_pace(buckets),
+    }[what]()
+
+    def client(wire: Wire) -> int:
+        wire.ask("PUT" if what == "body" else "GET", body=bytes(MiB * (what == "body")))
+        return wire.reply().status
+
+    serving = serve(handler, least_rate=LeastRate(10 * MiB, 1.0))
+    assert await serving.talk(client) == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_between_requests_nobody_is_slow(serve_both: Serve) -> None:
+    def client(wire: Wire) -> None:
+        for _ in range(2):
+            wire.ask("GET")
+            assert wire.reply().status == 200
+            time.sleep(1.5)
+        wire.ask("GET")
+        assert wire.reply().status == 200
+
+    await serve_both(echo, least_rate=LEAST).talk(client)
+
+
+# -- before the first request ---------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("piece", [b"", b"\x00"])
+async def test_handshake_that_is_never_finished(
+    serve: Serve, certificate: Certificate, piece: bytes
+) -> None:
+    serving = serve(echo, certificate=certificate, header_timeout=0.6)
+
+    def client(wire: Wire) -> None:
+        # The beginning of a ClientHello of 16 KiB.
+        wire.send(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03")
+        trickle(wire, piece)
+
+    serving.tls = False
+    slow = several(serving, client, 5)
+    await until(lambda: len(serving.site.channels) == 5)
+    serving.tls = True
+    await is_served(serving)
+    for one in slow:
+        await one
+    await serving.quiet()
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_never_asks_is_closed_as_if_his_headers_were_late(serve_both: Serve) -> None:
+    serving = serve_both(echo, header_timeout=0.3)
+    await serving.talk(lambda wire: wire.ends())
+    await serving.quiet()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_first_body_has_all_the_idle_time(serve: Serve) -> None:
+    def client(wire: Wire) -> int:
+        wire.send(request_bytes("PUT", "/x", "Content-Length: 2") + b"x")
+        time.sleep(1)
+        wire.send(b"x")
+        return wire.reply().status
+
+    assert await serve(echo, header_timeout=0.2).talk(client) == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_is_idle_makes_room_when_others_wait(serve: Serve) -> None:
+    door = Admission(reactor, ConnectionLimits(in_all=4))
+    serving = serve(echo, admission=door, crowded_idle=0.3)
+
+    def idle(wire: Wire) -> bool:
+        wire.ask("GET")
+        wire.reply()
+        return wire.ends()
+
+    others = several(serving, idle, 4)
+    await until(lambda: door.connections == 4)
+    await is_served(serving)
+    assert [await one for one in others] == [True] * 4

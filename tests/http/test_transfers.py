@@ -1,0 +1,253 @@
+"""Bytes at a given pace: as many a second as were allowed, and a client that leaves is noticed."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, DeferredList
+
+from imgservice.concurrency.threads import Threads
+from imgservice.domain.context import Context
+from imgservice.domain.errors import TooManyRequests
+from imgservice.domain.rates import Buckets, ByteRate, Places
+from imgservice.http.response import Answer
+from imgservice.http.sending import Turns, send_blocks, send_file
+from imgservice.http.streaming import StreamingRequest
+from imgservice.http.throttle import ByteRates, Pace, Transfers
+from tests.http.serving import PATIENCE, Handler, Serving, Wire, reactor, request_bytes
+
+Serve = Callable[..., Serving]
+MiB = 1 << 20
+RATE = 2 * MiB
+BURST = 1 * MiB
+
+
+@pytest.fixture
+def buckets() -> Buckets:
+    return Buckets(ByteRate(RATE, BURST))
+
+
+def limits(buckets: Buckets | None, places: Places | None = None) -> Transfers:
+    rates = ByteRates(by_project=buckets)
+    return Transfers(reactor, rates, rates, places or Places(None, None), ("admin",))
+
+
+def pace_of(request: StreamingRequest, buckets: Buckets) -> Pace | None:
+    request.context = Context("alice", request.header("x-project") or "red")
+    return limits(buckets).outgoing(request)
+
+
+def file_at_a_pace(size: int, folder: Path, threads: Threads, buckets: Buckets) -> Handler:
+    (folder / "image").write_bytes(bytes(size))
+
+    async def handler(request: StreamingRequest) -> None:
+        request.setHeader("content-length", str(size))
+        descriptor = os.open(folder / "image", os.O_RDONLY)
+        pace = pace_of(request, buckets)
+        await send_file(request, descriptor, 0, size, threads, Turns(reactor), pace)
+
+    return handler
+
+
+def blocks_at_a_pace(size: int, buckets: Buckets) -> Handler:
+    async def blocks() -> AsyncIterator[bytes]:
+        for _ in range(size // MiB):
+            yield bytes(MiB)
+
+    async def handler(request: StreamingRequest) -> None:
+        request.setHeader("content-length", str(size))
+        await send_blocks(request, blocks(), size, pace_of(request, buckets))
+
+    return handler
+
+
+def body_at_a_pace(buckets: Buckets) -> Handler:
+    async def handler(request: StreamingRequest) -> Answer:
+        total, pace = 0, pace_of(request, buckets)
+        assert pace is not None
+        async for block in pace.slowed(request.body.blocks, MiB, lambda: 8 * MiB):
+            total += len(block)
+        return Answer(200, b"%d" % total)
+
+    return handler
+
+
+def timed(call: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    call()
+    return time.monotonic() - begun
+
+
+def downloaded(wire: Wire, size: int, *headers: str) -> float:
+    wire.ask("GET", "/x", *headers)
+    return timed(lambda: len(wire.reply().body) == size or pytest.fail("not all came"))
+
+
+def uploaded(wire: Wire, size: int) -> float:
+    def upload() -> None:
+        wire.ask("PUT", body=bytes(size))
+        assert wire.reply().body == b"%d" % size
+
+    return timed(upload)
+
+
+# -- the rate -------------------------------------------------------------------------------------
+
+SIZE = 5 * MiB
+
+
+def paced(seconds: float, size: int = SIZE, early: float = 0.1) -> bool:
+    """Tell whether that was the rate: never faster, and not as slow as half of it, though a busy
+    machine may be late."""
+    wanted = (size - BURST) / RATE
+    return (1 - early) * wanted < seconds < 1.9 * wanted
+
+
+@pytest_twisted.ensureDeferred
+async def test_pace_of_a_file(
+    serve: Serve, threads: Threads, tmp_path: Path, buckets: Buckets
+) -> None:
+    serving = serve(file_at_a_pace(SIZE, tmp_path, threads, buckets))
+    assert paced(await serving.talk(lambda wire: downloaded(wire, SIZE)))
+
+
+@pytest_twisted.ensureDeferred
+async def test_pace_of_blocks(serve_both: Serve, buckets: Buckets) -> None:
+    serving = serve_both(blocks_at_a_pace(SIZE, buckets))
+    assert paced(await serving.talk(lambda wire: downloaded(wire, SIZE)))
+
+
+@pytest_twisted.ensureDeferred
+async def test_pace_of_a_body(serve_both: Serve, buckets: Buckets) -> None:
+    serving = serve_both(body_at_a_pace(buckets))
+    assert paced(await serving.talk(lambda wire: uploaded(wire, SIZE)))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_project_shares_its_rate_and_another_has_its_own(
+    serve: Serve, threads: Threads, tmp_path: Path, buckets: Buckets
+) -> None:
+    size = 3 * MiB
+    serving = serve(file_at_a_pace(size, tmp_path, threads, buckets))
+
+    begun: list[float] = []
+    connected = Barrier(4, lambda: begun.append(time.monotonic()))
+
+    def client_of(project: str) -> Callable[[Wire], float]:
+        def client(wire: Wire) -> float:
+            connected.wait(PATIENCE)
+            downloaded(wire, size, f"X-Project: {project}")
+            return time.monotonic() - begun[0]
+
+        return client
+
+    talks = [serving.talk(client_of(project)) for project in ("red", "red", "red", "blue")]
+    results = await DeferredList([Deferred.fromCoroutine(talk) for talk in talks])
+    *red, blue = [seconds for _, seconds in results]
+    assert paced(max(red), 3 * size)
+    assert min(red) > 0.8 * max(red), "each gets its part all the time"
+    assert paced(blue, size, early=0.25)
+
+
+@pytest_twisted.ensureDeferred
+async def test_little_of_a_slow_upload_waits_in_memory(serve: Serve) -> None:
+    """What the client cannot send yet waits on its side."""
+    slow = Buckets(ByteRate(MiB, 64 << 10))
+    serving = serve(body_at_a_pace(slow))
+
+    def client(wire: Wire) -> None:
+        wire.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            wire.ask("PUT", body=bytes(64 * MiB))
+        (channel,) = serving.site.channels
+        assert channel.requests[0].body.received < 2 * MiB
+        wire.reset()
+
+    await serving.talk(client)
+    await serving.quiet()
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("kind", ["file", "blocks", "body"])
+async def test_client_leaves_while_nothing_moves(
+    serve: Serve, threads: Threads, tmp_path: Path, kind: str
+) -> None:
+    slow = Buckets(ByteRate(1000, 1))  # a first piece makes a debt of many seconds
+    handlers: dict[str, Callable[[], Any]] = {
+        "file": lambda: file_at_a_pace(SIZE, tmp_path, threads, slow),
+        "blocks": lambda: blocks_at_a_pace(SIZE, slow),
+        "body": lambda: body_at_a_pace(slow),
+    }
+    serving = serve(handlers[kind]())
+
+    def client(wire: Wire) -> None:
+        if kind == "body":
+            wire.send(request_bytes("PUT", "/x", f"Content-Length: {MiB}") + bytes(40_000))
+        else:
+            wire.ask("GET")
+        time.sleep(0.3)
+        assert serving.tasks._running, "it rests"
+
+    begun = time.monotonic()
+    await serving.talk(client)
+    await serving.quiet()
+    assert time.monotonic() - begun < PATIENCE
+
+
+@pytest_twisted.ensureDeferred
+async def test_waiting_is_no_idling(serve: Serve, threads: Threads, tmp_path: Path) -> None:
+    """A client that is made to wait longer than the idle timeout is not cut off."""
+    size = 64 << 10
+    files = file_at_a_pace(size, tmp_path, threads, Buckets(ByteRate(size // 2, 1)))
+    serving = serve(files, idle_timeout=0.3)
+    assert await serving.talk(lambda wire: downloaded(wire, size)) > 1
+    serving = serve(body_at_a_pace(Buckets(ByteRate(size // 2, 1))), idle_timeout=0.3)
+    assert await serving.talk(lambda wire: uploaded(wire, size)) > 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_is_exempt_has_no_pace(serve: Serve, buckets: Buckets) -> None:
+    found: list[Pace | None] = []
+
+    async def handler(request: StreamingRequest) -> Answer:
+        for roles in ("admin", "member"):
+            request.context = Context("alice", "red", frozenset((roles,)))
+            found.append(limits(buckets).incoming(request))
+        found.append(limits(None).incoming(request))
+        return Answer(200)
+
+    def client(wire: Wire) -> None:
+        wire.ask("GET")
+        assert wire.reply().status == 200
+
+    await serve(handler).talk(client)
+    admin, member, unlimited = found
+    assert admin is None and unlimited is None
+    assert isinstance(member, Pace)
+
+
+# -- uploads at the same time ---------------------------------------------------------------------
+
+
+def test_places_of_uploads() -> None:
+    transfers = limits(None, Places(in_all=3, of_each=1))
+    alice, bob = Context("alice", "red"), Context("bob", "blue")
+    admin = Context("boss", "red", frozenset(("admin",)))
+    with transfers.upload(alice):
+        with pytest.raises(TooManyRequests, match="of your project"), transfers.upload(alice):
+            pass
+        with transfers.upload(admin), transfers.upload(bob):
+            for late in (alice, bob, admin):
+                with pytest.raises(TooManyRequests) as caught, transfers.upload(late):
+                    pass
+                assert caught.value.wait > 0
+    with transfers.upload(alice):
+        pass
