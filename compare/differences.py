@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import yaml
 
-from compare.normal import Answer
+from compare.normal import Response
 from compare.replay import Played
 from compare.sequences import Race, RequestSequence
 
@@ -97,7 +97,7 @@ def _pairs(sequence: RequestSequence, peer: Played, ours: Played) -> Iterator[Pa
             yield "afterwards", aspect, one, other
 
 
-def _answers(peer: Answer, ours: Answer) -> Iterator[tuple[str, Any, Any]]:
+def _answers(peer: Response, ours: Response) -> Iterator[tuple[str, Any, Any]]:
     """After a wrong status the rest of an answer says nothing."""
     yield "status", peer.status, ours.status
     if peer.status != ours.status:

@@ -46,7 +46,7 @@ _PATTERNS = (
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """What is compared of an answer."""
 
     status: int
@@ -71,9 +71,9 @@ class Names:
         return text
 
 
-def normal_answer(reply: Reply, names: Names) -> Answer:
+def normal_answer(reply: Reply, names: Names) -> Response:
     headers = {name: reply.headers[name] for name in HEADERS if name in reply.headers}
-    return Answer(
+    return Response(
         reply.status,
         {name: _normal_header(name, value, names) for name, value in headers.items()},
         _normal_body(reply, names),

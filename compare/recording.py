@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from compare.normal import Answer
+from compare.normal import Response
 from compare.replay import Played
 
 DIRECTORY = Path(__file__).with_name("recorded")
@@ -48,7 +48,7 @@ def _write_group(path: Path, played: Mapping[str, Played]) -> None:
     )
 
 
-def _keep_answer(values: dict[str, Any], answer: Answer) -> str:
+def _keep_answer(values: dict[str, Any], answer: Response) -> str:
     """Images are in many lists: a list only refers to them."""
     body = answer.body
     if _is_list(body):
@@ -56,11 +56,11 @@ def _keep_answer(values: dict[str, Any], answer: Answer) -> str:
     return _keep(values, {**attrs.asdict(answer), "body": body})
 
 
-def _answer(values: Mapping[str, Any], kept: Mapping[str, Any]) -> Answer:
+def _answer(values: Mapping[str, Any], kept: Mapping[str, Any]) -> Response:
     body = kept["body"]
     if _is_list(body):
         body = {**body, "images": [values[key] for key in body["images"]]}
-    return Answer(kept["status"], kept["headers"], body)
+    return Response(kept["status"], kept["headers"], body)
 
 
 def _is_list(body: Any) -> bool:

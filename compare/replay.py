@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import attrs
 
-from compare.normal import Answer, Names, normal_answer
+from compare.normal import Names, Response, normal_answer
 from compare.rows import broken_rows, rows_of
 from compare.sequences import Body, Race, RequestSequence, Step
 from compare.servers import Reply, Server, ask
@@ -37,7 +37,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 class Played:
     """What a server answered, and the rows that it has afterwards, where we may look."""
 
-    answers: list[Answer]
+    answers: list[Response]
     rows: list[Any] | None
     outcomes: list[str] = attrs.field(factory=list)
     """What came of a race: every different outcome once, in their order."""
@@ -96,11 +96,11 @@ class Play:
         database = self._server.database
         return [] if database is None else broken_rows(database, self._created)
 
-    def _step(self, step: Step) -> Answer:
+    def _step(self, step: Step) -> Response:
         reply = self._settled(step) if step.settle else self._ask(step)
         self._learn(step, reply)
         if step.brief:
-            return Answer(reply.status, {}, None)
+            return Response(reply.status, {}, None)
         return normal_answer(reply, self._names())
 
     def _settled(self, step: Step) -> Reply:

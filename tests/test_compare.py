@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import yaml
 
 from compare.differences import Difference, Wanted, compare, judge
-from compare.normal import Answer, Names, normal_answer
+from compare.normal import Names, Response, normal_answer
 from compare.origin import origin
 from compare.recording import read, write
 from compare.replay import Played
@@ -34,13 +34,13 @@ ONE = RequestSequence(
 )
 
 
-def differences(peer: Answer, ours: Answer) -> list[tuple[str, str, str]]:
+def differences(peer: Response, ours: Response) -> list[tuple[str, str, str]]:
     found = compare(ONE, Played([peer], None), Played([ours], None)).differences
     return [(each.aspect, each.peer, each.ours) for each in found]
 
 
-def answer(status: int = 200, body: object = None, **headers: str) -> Answer:
-    return Answer(status, headers, body)
+def answer(status: int = 200, body: object = None, **headers: str) -> Response:
+    return Response(status, headers, body)
 
 
 def test_users_are_told_every_difference_that_is_meant_to_be() -> None:

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from imgservice.concurrency.threads import Lane, Threads
+from imgservice.concurrency.threads import SerialQueue, Threads
 
 reactor = cast(Any, installed_reactor)
 
@@ -417,7 +417,7 @@ async def random_blocks(chance: random.Random) -> AsyncIterator[bytes]:
         yield bytes(chance.randrange(20))
 
 
-async def finish(lane: Lane, chance: random.Random) -> None:
+async def finish(lane: SerialQueue, chance: random.Random) -> None:
     if chance.random() < 0.5:
         await lane.drain()
     else:

@@ -27,7 +27,7 @@ is no node at all."""
 _log = Logger()
 
 
-class Handover:
+class Forwarder:
     def __init__(self, fetcher: Fetcher, credentials: Sequence[str]) -> None:
         """`credentials` are the headers that prove to this node who asks, and to others as well."""
         self._fetcher = fetcher

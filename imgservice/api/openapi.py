@@ -8,8 +8,8 @@ import attrs
 
 from imgservice.api.middleware.version import SEVERAL_STORES
 from imgservice.api.v2.schemas import ImageSchemas
-from imgservice.http.response import Answer, json_answer, title
-from imgservice.http.route import ALWAYS, About, Content, named, shows
+from imgservice.http.response import Response, json_response, title
+from imgservice.http.route import ALWAYS, Content, RouteInfo, named, shows
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
 
@@ -65,15 +65,15 @@ _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
     """`find_schemas` tells the schemas to which routes refer, which may change."""
-    made: dict[ImageSchemas, Answer] = {}
+    made: dict[ImageSchemas, Response] = {}
 
     @app.route("/openapi.json", methods=["GET"], about=ABOUT)
-    async def show_openapi(request: StreamingRequest) -> Answer:
+    async def show_openapi(request: StreamingRequest) -> Response:
         schemas = find_schemas()
         if schemas not in made:  # only now are all routes there
             made.clear()
             document = openapi(app, schemas.referred())
-            made[schemas] = json_answer(200, document, cache_control=PUBLIC)
+            made[schemas] = json_response(200, document, cache_control=PUBLIC)
         return made[schemas]
 
 
@@ -112,7 +112,7 @@ def _routes(app: ApiApp) -> Iterator[tuple[str, str, str, list[str]]]:
             yield rule.rule, method.lower(), rule.endpoint, sorted(rule.arguments)
 
 
-def _operation(endpoint: str, about: About, variables: list[str]) -> dict[str, Any]:
+def _operation(endpoint: str, about: RouteInfo, variables: list[str]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.replace("/", "_"),
         "summary": about.summary,

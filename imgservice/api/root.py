@@ -9,7 +9,7 @@ from twisted.web.resource import Resource
 from imgservice.api.middleware.browsers import KnownHosts
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import Pipeline
-from imgservice.http.response import CACHE_CONTROL, UNCACHEABLE, Answer, json_answer
+from imgservice.http.response import CACHE_CONTROL, UNCACHEABLE, Response, json_response
 from imgservice.http.streaming import NO_ADDRESS, StreamingRequest
 from imgservice.troubles import Troubles
 
@@ -44,7 +44,8 @@ class Healthcheck(Resource):
         reason = self._reason()
         text, status = (reason.upper(), 503) if reason else ("OK", 200)
         headers = {CACHE_CONTROL: UNCACHEABLE}
-        return Answer(status, text.encode(), "text/plain; charset=UTF-8", headers).prepare(request)
+        response = Response(status, text.encode(), "text/plain; charset=UTF-8", headers)
+        return response.prepare(request)
 
     def _reason(self) -> str | None:
         """Return why we take no requests though we could."""
@@ -52,7 +53,7 @@ class Healthcheck(Resource):
             return "disabled by file"
         return "draining" if self.is_leaving else None
 
-    def _readiness(self, with_details: bool) -> Answer:
+    def _readiness(self, with_details: bool) -> Response:
         reason, present = self._reason(), self._troubles.present
         failing = [one.key for one in present if one.is_essential]
         document: dict[str, Any] = {"ready": not (reason or failing), "failing": failing}
@@ -63,7 +64,7 @@ class Healthcheck(Resource):
                 {"name": one.key, "what": one.what, "why": one.why, "since": one.moment}
                 for one in present
             ]
-        return json_answer(200 if document["ready"] else 503, document, cache_control=UNCACHEABLE)
+        return json_response(200 if document["ready"] else 503, document, cache_control=UNCACHEABLE)
 
 
 def _is_local(request: StreamingRequest) -> bool:

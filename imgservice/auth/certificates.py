@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 from cryptography import x509
 
-from imgservice.auth.users_file import read_people
+from imgservice.auth.users_file import read_users
 from imgservice.domain.context import Context
 
 _LONG_NAMES = {"emailAddress": x509.NameOID.EMAIL_ADDRESS}
@@ -33,7 +33,7 @@ def subject_of(certificate: x509.Certificate) -> Subject:
 
 def read_subjects(path: Path) -> Mapping[str, Context]:
     """Return who is meant by each subject; `Unreadable` tells the line of a mistake."""
-    return read_people(path, subject_name)
+    return read_users(path, subject_name)
 
 
 def subject_name(text: str) -> str:

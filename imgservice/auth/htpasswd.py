@@ -17,7 +17,7 @@ import bcrypt
 
 from imgservice.auth.cache import Cache
 from imgservice.concurrency.file_watch import Unreadable, read_text
-from imgservice.concurrency.single_flight import Once
+from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import TooManyRequests, Unavailable
 
@@ -106,7 +106,7 @@ class Passwords:
         self._threads = threads
         self._key = os.urandom(32)
         self._right: Cache[bool] = Cache(most_remembered, clock)
-        self._checks: Once[bytes, bool] = Once()
+        self._checks: SingleFlight[bytes, bool] = SingleFlight()
         self._waiting: Counter[str] = Counter()
 
     async def are_right(self, user: str, password: bytes, address: str) -> bool:

@@ -21,7 +21,7 @@ _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _KEYS = ("user", "project", "roles")
 
 
-class Mistake(Exception):
+class UsersFileError(Exception):
     """Something in a file of the operator is wrong, in that line, counted from 1."""
 
     def __init__(self, line: int, message: str) -> None:
@@ -29,15 +29,15 @@ class Mistake(Exception):
         self.line = line
 
 
-def read_people(path: Path, name: Callable[[str], str] = str) -> Mapping[str, Context]:
+def read_users(path: Path, name: Callable[[str], str] = str) -> Mapping[str, Context]:
     """Read a file of people; `name` checks the key of an entry (ValueError) and normalises it.
 
     `Unreadable` tells the file and the line of a mistake.
     """
     text = read_text(path)
     try:
-        return dict(_people(_composed(text), name))
-    except Mistake as mistake:
+        return dict(_users(_composed(text), name))
+    except UsersFileError as mistake:
         raise Unreadable(f"{path}:{mistake.line}: {mistake}") from None
 
 
@@ -60,18 +60,19 @@ def _composed(text: str) -> yaml.Node | None:
         return compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Mistake(mark.line + 1 if mark else 1, f"not valid YAML: {error.problem}") from None
+        line = mark.line + 1 if mark else 1
+        raise UsersFileError(line, f"not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise Mistake(1, f"not valid YAML: {error}") from None
+        raise UsersFileError(1, f"not valid YAML: {error}") from None
 
 
-def _people(root: yaml.Node | None, name: Callable[[str], str]) -> Iterator[tuple[str, Context]]:
+def _users(root: yaml.Node | None, name: Callable[[str], str]) -> Iterator[tuple[str, Context]]:
     seen: set[str] = set()
     for line, key, node in _pairs(root) if root is not None else ():
         try:
             yield _new_name(key, name, seen), _context(key, node)
         except ValueError as error:
-            raise Mistake(line, str(error)) from None
+            raise UsersFileError(line, str(error)) from None
 
 
 def _new_name(key: str, name: Callable[[str], str], seen: set[str]) -> str:
@@ -87,9 +88,9 @@ def _context(key: str, node: yaml.Node) -> Context:
     facts: dict[str, Any] = {}
     for line, field, value in _pairs(node):
         if field not in _KEYS:
-            raise Mistake(line, f"unknown key {field!r} (known: {', '.join(_KEYS)})")
+            raise UsersFileError(line, f"unknown key {field!r} (known: {', '.join(_KEYS)})")
         if field in facts:
-            raise Mistake(line, f"the key {field!r} is there twice")
+            raise UsersFileError(line, f"the key {field!r} is there twice")
         facts[field] = _strings(value) if field == "roles" else _string(value)
     for field in ("project", "roles"):
         if field not in facts:
@@ -99,20 +100,20 @@ def _context(key: str, node: yaml.Node) -> Context:
 
 def _pairs(node: yaml.Node | None) -> Iterator[tuple[int, str, yaml.Node]]:
     if not isinstance(node, yaml.MappingNode):
-        raise Mistake(_line(node), "expected keys and values")
+        raise UsersFileError(_line(node), "expected keys and values")
     for key, value in node.value:
         yield _line(key), _string(key), value
 
 
 def _string(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise Mistake(_line(node), "expected a string")
+        raise UsersFileError(_line(node), "expected a string")
     return str(node.value)
 
 
 def _strings(node: yaml.Node) -> list[str]:
     if not isinstance(node, yaml.SequenceNode):
-        raise Mistake(_line(node), "expected a list")
+        raise UsersFileError(_line(node), "expected a list")
     return [_string(one) for one in node.value]
 
 

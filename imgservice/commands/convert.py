@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from imgservice.config.loader import ConfigError
-from imgservice.glance_config import Converted, ConvertError, convert_files_of_glance
+from imgservice.glance_config import ConversionError, Converted, convert_files_of_glance
 from imgservice.wiring.preflight import check_values
 
 _NOT_ALL = 3
@@ -38,7 +38,7 @@ def convert_config(
         raise click.UsageError("say which files, such as /etc/glance/glance-api.conf")
     try:
         converted = convert_files_of_glance(files, folders, secrets_to)
-    except ConvertError as error:
+    except ConversionError as error:
         for line in str(error).splitlines():
             _say(line)
         raise SystemExit(1) from None

@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Once(Generic[K, V]):
+class SingleFlight(Generic[K, V]):
     """Lets all who want the same at the same time share one piece of work."""
 
     def __init__(self) -> None:

@@ -37,16 +37,16 @@ class Threads:
         self._executor.submit(call)
         return result
 
-    def lane(self, window: int | Callable[[], int]) -> "Lane":
+    def lane(self, window: int | Callable[[], int]) -> "SerialQueue":
         """Return a new lane in which up to `window` bytes may wait, or as many as it says then."""
-        return Lane(self._executor, self._reactor, window)
+        return SerialQueue(self._executor, self._reactor, window)
 
     def stop(self) -> None:
         """Let running work and begun lanes end, then let the threads go."""
         self._executor.shutdown(wait=True)
 
 
-class Lane:
+class SerialQueue:
     """One stream's work, done in order by whichever thread is free, one piece at a time.
 
     What waits is counted in bytes: `put` returns at once while there is room, and otherwise once

@@ -29,7 +29,7 @@ from imgservice.glance_config.stores import convert_stores
 _STANDARD_FOLDERS = (Path("/etc/glance"), Path("/etc"))
 
 
-class ConvertError(Exception):
+class ConversionError(Exception):
     """The files cannot be converted; the message has one line for every mistake."""
 
 
@@ -51,7 +51,7 @@ class Converted:
 def convert_files_of_glance(
     paths: Sequence[Path], folders: Sequence[Path] = (), secrets_to: Path | None = None
 ) -> Converted:
-    """Read Glance's files, and write those for secrets. `ConvertError` for what is wrong."""
+    """Read Glance's files, and write those for secrets. `ConversionError` for what is wrong."""
     looked_in = [*folders, *dict.fromkeys(path.parent for path in reversed(paths))]
     names = ", ".join(map(str, [*paths, *folders]))
     try:
@@ -70,7 +70,7 @@ def convert_files_of_glance(
         secrets.save()
         return _finish(again)
     except (IniError, SecretsError) as error:
-        raise ConvertError(str(error)) from None
+        raise ConversionError(str(error)) from None
 
 
 def _read(paths: Sequence[Path], folders: Sequence[Path]) -> tuple[list[Assignment], Paste | None]:
@@ -109,7 +109,7 @@ def _convert(
     remark_on_changes(conversion, chain)
     keep_the_rest(conversion)
     if conversion.mistakes:
-        raise ConvertError("\n".join(dict.fromkeys(conversion.mistakes)))
+        raise ConversionError("\n".join(dict.fromkeys(conversion.mistakes)))
     return conversion
 
 
@@ -119,7 +119,7 @@ def _finish(conversion: Conversion) -> Converted:
     try:
         config = parse(text, "converted")
     except ConfigError as error:
-        raise ConvertError(_traced(conversion.document, str(error))) from None
+        raise ConversionError(_traced(conversion.document, str(error))) from None
     return Converted(
         text=text,
         config=config,

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import attrs
 
 from imgservice.domain.errors import PreconditionFailed
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
 _TAGS = re.compile(rf"[\s,]*+{_TAG.pattern}(?>(?:\s*+,[\s,]*+{_TAG.pattern})*)[\s,]*+")
@@ -103,8 +103,8 @@ def is_known(request: HasHeader, validators: Validators) -> bool:
     return validators.modified.replace(microsecond=0) <= since
 
 
-def not_modified(validators: Validators) -> Answer:
-    return Answer(304, headers=validators.headers())
+def not_modified(validators: Validators) -> Response:
+    return Response(304, headers=validators.headers())
 
 
 def wants_part(request: HasHeader, validators: Validators) -> bool:

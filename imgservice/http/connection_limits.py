@@ -32,7 +32,7 @@ _log = Logger()
 
 
 @attrs.frozen
-class ConnectionLimits:
+class ConnectionCaps:
     """How many connections there may be; None: any number, or as many as there are descriptors."""
 
     in_all: int | None = None
@@ -41,16 +41,16 @@ class ConnectionLimits:
     """Addresses that may have any number."""
 
 
-class Admission:
+class ConnectionLimits:
     """Counts the connections of a process, and holds its listening ports to the limits.
 
     An address that has too many is refused. When it is the process that has too many, nobody is
     refused: new connections wait in the kernel until others have ended.
     """
 
-    def __init__(self, reactor: Any, limits: ConnectionLimits | None = None) -> None:
+    def __init__(self, reactor: Any, limits: ConnectionCaps | None = None) -> None:
         self._reactor = reactor
-        self._limits = limits or ConnectionLimits()
+        self._limits = limits or ConnectionCaps()
         self._of_each: Counter[str] = Counter()
         self._ports: list[Any] = []
         self._pausing = False
@@ -201,7 +201,7 @@ def _listens(port: Any) -> bool:
 class _Door:
     """In front of the outermost factory of a port, TLS or not; Twisted closes what it refuses."""
 
-    def __init__(self, factory: Any, admission: Admission) -> None:
+    def __init__(self, factory: Any, admission: ConnectionLimits) -> None:
         self._factory = factory
         self._admission = admission
 

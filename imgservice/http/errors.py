@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.http import parse_accept_header
 
 from imgservice.domain import errors
-from imgservice.http.response import Answer, title
+from imgservice.http.response import Response, title
 from imgservice.http.streaming import StreamingRequest
 
 STATUS: dict[type[errors.ImageServiceError], int] = {
@@ -50,7 +50,7 @@ def status_of(error: errors.ImageServiceError) -> int:
     return next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
 
 
-def error_answer(request: StreamingRequest, failure: Failure) -> Answer:
+def error_response(request: StreamingRequest, failure: Failure) -> Response:
     """Turn whatever went wrong into an answer; what nobody expected is logged and not shown."""
     error = failure.value
     if isinstance(error, errors.ImageServiceError):
@@ -61,7 +61,7 @@ def error_answer(request: StreamingRequest, failure: Failure) -> Answer:
     return error_body(request, 500, SERVER_ERROR)
 
 
-def _known(request: StreamingRequest, error: errors.ImageServiceError) -> Answer:
+def _known(request: StreamingRequest, error: errors.ImageServiceError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, errors.UnsupportedPatch):
         headers["accept-patch"] = error.accepted
@@ -76,7 +76,7 @@ def _known(request: StreamingRequest, error: errors.ImageServiceError) -> Answer
     return error_body(request, status_of(error), error.message, headers)
 
 
-def _routing(request: StreamingRequest, error: HTTPException) -> Answer:
+def _routing(request: StreamingRequest, error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed):
         allowed = [method for method in METHODS if method in (error.valid_methods or ())]
         method = request.method.decode("ascii", "replace")
@@ -87,7 +87,7 @@ def _routing(request: StreamingRequest, error: HTTPException) -> Answer:
 
 def error_body(
     request: StreamingRequest, status: int, message: str, headers: dict[str, str] | None = None
-) -> Answer:
+) -> Response:
     """Write the error in the form from which the client shows its user the message.
 
     Who names JSON gets Glance's object. Who names no type gets Keystone's: python-glanceclient,
@@ -106,7 +106,7 @@ def error_body(
         error = {"message": message, "code": status, "title": phrase}
         body = orjson.dumps({"error": error})
     kind = JSON if form == "*/*" else form
-    return Answer(status, body, kind if kind == JSON else f"{kind}; charset=UTF-8", headers or {})
+    return Response(status, body, kind if kind == JSON else f"{kind}; charset=UTF-8", headers or {})
 
 
 def _page(head: str, message: str) -> bytes:

@@ -14,7 +14,7 @@ _TCP_INFO = struct.Struct("=24xI92xQQ8xI")
 
 
 @attrs.frozen
-class LeastRate:
+class MinimumRate:
     """So many bytes a second are expected, on the average of so many seconds."""
 
     per_second: float = 100.0
@@ -53,7 +53,7 @@ class _Flow:
         self._waited = 0.0
         self._moved = 0
 
-    def is_too_slow(self, now: float, total: int, is_due: bool, least: LeastRate) -> bool:
+    def is_too_slow(self, now: float, total: int, is_due: bool, least: MinimumRate) -> bool:
         if is_due and self._is_due:
             self._waited += now - self._looked_at
             self._moved += total - self._total
@@ -73,7 +73,7 @@ class Slowness:
     of a body counts while we read it, and not in a look during which we stopped at any time.
     """
 
-    def __init__(self, least: LeastRate) -> None:
+    def __init__(self, least: MinimumRate) -> None:
         self._least = least
         self._in = _Flow()
         self._out = _Flow()

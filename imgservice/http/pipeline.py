@@ -9,15 +9,15 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from imgservice.concurrency.file_watch import request_begins
-from imgservice.http.errors import error_answer
-from imgservice.http.response import Answer
+from imgservice.http.errors import error_response
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 
 class Step(Protocol):
     """One link: it enriches the request, or answers it, or raises a domain error."""
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         """Return None to let the request go on, or the answer that ends its way here."""
 
 
@@ -106,4 +106,4 @@ class Pipeline(Resource):
     def _failed(self, failure: Failure, request: StreamingRequest) -> None:
         for witness in self._witnesses:
             witness.refused(request, failure.value)
-        error_answer(request, failure).send(request)
+        error_response(request, failure).send(request)

@@ -20,7 +20,7 @@ _AS_CLIENTS_EXPECT = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_OMIT_M
 
 
 @attrs.frozen
-class Answer:
+class Response:
     """What a handler or a step returns instead of writing to the request itself.
 
     What is read belongs to the caller who reads it, and errors to the moment: shared caches do not
@@ -60,9 +60,9 @@ def json_text(document: Any, option: int = 0) -> bytes:
     return orjson.dumps(document, option=option | _AS_CLIENTS_EXPECT)
 
 
-def json_answer(status: int, document: Any, **headers: str) -> Answer:
+def json_response(status: int, document: Any, **headers: str) -> Response:
     """Answer with a JSON document; `_` in the names of headers stands for `-`."""
-    return Answer(
+    return Response(
         status,
         json_text(document),
         "application/json",
@@ -70,8 +70,8 @@ def json_answer(status: int, document: Any, **headers: str) -> Answer:
     )
 
 
-def no_content() -> Answer:
-    return Answer(204)
+def no_content() -> Response:
+    return Response(204)
 
 
 # Twisted knows no phrase for these, or another one than clients are used to show to people.

@@ -25,13 +25,13 @@ def json_of(schema: str) -> Content:
     return {"application/json": named(schema)}
 
 
-def shows(summary: str) -> "About":
+def shows(summary: str) -> "RouteInfo":
     """Describe a route that answers with a JSON object."""
-    return About(summary, {200: OBJECT})
+    return RouteInfo(summary, {200: OBJECT})
 
 
 @attrs.frozen
-class About:
+class RouteInfo:
     summary: str
     answers: Mapping[int, Content]
     """What comes with each status that is no error."""

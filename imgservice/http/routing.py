@@ -10,9 +10,9 @@ from twisted.python.failure import Failure
 
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.http.answer_memory import LARGE
-from imgservice.http.errors import RETRY_AFTER, error_answer, error_body
-from imgservice.http.response import Answer
-from imgservice.http.route import About
+from imgservice.http.errors import RETRY_AFTER, error_body, error_response
+from imgservice.http.response import Response
+from imgservice.http.route import RouteInfo
 from imgservice.http.sending import ClientGone
 from imgservice.http.streaming import StreamingRequest
 
@@ -70,13 +70,13 @@ def _expected(failure: Failure) -> bool:
 
 
 class ApiApp(Klein):
-    """A version of the API: its routes return an `Answer`, or have answered and return None."""
+    """A version of the API: its routes return an `Response`, or have answered and return None."""
 
     def __init__(self, tasks: Tasks) -> None:
         super().__init__()
         self._tasks = tasks
         self._with_body: set[str] = set()
-        self.about: dict[str, About] = {}
+        self.about: dict[str, RouteInfo] = {}
         """What the routes say of themselves, by endpoint."""
         self.url_map.merge_slashes = False
         self.handle_errors(Exception)(self._failed)
@@ -86,7 +86,7 @@ class ApiApp(Klein):
         url: str,
         *args: Any,
         takes_body: bool = False,
-        about: About | None = None,
+        about: RouteInfo | None = None,
         **kwargs: Any,
     ) -> Callable[[Any], Any]:
         """Add a route; a request with a body is refused where the route does not take one."""
@@ -115,7 +115,7 @@ class ApiApp(Klein):
         return self._tasks.shield(handling).addCallbacks(_prepared, _nothing_to_say, (request,))
 
     def _failed(self, request: StreamingRequest, failure: Failure) -> bytes | None:
-        answer = error_answer(request, failure)
+        answer = error_response(request, failure)
         if request.startedWriting:  # the client must not take a part for the whole
             request.channel.abort()
             return None
@@ -127,12 +127,12 @@ def _nothing_to_say(failure: Failure) -> None:
     failure.trap(ClientGone)
 
 
-def _encoded(result: Answer | None, encode: Callable[[Answer], Any]) -> Any:
-    return Deferred.fromCoroutine(encode(result)) if isinstance(result, Answer) else result
+def _encoded(result: Response | None, encode: Callable[[Response], Any]) -> Any:
+    return Deferred.fromCoroutine(encode(result)) if isinstance(result, Response) else result
 
 
-def _prepared(result: Answer | None, request: StreamingRequest) -> bytes | None:
-    if not isinstance(result, Answer):
+def _prepared(result: Response | None, request: StreamingRequest) -> bytes | None:
+    if not isinstance(result, Response):
         return None
     size = len(result.body)
     if size >= LARGE and not (request.disconnected or request.channel.site.answers.admits(size)):

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from imgservice.concurrency.threads import Threads
 from imgservice.http.streaming import StreamingRequest
-from imgservice.http.throttle import Pace
+from imgservice.http.throttle import Throttle
 
 LOOK_AHEAD = 1 << 20
 LARGEST_PIECE = 1 << 20
@@ -75,7 +75,7 @@ async def send_blocks(
     request: StreamingRequest,
     blocks: AsyncIterator[bytes],
     length: int,
-    pace: Pace | None = None,
+    pace: Throttle | None = None,
 ) -> None:
     """Write the blocks as fast as the client takes them, and no faster than the pace, if there is
     one; then finish the request.
@@ -101,7 +101,7 @@ async def send_blocks(
 
 
 async def _write_blocks(
-    request: StreamingRequest, blocks: AsyncIterator[bytes], length: int, pace: Pace | None
+    request: StreamingRequest, blocks: AsyncIterator[bytes], length: int, pace: Throttle | None
 ) -> None:
     if request.disconnected:
         raise ClientGone
@@ -133,7 +133,7 @@ async def _write_blocks(
         raise ShortData(f"the store's data is not {length} bytes long")
 
 
-def _pieces(block: bytes, pace: Pace | None) -> Sequence[bytes]:
+def _pieces(block: bytes, pace: Throttle | None) -> Sequence[bytes]:
     if pace is None or len(block) <= pace.piece:
         return (block,)
     return [block[start : start + pace.piece] for start in range(0, len(block), pace.piece)]
@@ -152,7 +152,7 @@ async def send_file(
     length: int,
     threads: Threads,
     turns: "Turns",
-    pace: Pace | None = None,
+    pace: Throttle | None = None,
 ) -> None:
     """Let the kernel send a part of a file over plain TCP, then finish the request.
 
@@ -216,7 +216,7 @@ class _SendFile:
         length: int,
         threads: Threads,
         turns: Turns,
-        pace: Pace | None,
+        pace: Throttle | None,
     ) -> None:
         self._request = request
         self._channel = request.channel

@@ -25,9 +25,9 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import BodyAborted, BodyTooSlow
 from imgservice.http.answer_memory import LARGE, AnswerMemory
 from imgservice.http.body import UNREAD_LIMIT, RequestBody
-from imgservice.http.connection_limits import Admission
+from imgservice.http.connection_limits import ConnectionLimits
 from imgservice.http.half_closed import HalfClosedChannel
-from imgservice.http.minimum_rate import LeastRate
+from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.timeouts import CROWDED_IDLE, LINGER_IDLE, LINGER_TIME, Sweeper
 
 READ_SIZE = 256 << 10
@@ -67,7 +67,7 @@ class StreamingRequest(Request):
     api_version = ""
     """"v2", once the version is known; the path after it is in `postpath`."""
     encode: Callable[[Any], Awaitable[Any]] | None = None
-    """Encodes an `Answer` before it is sent, where a step of the pipeline has set it."""
+    """Encodes an `Response` before it is sent, where a step of the pipeline has set it."""
     client_address: str | None = None
     """Where the request came from, seen through trusted proxies."""
     base_url: str | None = None
@@ -522,9 +522,9 @@ class StreamingSite(Site):
         linger_time: float = LINGER_TIME,
         linger_idle: float = LINGER_IDLE,
         crowded_idle: float = CROWDED_IDLE,
-        least_rate: LeastRate | None = None,
+        minimum_rate: MinimumRate | None = None,
         sweep_interval: float = 1.0,
-        admission: Admission | None = None,
+        admission: ConnectionLimits | None = None,
         answer_memory: int = ANSWER_MEMORY,
     ) -> None:
         super().__init__(
@@ -541,9 +541,9 @@ class StreamingSite(Site):
         self.linger_time = linger_time
         self.linger_idle = linger_idle
         self.crowded_idle = crowded_idle
-        self.least_rate = least_rate
+        self.minimum_rate = minimum_rate
         self.channels: set[StreamingChannel] = set()
-        self.admission = admission or Admission(reactor)
+        self.admission = admission or ConnectionLimits(reactor)
         self.answers = AnswerMemory(reactor, answer_memory)
         self.keepalive = keepalive
         self.draining = False

@@ -20,7 +20,7 @@ PIECES_A_SECOND = 8
 """How smoothly a transfer flows that is slowed down."""
 
 
-class Pace:
+class Throttle:
     """Slows one transfer down: each piece is paid for, and a debt is waited for.
 
     All transfers of a project pay from one bucket, and so share its rate.
@@ -151,17 +151,17 @@ class Transfers:
         self._exempt_roles = frozenset(role.lower() for role in exempt_roles)
         self._seconds = seconds
 
-    def incoming(self, request: StreamingRequest) -> Pace | None:
+    def incoming(self, request: StreamingRequest) -> Throttle | None:
         """Return what slows the upload down, None if nothing does."""
         return self._pace(request, self._incoming)
 
-    def outgoing(self, request: StreamingRequest) -> Pace | None:
+    def outgoing(self, request: StreamingRequest) -> Throttle | None:
         """Return what slows the download down, None if nothing does."""
         return self._pace(request, self._outgoing)
 
-    def _pace(self, request: StreamingRequest, rates: ByteRates) -> Pace | None:
+    def _pace(self, request: StreamingRequest, rates: ByteRates) -> Throttle | None:
         payers = [] if self._is_exempt(request.context) else list(rates.payers(request.context))
-        return Pace(request, payers, self._reactor, self._seconds) if payers else None
+        return Throttle(request, payers, self._reactor, self._seconds) if payers else None
 
     @contextmanager
     def upload(self, context: Context) -> Iterator[None]:

@@ -7,8 +7,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
 
-from imgservice.http.connection_limits import Admission
-from imgservice.http.minimum_rate import Counters, LeastRate, Slowness
+from imgservice.http.connection_limits import ConnectionLimits
+from imgservice.http.minimum_rate import Counters, MinimumRate, Slowness
 
 LINGER_TIME = 30.0
 """How long a client that got its answer early may go on sending before it is cut off."""
@@ -28,8 +28,8 @@ class Times(Protocol):
     linger_time: float
     linger_idle: float
     crowded_idle: float
-    least_rate: LeastRate | None
-    admission: Admission
+    minimum_rate: MinimumRate | None
+    admission: ConnectionLimits
     seconds: Callable[[], float]
 
 
@@ -118,8 +118,8 @@ class TimedChannel(HTTPChannel):
             self._check_leaving(now - self._touched, lingers_too_long)
         elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
             self.timeoutConnection()
-        if self.site.least_rate is not None:
-            self._check_rate(now, self.site.least_rate)
+        if self.site.minimum_rate is not None:
+            self._check_rate(now, self.site.minimum_rate)
 
     def _headers_are_late(self, now: float) -> bool:
         since = self._headers_since
@@ -159,7 +159,7 @@ class TimedChannel(HTTPChannel):
 
     # -- slow clients -----------------------------------------------------------------------------
 
-    def _check_rate(self, now: float, least: LeastRate) -> None:
+    def _check_rate(self, now: float, least: MinimumRate) -> None:
         if not (self.requests or self._unsent):
             self._slowness = None
             return

@@ -98,7 +98,7 @@ class Fetcher:
 
         `ValueError` when the file holds no certificate.
         """
-        tls = BrowserLikePolicyForHTTPS(authorities(ca_file)) if verify else TrustsAnybody()
+        tls = BrowserLikePolicyForHTTPS(authorities(ca_file)) if verify else UnverifiedTls()
         return Fetcher(self._reactor, self._rules, self._limits, self._resolve, tls, self._own)
 
     async def check(self, url: str) -> None:
@@ -141,9 +141,9 @@ class Fetcher:
         waiting: Deferred[Any] = agent.request(
             method.encode(), target.url.encode(), _request_headers(target, headers)
         )
-        patience = self._limits.connect * len(addresses) + self._limits.idle
+        timeout = self._limits.connect * len(addresses) + self._limits.idle
         try:
-            response = await waiting.addTimeout(patience, self._reactor, _overdue)
+            response = await waiting.addTimeout(timeout, self._reactor, _overdue)
         except (ConnectError, ConnectingCancelledError, ResponseFailed, Overdue) as error:
             raise _failed(error) from error
         guard = endpoint.connected
@@ -410,7 +410,7 @@ def authorities(ca_file: str | None) -> Any:
 
 
 @implementer(IPolicyForHTTPS)
-class TrustsAnybody:
+class UnverifiedTls:
     """TLS without any knowledge of who is at the other end."""
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> "_Unverified":
@@ -436,9 +436,9 @@ class _Unverified:
 class SystemResolver:
     """Asks the system, as every other program on the host does."""
 
-    def __init__(self, reactor: Any, patience: float = 30.0) -> None:
+    def __init__(self, reactor: Any, timeout: float = 30.0) -> None:
         self._reactor = reactor
-        self._patience = patience
+        self._timeout = timeout
 
     async def __call__(self, host: str) -> Sequence[str]:
         answers = _Answers()
@@ -446,7 +446,7 @@ class SystemResolver:
             answers, host, 0, [IPv4Address, IPv6Address], "TCP"
         )
         try:
-            await answers.complete.addTimeout(self._patience, self._reactor)
+            await answers.complete.addTimeout(self._timeout, self._reactor)
         except Overdue as error:
             raise FetchFailed("The host of the URL cannot be looked up.") from error
         return answers.found

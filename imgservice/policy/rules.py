@@ -12,7 +12,7 @@ from imgservice.domain.roles import KnownRoles
 from imgservice.policy import checks
 from imgservice.policy.effective import Policy, read_policy
 from imgservice.policy.files import Sources
-from imgservice.policy.subjects import ImageTarget, asker, credentials, described
+from imgservice.policy.subjects import ImageTarget, caller, credentials, described
 from imgservice.policy.table import RULES
 
 _BY_DEFAULT = access.RULES.keys() | access.GENERAL.keys()
@@ -106,5 +106,5 @@ def _target(context: Context, action: str, image: Image | None, is_new: bool) ->
     if image is not None:
         return described(image) if is_new else ImageTarget(context, image)
     if action == "context_is_admin":
-        return asker(context)
+        return caller(context)
     return {"project_id": context.project} if action == "get_images" else {}

@@ -46,7 +46,7 @@ def credentials(context: Context) -> dict[str, Any]:
     return known
 
 
-def asker(context: Context) -> Mapping[str, Any]:
+def caller(context: Context) -> Mapping[str, Any]:
     """Return the target of the question who is an administrator: the asker himself."""
     known = credentials(context)
     names = (("user", "user_id"), ("tenant", "project_id"), ("project", "project_id"))

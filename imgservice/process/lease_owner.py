@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 
-class ProcessHolder:
+class ProcessLeaseOwner:
     """Names this process by host, boot, process namespace, pid and start time.
 
     Whether a holder on the same host still runs can so be told for certain, even if its pid was

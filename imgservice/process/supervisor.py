@@ -21,9 +21,9 @@ from imgservice.process.serving import sleep
 from imgservice.process.signals import Ending
 from imgservice.process.sockets import Sockets
 from imgservice.process.state import StateFile
-from imgservice.process.systemd import Notify
+from imgservice.process.systemd import SystemdNotifier
 from imgservice.process.tls import TlsMaterial, TlsReloader
-from imgservice.process.worker_pool import Crew, CrewError, Setup
+from imgservice.process.worker_pool import Setup, WorkerPool, WorkerPoolError
 
 LOOK = 1.0
 """Seconds between two looks at how we are."""
@@ -62,7 +62,7 @@ class Supervisor(Service):
         reactor: Any,
         setup: Setup,
         source: Source,
-        crew: Crew,
+        crew: WorkerPool,
         prepare: Callable[[Config], None],
         renewed: Callable[[Config], None],
         greet: Callable[[Setup], None],
@@ -86,7 +86,7 @@ class Supervisor(Service):
         self._give_up = give_up
         """Ends the process, with the reason."""
         self._sockets = Sockets(self._bind)
-        self._notify = Notify()
+        self._notify = SystemdNotifier()
         self._state = StateFile(setup.config.server.state_file)
         self._enter("starting")
         self._since = time.time()
@@ -143,7 +143,7 @@ class Supervisor(Service):
     async def _start(self) -> None:
         try:
             await self._crew.start(self._setup, self._sockets)
-        except CrewError as error:
+        except WorkerPoolError as error:
             if self._phase == "stopping":
                 return
             self._failure = str(error)
@@ -197,7 +197,7 @@ class Supervisor(Service):
             self._notify.reloading()
             try:
                 await self._change()
-            except (ConfigError, CrewError, ListenError) as error:
+            except (ConfigError, WorkerPoolError, ListenError) as error:
                 self._trouble = f"reload: {error}"
                 for line in str(error).splitlines():
                     _log.error("Not reloaded, since {line}", line=line)
@@ -221,7 +221,7 @@ class Supervisor(Service):
         before, self._setup = self._setup, setup
         try:
             await self._crew.change(setup, self._sockets, change)
-        except CrewError:
+        except WorkerPoolError:
             self._setup = before
             raise
         change.finish()
@@ -370,7 +370,7 @@ def _counted(count: int, what: str) -> str:
 class _Certificates:
     """What serves with certificates, for what looks after their files."""
 
-    def __init__(self, crew: Crew, material: TlsMaterial) -> None:
+    def __init__(self, crew: WorkerPool, material: TlsMaterial) -> None:
         self._crew = crew
         self.material = material
 

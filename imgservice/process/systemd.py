@@ -10,7 +10,7 @@ PATIENCE = 2.0
 """Seconds that we wait for systemd, when it does not read, to take what it must know."""
 
 
-class Notify:
+class SystemdNotifier:
     """Sends to the socket that the environment names; to nobody where it names none."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -50,9 +50,9 @@ class Notify:
         """Ask for so much time more, from now on, for what is under way."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}", 0)
 
-    def _send(self, text: str, patience: float = PATIENCE) -> None:
+    def _send(self, text: str, timeout: float = PATIENCE) -> None:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(patience)
+            sender.settimeout(timeout)
             sender.sendto(text.encode(), self._address)

@@ -16,7 +16,7 @@ LOOK = 1.0
 _log = Logger()
 
 
-class Stuck(Service):
+class Watchdog(Service):
     """Writes all stacks down when there was no sign of life for `limit` seconds; 0: never.
 
     A thread that needs neither the reactor nor Python's lock does that, as plain text.

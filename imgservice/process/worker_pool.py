@@ -27,11 +27,11 @@ class Setup:
     """How many readings there were."""
 
 
-class CrewError(Exception):
+class WorkerPoolError(Exception):
     """Nobody can serve with this setup; the message tells why."""
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     slots: int
     """How many sockets are needed at each address."""
     trouble: str | None
@@ -43,12 +43,12 @@ class Crew(Protocol):
         """Return how many sockets the setup needs at each address."""
 
     async def start(self, setup: Setup, sockets: Sockets) -> None:
-        """Serve; `CrewError` when that cannot be."""
+        """Serve; `WorkerPoolError` when that cannot be."""
 
     async def change(self, setup: Setup, sockets: Sockets, change: Change) -> None:
         """Serve with this setup instead of the present one, and let nobody notice.
 
-        `CrewError` when that cannot be: then the present one still holds.
+        `WorkerPoolError` when that cannot be: then the present one still holds.
         """
 
     def set_tls(self, material: TlsMaterial) -> None:
@@ -81,7 +81,7 @@ class Crew(Protocol):
         """Whether somebody serves, and is not stuck."""
 
 
-class Alone:
+class InProcess:
     """This process serves."""
 
     slots = 1
@@ -104,7 +104,7 @@ class Alone:
         try:
             self._serving = self._begin(setup, sockets)
         except (ConfigError, OSError) as error:
-            raise CrewError(str(error)) from error
+            raise WorkerPoolError(str(error)) from error
 
     def _begin(self, setup: Setup, sockets: Sockets) -> Serving:
         contexts = ServerContexts(setup.tls) if setup.tls else None
@@ -123,7 +123,7 @@ class Alone:
             successor = self._begin(setup, sockets)
         except (ConfigError, OSError) as error:
             change.undo()
-            raise CrewError(str(error)) from error
+            raise WorkerPoolError(str(error)) from error
         change.close_left(0)
         self._serving = successor
         retiring = Deferred.fromCoroutine(

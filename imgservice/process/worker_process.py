@@ -20,7 +20,7 @@ from imgservice.process.control import Control, connection, hidden_file
 from imgservice.process.serving import UnderWay
 from imgservice.process.sockets import Place
 from imgservice.process.tls import TlsMaterial
-from imgservice.process.worker_pool import CrewError, Setup
+from imgservice.process.worker_pool import Setup, WorkerPoolError
 
 CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
 """Descriptors of a worker."""
@@ -70,7 +70,7 @@ class Worker(ProcessProtocol):
         self.last_sign = time.monotonic()
         """When it last showed that its reactor turns."""
         self.ready: Deferred[None] = Deferred()
-        """Fires when it serves; fails with `CrewError` when it never will."""
+        """Fires when it serves; fails with `WorkerPoolError` when it never will."""
         self.ended: Deferred[None] = Deferred()
         self.has_ended = False
         self.was_killed = False
@@ -130,7 +130,7 @@ class Worker(ProcessProtocol):
         self.has_ended = True
         self.was_killed = getattr(reason.value, "signal", None) in _FROM_OTHERS
         self.why = self.why or _told(reason)
-        self._settle(Failure(CrewError(self.why)))
+        self._settle(Failure(WorkerPoolError(self.why)))
         self.state = "ended"
         self.ended.callback(None)
 

@@ -15,7 +15,7 @@ from imgservice.config.options import Config
 from imgservice.process.serving import UnderWay, sleep
 from imgservice.process.sockets import Change, Place, Sockets
 from imgservice.process.tls import TlsMaterial
-from imgservice.process.worker_pool import CrewError, Setup, in_all
+from imgservice.process.worker_pool import Setup, WorkerPoolError, in_all
 from imgservice.process.worker_process import Worker
 from imgservice.troubles import Trouble, TroubleLog
 
@@ -99,15 +99,15 @@ class Workers:
         outcomes = await DeferredList(began, consumeErrors=True)
         reasons = [str(cast(Any, result).value) for succeeded, result in outcomes if not succeeded]
         if len(reasons) == len(self._slots):
-            raise CrewError(reasons[0])
+            raise WorkerPoolError(reasons[0])
         for slot in self._slots:
             if not slot.is_served and slot.retry is None:
                 self._try_again(slot)
 
     async def _fill(self, slot: Slot) -> None:
-        """Start a worker in the slot; `CrewError` when it does not come to serve."""
+        """Start a worker in the slot; `WorkerPoolError` when it does not come to serve."""
         if self._is_stopping:
-            raise CrewError("the service is ending")
+            raise WorkerPoolError("the service is ending")
         worker = Worker(self._reactor, slot.index, self._setup, self._heard)
         slot.coming = worker
         self._others.add(worker)
@@ -169,7 +169,7 @@ class Workers:
         Deferred.fromCoroutine(self._fill(slot)).addErrback(self._failed_again, slot)
 
     def _failed_again(self, failure: Any, slot: Slot) -> None:
-        failure.trap(CrewError)
+        failure.trap(WorkerPoolError)
         if self._is_stopping:
             return
         _log.error("A worker cannot start: {why}", why=failure.getErrorMessage())
@@ -254,7 +254,7 @@ class Workers:
         self._setup, self._is_proving = setup, True
         try:
             await self._succeed(self._slots[0], change)
-        except CrewError:
+        except WorkerPoolError:
             self._setup, self.slots = before, count
             change.undo()
             raise
@@ -277,7 +277,7 @@ class Workers:
         for attempt in range(0 if self._is_stopping else TRIES):
             try:
                 await self._succeed(slot, change)
-            except CrewError as error:
+            except WorkerPoolError as error:
                 _log.error("A worker cannot start: {error}", error=error)
                 await sleep(self._reactor, 2.0**attempt)
             else:
@@ -289,7 +289,7 @@ class Workers:
     async def _succeed(self, slot: Slot, change: Change) -> None:
         before = slot.worker
         if slot.coming is not None:  # a restart is under way, with whichever setup
-            with suppress(CrewError):
+            with suppress(WorkerPoolError):
                 await slot.coming.ready
             before = slot.worker
         if before is None or before.setup is not self._setup:

@@ -35,9 +35,9 @@ from imgservice.domain.quota import Quota
 from imgservice.service.expiry import LeaseExpiry
 from imgservice.service.ports import (
     DataStore,
-    Holder,
     ImageRepository,
     Lease,
+    LeaseOwner,
     StoreChoice,
     StreamDigests,
 )
@@ -113,7 +113,7 @@ class DataService:
         self,
         images: ImageRepository,
         stores: StoreChoice,
-        holder: Holder,
+        holder: LeaseOwner,
         rules: DataRules,
         digests: Callable[[Callable[[], int], str | None], StreamDigests],
         access: Access,

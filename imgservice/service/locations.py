@@ -74,7 +74,7 @@ class LocationService:
         self._access.require(context, "add_image_location", image)
         if image.status is not Status.QUEUED:
             raise Conflict(f"It's not allowed to add locations if image status is {image.status}.")
-        self._check_asker(context, wanted)
+        self._check_caller(context, wanted)
         given = locations.read_any_checksums(wanted.checksums, self._rules.algorithm)
         locations.check_formats(image)
         reached, store = await self._reach(wanted)
@@ -85,7 +85,7 @@ class LocationService:
             content = _unread(location, reached.size, given)
             await self._images.activate(image.id, content, await self._quotas.of(image.owner))
 
-    def _check_asker(self, context: Context, wanted: NewLocation) -> None:
+    def _check_caller(self, context: Context, wanted: NewLocation) -> None:
         """Whoever is no service may only name what everybody could fetch by himself."""
         if "service" in context.roles | context.service_roles:
             return

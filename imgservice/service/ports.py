@@ -230,7 +230,7 @@ class StreamDigests(Protocol):
     async def abandon(self) -> None: ...
 
 
-class Holder(Protocol):
+class LeaseOwner(Protocol):
     """This process, as the holder of leases."""
 
     @property

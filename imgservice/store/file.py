@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import attrs
 
-from imgservice.concurrency.threads import Lane, Threads
+from imgservice.concurrency.threads import SerialQueue, Threads
 from imgservice.domain.errors import ImageServiceError
 from imgservice.store.interface import (
     DataExists,
@@ -144,7 +144,7 @@ class FileStore:
             raise
         return Stored(url=f"file://{path}", size=partial.size)
 
-    async def _end_refused(self, lane: Lane, partial: "_Partial") -> None:
+    async def _end_refused(self, lane: SerialQueue, partial: "_Partial") -> None:
         """Leave nothing of data that is wrong; `StoreUnavailable` when it could not be stored.
 
         Clients that try again after a 503 have sent their data before, and come without it: they

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from imgservice.api import openapi
 from imgservice.api.acceleration import Acceleration
-from imgservice.api.forwarding import Handover
+from imgservice.api.forwarding import Forwarder
 from imgservice.api.v2 import actions as action_routes
 from imgservice.api.v2 import data as data_routes
 from imgservice.api.v2 import images as image_routes
@@ -44,7 +44,7 @@ def make_v2(
     tasks: Tasks,
     turns: Turns,
     transfers: Transfers,
-    handover: Handover,
+    handover: Forwarder,
 ) -> ApiApp:
     documents = ImageDocuments(
         make_schemas(config),

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 import attrs
 
 from imgservice.api.middleware import basic, tokens
-from imgservice.api.middleware.auth_token import EverybodyIs, TrustedHeaders
+from imgservice.api.middleware.auth_token import FixedIdentity, TrustedHeaders
 from imgservice.api.middleware.basic import Basic
-from imgservice.api.middleware.browsers import Guarded, KnownHosts, OwnPages, host_of, origin_of
+from imgservice.api.middleware.browsers import Guarded, KnownHosts, SameOrigin, host_of, origin_of
 from imgservice.api.middleware.client_certificate import ClientCertificate
 from imgservice.api.middleware.tokens import StaticTokens
 from imgservice.auth.certificates import read_subjects
 from imgservice.auth.htpasswd import Passwords, read_htpasswd
 from imgservice.auth.tokens import Tokens, read_owners
-from imgservice.auth.users_file import context_of, read_people
+from imgservice.auth.users_file import context_of, read_users
 from imgservice.concurrency.file_watch import Unreadable, Watched
 from imgservice.concurrency.threads import Threads
 from imgservice.config.loader import OptionError
@@ -71,7 +71,7 @@ def _none(config: Config, _reactor: Any) -> Authentication:
     everybody = config.auth.none
     roles = with_implied(everybody.roles)
     hosts = KnownHosts((*everybody.hosts, *_public_host(config)), "auth.none.hosts")
-    step = EverybodyIs(Context(everybody.user, everybody.project, roles))
+    step = FixedIdentity(Context(everybody.user, everybody.project, roles))
     return Authentication(Guarded((hosts, _own_pages(config)), step))
 
 
@@ -90,7 +90,7 @@ def _basic(config: Config, reactor: Any) -> Authentication:
     if options.users is None:
         people = partial(_own_project, roles=options.roles)
     else:
-        users = _watched(("auth", "basic", "users"), options.users, read_people)
+        users = _watched(("auth", "basic", "users"), options.users, read_users)
         people = lambda user: users().get(user)  # noqa: E731  the file may be another each time
     threads = Threads(reactor, PASSWORD_THREADS, "password")
     step = Basic(Passwords(htpasswd, threads), people)
@@ -133,8 +133,8 @@ def _watched(option: Sequence[str], file: str | None, read: Callable[[Path], T])
         raise OptionError(option, str(error)) from None
 
 
-def _own_pages(config: Config) -> OwnPages:
-    return OwnPages(config.cors.allowed_origins, config.server.public_url)
+def _own_pages(config: Config) -> SameOrigin:
+    return SameOrigin(config.cors.allowed_origins, config.server.public_url)
 
 
 def _public_host(config: Config) -> Sequence[str]:

@@ -12,7 +12,7 @@ from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
 from imgservice.db.engine.reactor import PoolLimits
 from imgservice.domain.access import Access
-from imgservice.http.minimum_rate import LeastRate
+from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.pipeline import Pipeline
 from imgservice.http.routing import Tasks
 from imgservice.http.sending import Turns
@@ -23,11 +23,11 @@ from imgservice.troubles import Troubles
 from imgservice.wiring.api import make_v2
 from imgservice.wiring.authentication import Authentication, make_authentication
 from imgservice.wiring.limits import Limits, make_limits
-from imgservice.wiring.nodes import make_handover, make_nodes
+from imgservice.wiring.nodes import make_forwarder, make_nodes
 from imgservice.wiring.policy import make_rules
 from imgservice.wiring.probes import DATABASE, database_name, database_probe, store_probes
 from imgservice.wiring.protections import make_property_rules
-from imgservice.wiring.rates import make_admission, make_transfers
+from imgservice.wiring.rates import make_connection_limits, make_transfers
 from imgservice.wiring.services import make_services
 from imgservice.wiring.steps import make_steps
 from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
@@ -90,7 +90,7 @@ def build(
     )
     tasks = Tasks()
     turns, transfers = Turns(reactor), make_transfers(config, reactor)
-    handover = make_handover(config, reactor)
+    handover = make_forwarder(config, reactor)
     v2 = make_v2(
         config,
         services,
@@ -135,7 +135,7 @@ def _database_limits(config: Config) -> DatabaseLimits:
         options.threads,
         PoolLimits(
             connections=options.pool,
-            patience=options.pool_timeout,
+            timeout=options.pool_timeout,
             connect=options.connect_timeout,
             answer=options.answer_timeout,
         ),
@@ -159,7 +159,9 @@ def _site(
         max_header_line=server.max_header_line,
         max_headers_size=server.max_headers_size,
         max_headers=server.max_headers,
-        admission=make_admission(config, reactor),
-        least_rate=LeastRate(server.min_rate, server.min_rate_time) if server.min_rate else None,
+        admission=make_connection_limits(config, reactor),
+        minimum_rate=(
+            MinimumRate(server.min_rate, server.min_rate_time) if server.min_rate else None
+        ),
         answer_memory=server.answer_memory,
     )

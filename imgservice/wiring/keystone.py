@@ -18,7 +18,7 @@ from imgservice.concurrency.file_watch import Unreadable, Watched, read_text
 from imgservice.config.loader import OptionError
 from imgservice.config.options import Config, KeystoneAuth
 from imgservice.domain.units import Secret
-from imgservice.net.client import TrustsAnybody, authorities
+from imgservice.net.client import UnverifiedTls, authorities
 from imgservice.troubles import Troubles
 
 PLACE = ("auth", "keystone")
@@ -31,7 +31,7 @@ def make_keystone_tokens(
     options = config.auth.keystone
     client, own = make_keystone_client(config, reactor, "auth.mode keystone", troubles)
     rules = TokenRules(
-        patience=options.timeout,
+        timeout=options.timeout,
         cache_time=options.cache_time,
         cache_size=options.cache_size,
         connections=options.connections,
@@ -104,7 +104,7 @@ def _tls(options: KeystoneAuth) -> Any:
     if options.insecure:
         if options.ca_file:
             raise OptionError((*PLACE, "ca_file"), "and insecure contradict each other")
-        return TrustsAnybody()
+        return UnverifiedTls()
     try:
         return BrowserLikePolicyForHTTPS(authorities(options.ca_file))
     except ValueError as error:
@@ -125,8 +125,8 @@ def _own_token(options: KeystoneAuth, client: KeystoneClient) -> OwnToken:
         )
     if options.token_file:
         return _token_file(Path(options.token_file))
-    patience = options.timeout / 2
-    return IssuedToken(client, _credentials(options), patience)
+    timeout = options.timeout / 2
+    return IssuedToken(client, _credentials(options), timeout)
 
 
 def _credentials(options: KeystoneAuth) -> Credentials:

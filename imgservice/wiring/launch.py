@@ -17,15 +17,15 @@ from imgservice.config.loader import ConfigError, OptionError, located
 from imgservice.config.options import Config
 from imgservice.process.addresses import ListenError
 from imgservice.process.supervisor import StartError, Supervisor
-from imgservice.process.watchdog import Stuck
-from imgservice.process.worker_pool import Alone, Crew, Setup
+from imgservice.process.watchdog import Watchdog
+from imgservice.process.worker_pool import InProcess, Setup, WorkerPool
 from imgservice.process.workers import Workers, worker_count
 from imgservice.telemetry.logs import Observer, Output, access_log, make_logs, say
 from imgservice.troubles import Troubles
 from imgservice.wiring.build import Built, build
 from imgservice.wiring.greeting import hint, summary
 from imgservice.wiring.load import Files, examine, prepare
-from imgservice.wiring.privileged_helper import Keeper
+from imgservice.wiring.privileged_helper import PrivilegedHelper
 
 WORKER = [sys.executable, "-P", "-m", "imgservice.worker"]
 
@@ -86,7 +86,7 @@ class ImageService(MultiService):
         """Start what reads keys and binds addresses for us when we are nobody."""
         assert self._path is not None  # noqa: S101
         try:
-            self._supervisor.source = Keeper(self._path)
+            self._supervisor.source = PrivilegedHelper(self._path)
         except ConfigError as error:
             _log.warn("{error}: a reload has the rights of {uid} only", error=error,
                       uid=self._process.uid)  # fmt: skip
@@ -149,7 +149,7 @@ def _service(path: Path | None, process: ProcessOptions, reactor: Any) -> ImageS
         examine(path, config)
         prepare(path, config)
 
-    stuck = Stuck(reactor, setup.config.server.hang_limit, lambda: output.descriptor)
+    stuck = Watchdog(reactor, setup.config.server.hang_limit, lambda: output.descriptor)
 
     def renewed(config: Config) -> None:
         output.redirect(process.log_path(config))
@@ -158,10 +158,10 @@ def _service(path: Path | None, process: ProcessOptions, reactor: Any) -> ImageS
 
     count = worker_count(setup.config)
     give_up = partial(_give_up, reactor)
-    crew: Crew = (
+    crew: WorkerPool = (
         Workers(reactor, count, WORKER, process.log_path, give_up)
         if count
-        else Alone(reactor, make)
+        else InProcess(reactor, make)
     )
     greet = partial(_greet, is_shown=process.log_path(setup.config) is None)
     supervisor = Supervisor(

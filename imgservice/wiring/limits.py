@@ -45,7 +45,7 @@ def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Limits
         own,
         Place(options.endpoint_id, options.service, options.region),
         LimitRules(
-            patience=auth.timeout,
+            timeout=auth.timeout,
             cache_time=options.cache_time,
             connections=auth.connections,
         ),

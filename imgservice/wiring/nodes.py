@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from imgservice.api.forwarding import Handover
+from imgservice.api.forwarding import Forwarder
 from imgservice.api.middleware.auth_token import IDENTITY_HEADERS
 from imgservice.config.loader import OptionError
 from imgservice.config.options import Config
@@ -39,7 +39,7 @@ def make_nodes(config: Config) -> Nodes:
     )
 
 
-def make_handover(config: Config, reactor: Any) -> Handover:
+def make_forwarder(config: Config, reactor: Any) -> Forwarder:
     """Make what sends requests on; `OptionError` for a file without certificates."""
     # Who is listed is trusted with the credentials already, wherever he is.
     listed = config.node.peers is not None
@@ -50,7 +50,7 @@ def make_handover(config: Config, reactor: Any) -> Handover:
             fetcher = fetcher.trusting(config.node.ca_file)
         except ValueError as error:
             raise OptionError(("node", "ca_file"), str(error)) from None
-    return Handover(fetcher, _CREDENTIALS[config.auth.mode])
+    return Forwarder(fetcher, _CREDENTIALS[config.auth.mode])
 
 
 def _checked(path: Sequence[str | int], text: str) -> str:

@@ -26,7 +26,7 @@ from imgservice.wiring.api import make_schemas
 from imgservice.wiring.authentication import make_authentication
 from imgservice.wiring.keystone import keystone_mistake, make_keystone_tokens
 from imgservice.wiring.limits import make_limits
-from imgservice.wiring.nodes import make_handover, make_nodes
+from imgservice.wiring.nodes import make_forwarder, make_nodes
 from imgservice.wiring.policy import make_rules
 from imgservice.wiring.protections import make_property_rules
 from imgservice.wiring.stores import make_choice, make_fetcher, make_stores, make_target_rules
@@ -125,7 +125,7 @@ def check_values(config: Config, tell: Callable[[str], None] = lambda doubt: Non
     _check_authentication(config)
     make_limits(config, None)
     make_nodes(config)
-    make_handover(config, None)
+    make_forwarder(config, None)
 
 
 def _check_pipeline(config: Config) -> None:

@@ -36,7 +36,7 @@ PATIENCE = 30.0
 """Seconds that an answer may take."""
 
 
-class Keeper:
+class PrivilegedHelper:
     """A source that asks a process of root's; it ends with us."""
 
     def __init__(self, path: Path) -> None:

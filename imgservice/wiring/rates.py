@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from imgservice.api.middleware.rate_limit import AddressLimit, AskerRates, RateLimit
+from imgservice.api.middleware.rate_limit import AddressLimit, CallerRates, RateLimit
 from imgservice.config.options import Config
 from imgservice.domain.rates import Buckets, Places, Rate
-from imgservice.http.connection_limits import Admission, ConnectionLimits
+from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
 from imgservice.http.networks import networks
 from imgservice.http.throttle import ByteRates, Transfers
 
@@ -19,7 +19,7 @@ def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
     before = AddressLimit(
         _buckets(address.requests), _buckets(address.failures), networks(address.exempt)
     )
-    rates = AskerRates(
+    rates = CallerRates(
         _buckets(rate.user.requests),
         _buckets(rate.project.requests),
         _buckets(rate.project.creates),
@@ -39,14 +39,14 @@ def make_transfers(config: Config, reactor: Any) -> Transfers:
     )
 
 
-def make_admission(config: Config, reactor: Any) -> Admission:
+def make_connection_limits(config: Config, reactor: Any) -> ConnectionLimits:
     """Connections of a proxy are those of many; on this machine, nobody has to be held off."""
     server = config.server
     exempt = (*LOOPBACK, *server.trusted_proxies, *config.limits.rate.address.exempt)
-    limits = ConnectionLimits(
+    limits = ConnectionCaps(
         server.max_connections, server.max_connections_per_address, networks(exempt)
     )
-    return Admission(reactor, limits)
+    return ConnectionLimits(reactor, limits)
 
 
 def _buckets(rate: Rate | None) -> Buckets | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from imgservice.auth.certificates import read_subjects
 from imgservice.auth.tokens import read_owners
-from imgservice.auth.users_file import read_people
+from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.config.options import Config
 from imgservice.domain.context import Context
@@ -20,7 +20,7 @@ def known_roles(config: Config) -> KnownRoles:
         "basic": lambda: (
             with_implied(auth.basic.roles)
             if auth.basic.users is None
-            else _roles(auth.basic.users, lambda path: read_people(path).values())
+            else _roles(auth.basic.users, lambda path: read_users(path).values())
         ),
         "tokens": lambda: _roles(
             auth.tokens.file, lambda path: (context for context, _ in read_owners(path).values())

@@ -17,7 +17,7 @@ from imgservice.domain.limits import LARGEST_SIZE, ImageLimits
 from imgservice.domain.locations import LocationRules
 from imgservice.domain.nodes import Nodes
 from imgservice.domain.protections import PropertyRules
-from imgservice.process.lease_owner import ProcessHolder
+from imgservice.process.lease_owner import ProcessLeaseOwner
 from imgservice.service.data import DataRules, DataService
 from imgservice.service.images import ImageService
 from imgservice.service.locations import LocationOptions, LocationService
@@ -55,7 +55,7 @@ def make_services(
     data = DataService(
         images,
         stores,
-        ProcessHolder(),
+        ProcessLeaseOwner(),
         _data_rules(config),
         lambda window, algorithm: Digests(threads, algorithm or config.hash.algorithm, window),
         access,

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.access_rules import AccessRule, matches, permits
 from imgservice.auth.keystone.errors import KeystoneError
-from imgservice.auth.keystone.fair_queue import Turnstile
+from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.identity import read_identity
-from imgservice.concurrency.single_flight import Once
+from imgservice.concurrency.single_flight import SingleFlight
 
 quick = settings(database=None, deadline=None, max_examples=300)
 
@@ -240,13 +240,13 @@ class Waiting:
 
     def __init__(self, places: int = 1, room: int = 100) -> None:
         self.clock = Clock()
-        self.turnstile = Turnstile(self.clock, places, room)
+        self.queue = FairQueue(self.clock, places, room)
         self.entered: list[str] = []
         self.refused: list[str] = []
 
-    def come(self, *sources: str, patience: float = 10.0) -> None:
+    def come(self, *sources: str, timeout: float = 10.0) -> None:
         for source in sources:
-            entering = Deferred.fromCoroutine(self.turnstile.enter(source, patience))
+            entering = Deferred.fromCoroutine(self.queue.enter(source, timeout))
             entering.addCallbacks(
                 lambda _, source=source: self.entered.append(source),
                 lambda failure, source=source: self._refuse(failure, source),
@@ -258,7 +258,7 @@ class Waiting:
 
     def leave(self, count: int) -> None:
         for _ in range(count):
-            self.turnstile.leave()
+            self.queue.leave()
 
 
 def test_places_are_taken_in_turns() -> None:
@@ -291,7 +291,7 @@ def test_the_longest_line_gives_way() -> None:
 
 def test_nobody_waits_for_ever() -> None:
     waiting = Waiting()
-    waiting.come("a", "a", "b", patience=5)
+    waiting.come("a", "a", "b", timeout=5)
     waiting.clock.advance(5)
     assert waiting.refused == ["a", "b"]
     waiting.leave(1)
@@ -300,7 +300,7 @@ def test_nobody_waits_for_ever() -> None:
 
 
 def test_work_is_shared() -> None:
-    once: Once[str, int] = Once()
+    once: SingleFlight[str, int] = SingleFlight()
     begun: list[str] = []
     end: Deferred[int] = Deferred()
 
@@ -321,7 +321,7 @@ def test_work_is_shared() -> None:
 
 
 def test_failure_is_shared_and_forgotten() -> None:
-    once: Once[str, int] = Once()
+    once: SingleFlight[str, int] = SingleFlight()
     failures: list[Failure] = []
 
     async def fail() -> int:

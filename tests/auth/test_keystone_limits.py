@@ -72,7 +72,7 @@ EXPECTED = Quota(
 class Own:
     """A token that is always there."""
 
-    async def get(self, patience: float) -> str:
+    async def get(self, timeout: float) -> str:
         return TOKEN
 
     def reject(self, token: str) -> None:
@@ -99,7 +99,7 @@ def answer(server: Origin, path: str, document: Any, status: int = 200) -> None:
     server.put(path, json.dumps(document).encode(), status=status)
 
 
-MINUTE = LimitRules(patience=5, cache_time=60)
+MINUTE = LimitRules(timeout=5, cache_time=60)
 
 
 def limits_of(

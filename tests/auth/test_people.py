@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgservice.auth.users_file import read_people
+from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 def complaint(file: Path, text: str | bytes) -> str:
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(Unreadable) as caught:
-        read_people(file)
+        read_users(file)
     return str(caught.value).removeprefix(str(file))
 
 
@@ -37,7 +37,7 @@ def test_people(file: Path) -> None:
         "bob:\n  user: Robert\n  project: gemini\n  roles:\n  - admin\n"
         "ghost: {project: nowhere, roles: []}\n"
     )
-    assert read_people(file) == {
+    assert read_users(file) == {
         "alice": Context("alice", "apollo", frozenset({"member", "reader", "ci"})),
         "bob": Context("Robert", "gemini", frozenset({"admin", "manager", "member", "reader"})),
         "ghost": Context("ghost", "nowhere", frozenset()),
@@ -47,13 +47,13 @@ def test_people(file: Path) -> None:
 @pytest.mark.parametrize("name", ["007", "yes", "null", "1.0", "2026-01-01", "~", "Zoë"])
 def test_every_name_is_a_string(file: Path, name: str) -> None:
     file.write_text(f"{name}: {{project: {name}, roles: [{name}]}}\n")
-    assert read_people(file) == {name: Context(name, name, frozenset({name.lower()}))}
+    assert read_users(file) == {name: Context(name, name, frozenset({name.lower()}))}
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nobody\n", "{}"])
 def test_nobody(file: Path, text: str) -> None:
     file.write_text(text)
-    assert read_people(file) == {}
+    assert read_users(file) == {}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_mistakes_are_told_with_their_line(file: Path, text: str | bytes, messag
 
 def test_no_such_file(file: Path) -> None:
     with pytest.raises(Unreadable, match="cannot be read: No such file"):
-        read_people(file)
+        read_users(file)
 
 
 @quick
@@ -101,6 +101,6 @@ def test_no_such_file(file: Path) -> None:
 def test_any_text(file: Path, text: str | list[str]) -> None:
     file.write_text("".join(text), newline="")
     try:
-        read_people(file)
+        read_users(file)
     except Unreadable as error:
         assert str(error).startswith(str(file))

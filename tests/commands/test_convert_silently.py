@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imgservice.glance_config import ConvertError, _convert, ini
+from imgservice.glance_config import ConversionError, _convert, ini
 from imgservice.glance_config.conversion import Folders
 from imgservice.glance_config.document import Document
 from imgservice.glance_config.secrets import Secrets
@@ -154,7 +154,7 @@ def places(assignments: Sequence[ini.Assignment]) -> set[str]:
         given = [one for one in assignments if one.place not in wrong]
         try:
             done = _convert(given, None, Document(""), Secrets(None), Folders([]))
-        except ConvertError as error:
+        except ConversionError as error:
             mistakes = set(re.findall(r"every:\d+", str(error)))
             assert mistakes, error
             wrong |= mistakes

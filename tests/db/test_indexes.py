@@ -367,7 +367,7 @@ def test_a_database_in_which_somebody_else_writes_long(plain: Path, tmp_path: Pa
     connection = connect(path, "rw")
     connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(SchemaError, match="database is locked"):
-        list(add_indexes(url_of(path), patience=0.1))
+        list(add_indexes(url_of(path), timeout=0.1))
     connection.execute("ROLLBACK")
     connection.close()
     assert present_indexes(url_of(path)) == frozenset()

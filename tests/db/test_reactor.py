@@ -70,7 +70,7 @@ async def test_who_has_waited_longest_is_next(database: Database) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_patience_ends(place: Place, opened: Open) -> None:
-    database = opened(patience=0.2)
+    database = opened(timeout=0.2)
     with place.held(1):
         first = started(add(database, 1))
         with pytest.raises(Unavailable):

@@ -16,7 +16,7 @@ import yaml
 
 from compare.sequences import load as load_sequences
 from imgservice.auth.certificates import read_subjects
-from imgservice.auth.users_file import read_people
+from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.config.loader import ConfigError, load
 from imgservice.domain.protections import everybody
@@ -105,7 +105,7 @@ def _shell(path: Path) -> None:
 
 
 BY_NAME: Mapping[str, Reader] = {
-    "users.yaml": read_people,
+    "users.yaml": read_users,
     "subjects.yaml": read_subjects,
     "policy.yaml": _policy,
     "clouds.yaml": _clouds,

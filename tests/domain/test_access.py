@@ -75,8 +75,8 @@ JOINED = attrs.evolve(SHARED, membership="pending")
 
 @pytest.mark.parametrize("action", ["get_member", "get_members"])
 def test_who_sees_members(action: str) -> None:
-    for asker in (ADMIN, MEMBER, READER):
-        assert ACCESS.may(asker, action, SHARED)
+    for caller in (ADMIN, MEMBER, READER):
+        assert ACCESS.may(caller, action, SHARED)
     assert ACCESS.may(STRANGER, action, JOINED)
     assert not ACCESS.may(STRANGER, action, SHARED)
     assert ACCESS.may(STRANGER, action, attrs.evolve(SHARED, owner=None))

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.web.test.requesthelper import DummyChannel
 
 from imgservice.http.pipeline import Step
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 
@@ -30,12 +30,12 @@ def asked(
     return request
 
 
-def passed(step: Step, request: StreamingRequest) -> Answer | None:
+def passed(step: Step, request: StreamingRequest) -> Response | None:
     """Run a step that waits for nothing; return its answer or raise its error."""
     results: list[Any] = []
     Deferred.fromCoroutine(step(request)).addBoth(results.append)
     (result,) = results
     if isinstance(result, Failure):
         result.raiseException()
-    answer: Answer | None = result
+    answer: Response | None = result
     return answer

@@ -20,7 +20,7 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from imgservice.config.options import Tls
 from imgservice.http.pipeline import Pipeline, Step
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.routing import ApiApp, Tasks
 from imgservice.http.streaming import StreamingRequest, StreamingSite
 from imgservice.process.tls import ServerContexts, read_material
@@ -28,7 +28,7 @@ from imgservice.process.tls_transport import TlsEndpoint
 
 reactor: Any = installed_reactor
 
-Handler = Callable[[StreamingRequest], Awaitable[Answer | None]]
+Handler = Callable[[StreamingRequest], Awaitable[Response | None]]
 T = TypeVar("T")
 PATIENCE = 20.0
 """Seconds; less than the service itself gives to a client that leaves."""
@@ -127,11 +127,11 @@ class Serving:
         app = ApiApp(self.tasks)
 
         @app.route("/<path:_>", methods=METHODS, takes_body=True)
-        async def handle(request: StreamingRequest, _: str) -> Answer | None:
+        async def handle(request: StreamingRequest, _: str) -> Response | None:
             return await handler(request)
 
         @app.route("/bodyless", methods=METHODS)
-        async def bodyless(request: StreamingRequest) -> Answer | None:
+        async def bodyless(request: StreamingRequest) -> Response | None:
             return await handler(request)
 
         return app
@@ -327,9 +327,9 @@ class Signal:
         self._happened.set()
 
 
-async def echo(request: StreamingRequest) -> Answer:
+async def echo(request: StreamingRequest) -> Response:
     """A handler that answers with the method, the path and the body."""
     body = b""
     while piece := await request.body.read():
         body += piece
-    return Answer(200, b"%s %s %s" % (request.method, request.path, body), "text/plain")
+    return Response(200, b"%s %s %s" % (request.method, request.path, body), "text/plain")

@@ -14,7 +14,7 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
-from imgservice.http.connection_limits import SILENCE, Admission, ConnectionLimits
+from imgservice.http.connection_limits import SILENCE, ConnectionCaps, ConnectionLimits
 from imgservice.http.networks import networks
 from tests.http.serving import Serving, Wire, echo, in_reactor, request_bytes, until
 
@@ -22,8 +22,8 @@ Serve = Callable[..., Serving]
 reactor: Any = installed_reactor
 
 
-def admission(in_all: int | None = None, each: int | None = None, *exempt: str) -> Admission:
-    return Admission(reactor, ConnectionLimits(in_all, each, networks(exempt)))
+def admission(in_all: int | None = None, each: int | None = None, *exempt: str) -> ConnectionLimits:
+    return ConnectionLimits(reactor, ConnectionCaps(in_all, each, networks(exempt)))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def test_refusing_is_logged_once_in_a_while(serve: Serve, told: list[LogEv
 
 def test_what_was_not_logged_is_counted(told: list[LogEvent]) -> None:
     clock = Clock()
-    door = Admission(clock, ConnectionLimits(of_each_address=1))
+    door = ConnectionLimits(clock, ConnectionCaps(of_each_address=1))
     door.enter("192.0.2.1")
     for _ in range(10):
         assert not door.admits("192.0.2.1")

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from imgservice.http.answer_memory import GRACE, STALL, AnswerMemory
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Wire
 
@@ -153,8 +153,8 @@ def test_an_answer_that_is_made_already_is_refused_or_gets_room() -> None:
 # -- over real sockets ----------------------------------------------------------------------------
 
 
-async def long_answer(request: StreamingRequest) -> Answer:
-    return Answer(200, LONG if request.path == b"/long" else b"short", "text/plain")
+async def long_answer(request: StreamingRequest) -> Response:
+    return Response(200, LONG if request.path == b"/long" else b"short", "text/plain")
 
 
 @pytest_twisted.ensureDeferred

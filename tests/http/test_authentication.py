@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor as installed_reactor
 
-from imgservice.api.middleware.auth_token import EverybodyIs
+from imgservice.api.middleware.auth_token import FixedIdentity
 from imgservice.api.middleware.basic import Basic
-from imgservice.api.middleware.browsers import Guarded, KnownHosts, OwnPages, host_of
+from imgservice.api.middleware.browsers import Guarded, KnownHosts, SameOrigin, host_of
 from imgservice.api.middleware.client_certificate import ClientCertificate
 from imgservice.api.middleware.context import RequireContext
 from imgservice.api.middleware.proxy_headers import ProxyHeaders
@@ -103,8 +103,8 @@ def test_a_step_without_tls_knows_no_certificate() -> None:
 @quick
 @given(st.lists(st.tuples(st.sampled_from(["Host", "Origin", "Sec-Fetch-Site"]), header)))
 def test_any_headers_of_browsers(headers: list[tuple[str, bytes]]) -> None:
-    guards = (KnownHosts((), "x"), OwnPages((), "http://[["))
-    step = Guarded(guards, EverybodyIs(ANN))
+    guards = (KnownHosts((), "x"), SameOrigin((), "http://[["))
+    step = Guarded(guards, FixedIdentity(ANN))
     assert outcome(step, *headers) in (ANN, "Forbidden")
 
 
@@ -115,7 +115,7 @@ def test_any_host_told_by_a_proxy(host: str, told: bytes) -> None:
     passed(ProxyHeaders(networks(["10.0.0.1"])), request)
     try:
         KnownHosts((), "x")(request)
-        OwnPages((), None)(request)
+        SameOrigin((), None)(request)
     except Forbidden:
         return
     assert host_of(host) in ("", "localhost") or _looks_like_an_address(host_of(host))

@@ -10,7 +10,7 @@ import pytest_twisted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgservice.http.response import Answer, no_content
+from imgservice.http.response import Response, no_content
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
     Serving,
@@ -27,16 +27,16 @@ Serve = Callable[..., Serving]
 PUT_CHUNKED = request_bytes("PUT", "/c", "Transfer-Encoding: chunked")
 
 
-async def slow_echo(request: StreamingRequest) -> Answer:
+async def slow_echo(request: StreamingRequest) -> Response:
     await pause(0.01)
     answer = await echo(request)
     await pause(0.01)
     return answer
 
 
-async def lazy(_: StreamingRequest) -> Answer:
+async def lazy(_: StreamingRequest) -> Response:
     """Answer without a look at the body."""
-    return Answer(200, b"lazy")
+    return Response(200, b"lazy")
 
 
 # -- several requests on one connection -----------------------------------------------------------
@@ -164,10 +164,10 @@ async def test_pipelined_requests_wait_for_a_client_that_reads(serve_both: Serve
     """Answers that nobody takes do not pile up in memory."""
     handled = 0
 
-    async def handler(_: StreamingRequest) -> Answer:
+    async def handler(_: StreamingRequest) -> Response:
         nonlocal handled
         handled += 1
-        return Answer(200, bytes(1 << 20))
+        return Response(200, bytes(1 << 20))
 
     serving = serve_both(handler)
 
@@ -187,8 +187,8 @@ async def test_pipelined_requests_wait_for_a_client_that_reads(serve_both: Serve
 
 @pytest_twisted.ensureDeferred
 async def test_head_has_a_length_and_no_body(serve: Serve) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(200, b"12345")
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(200, b"12345")
 
     def client(wire: Wire) -> None:
         for _ in range(2):
@@ -201,7 +201,7 @@ async def test_head_has_a_length_and_no_body(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_no_content_has_no_length(serve: Serve) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
+    async def handler(_: StreamingRequest) -> Response:
         return no_content()
 
     def client(wire: Wire) -> None:
@@ -233,8 +233,8 @@ async def test_a_large_last_answer_leaves_nothing_behind(serve_both: Serve) -> N
     """While it waited to be sent nothing was read; the end of the client must be noticed."""
     body = bytes(16 << 20)
 
-    async def large(_: StreamingRequest) -> Answer:
-        return Answer(200, body)
+    async def large(_: StreamingRequest) -> Response:
+        return Response(200, body)
 
     def client(wire: Wire) -> None:
         wire.ask("GET", "/x", "Connection: close")
@@ -284,7 +284,7 @@ async def test_drain_closes_idle_connections(serve_both: Serve) -> None:
 async def test_drain_lets_requests_end(serve_both: Serve) -> None:
     started, go_on = Signal(), Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         started.happen()
         await go_on.wait()
         return await echo(request)

@@ -7,7 +7,7 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Signal, Wire, echo, in_reactor, pause, request_bytes, until
 
@@ -62,7 +62,7 @@ async def test_in_the_body(serve_both: Serve, sent: bytes, how: str) -> None:
     ended: list[Exception] = []
     started = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         started.happen()
         try:
             return await echo(request)
@@ -90,7 +90,7 @@ async def test_while_the_body_is_paused(serve_both: Serve, how: str) -> None:
     ended: list[Exception] = []
     gone = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await gone.wait()
         try:
             return await echo(request)
@@ -116,7 +116,7 @@ async def test_while_waiting_for_continue(serve_both: Serve) -> None:
     ended: list[Exception] = []
     gone = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await gone.wait()
         await until(lambda: request.disconnected)
         try:
@@ -143,7 +143,7 @@ async def test_while_the_handler_works(serve_both: Serve, body: bytes) -> None:
     """The handler is not interrupted, it runs to its end."""
     started, ended = Signal(), Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         answer = await echo(request)
         started.happen()
         await until(lambda: request.disconnected)
@@ -168,11 +168,11 @@ async def test_while_the_handler_works_with_more_requests_waiting(serve: Serve) 
     started = Signal()
     paths: list[bytes] = []
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         paths.append(request.path)
         started.happen()
         await until(lambda: request.disconnected)
-        return Answer(200)
+        return Response(200)
 
     serving = serve(handler)
 
@@ -204,7 +204,7 @@ async def test_between_requests(serve_both: Serve, how: str) -> None:
 async def test_client_that_stops_amid_its_body_is_cut(serve_both: Serve) -> None:
     ended: list[Exception] = []
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         try:
             return await echo(request)
         except BodyAborted as error:
@@ -227,7 +227,7 @@ async def test_site_aborts_everything(serve_both: Serve) -> None:
     ended: list[Exception] = []
     started = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         started.happen()
         try:
             return await echo(request)

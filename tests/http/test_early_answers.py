@@ -7,7 +7,7 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import Conflict
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import DRAIN_LIMIT, StreamingRequest
 from imgservice.http.timeouts import LINGER_IDLE
 from tests.http.serving import PATIENCE, Serving, Wire, chunked, echo, request_bytes
@@ -16,7 +16,7 @@ Serve = Callable[..., Serving]
 LARGE = 50_000_000
 
 
-async def refuse(request: StreamingRequest) -> Answer:
+async def refuse(request: StreamingRequest) -> Response:
     """Refuse bodies without reading them; echo what has none."""
     if request.body.length == 0:
         return await echo(request)
@@ -160,7 +160,7 @@ async def test_client_that_left_after_an_early_answer(serve_both: Serve) -> None
 async def test_answer_amid_a_paused_body(serve_both: Serve) -> None:
     """The handler has read some, the connection is paused, and then it says no."""
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await request.body.read(100_000)
         time.sleep(0.05)
         raise Conflict("enough")
@@ -180,8 +180,8 @@ async def test_answer_amid_a_paused_body(serve_both: Serve) -> None:
 async def test_early_answer_larger_than_all_buffers(serve_both: Serve) -> None:
     """Neither side waits for the other for ever, even if both want to send first."""
 
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(200, bytes(20 << 20))
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(200, bytes(20 << 20))
 
     def client(wire: Wire) -> int:
         wire.send(request_bytes("PUT", "/x", f"Content-Length: {LARGE}"))

@@ -8,7 +8,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoRoute
 
 from imgservice.domain import errors
-from imgservice.http.errors import STATUS, error_answer, error_body, status_of
+from imgservice.http.errors import STATUS, error_body, error_response, status_of
 from tests.http.asking import asked
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -85,27 +85,27 @@ def test_text_body() -> None:
 
 def test_wrong_method_lists_the_right_ones() -> None:
     request = asked("/", method="BREW")
-    answer = error_answer(request, Failure(MethodNotAllowed(["HEAD", "PATCH", "GET"])))
+    answer = error_response(request, Failure(MethodNotAllowed(["HEAD", "PATCH", "GET"])))
     assert (answer.status, answer.headers["allow"]) == (405, "GET, PATCH")
 
 
 def test_no_route() -> None:
-    assert error_answer(asked("/"), Failure(NoRoute())).status == 404
+    assert error_response(asked("/"), Failure(NoRoute())).status == 404
 
 
 def test_range_tells_the_size() -> None:
     error = errors.RangeNotSatisfiable("no", 100)
-    answer = error_answer(asked("/"), Failure(error))
+    answer = error_response(asked("/"), Failure(error))
     assert (answer.status, answer.headers["content-range"]) == (416, "bytes */100")
 
 
 def test_unavailable_says_when_to_come_back() -> None:
-    answer = error_answer(asked("/"), Failure(errors.Unavailable("the store is away")))
+    answer = error_response(asked("/"), Failure(errors.Unavailable("the store is away")))
     assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
 
 
 def test_nobody_is_told_about_a_bug(logged: list[LogEvent]) -> None:
-    answer = error_answer(asked("/"), Failure(KeyError("secret")))
+    answer = error_response(asked("/"), Failure(KeyError("secret")))
     assert answer.status == 500 and b"secret" not in answer.body
     assert len(logged) == 1
     logged.clear()

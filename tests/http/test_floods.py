@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 import pytest_twisted
 
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import (
     PIPELINED_AT_ONCE,
     READ_SIZE,
@@ -43,12 +43,12 @@ def send_until_refused(wire: Wire, data: bytes) -> bytes:
         return b""
 
 
-async def length(request: StreamingRequest) -> Answer:
+async def length(request: StreamingRequest) -> Response:
     """A handler that reads the body and keeps nothing of it."""
     total = 0
     while piece := await request.body.read():
         total += len(piece)
-    return Answer(200, b"%d" % total)
+    return Response(200, b"%d" % total)
 
 
 # -- before a request -----------------------------------------------------------------------------
@@ -95,8 +95,8 @@ async def test_tiny_chunks(serve_both: Serve, chunk: bytes, before: bytes) -> No
 
 @pytest_twisted.ensureDeferred
 async def test_tiny_chunks_that_nobody_reads(serve_both: Serve) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(409, b"no")
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(409, b"no")
 
     answer, received = await _received(serve_both(handler), b"1\r\nx\r\n" * 100_000)
     assert answer in (b"HTTP/1.1 409", b"") and received <= 2 * SMALL_CHUNKS
@@ -140,13 +140,13 @@ async def test_one_connection_has_its_turn_and_no_more(serve_both: Serve) -> Non
         nonlocal in_this_turn
         in_this_turn = 0
 
-    async def handler(_: StreamingRequest) -> Answer:
+    async def handler(_: StreamingRequest) -> Response:
         nonlocal in_this_turn, most
         if not in_this_turn:
             reactor.callLater(0, begin_turn)
         in_this_turn += 1
         most = max(most, in_this_turn)
-        return Answer(200, b"")
+        return Response(200, b"")
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("GET") * total)
@@ -176,10 +176,10 @@ async def test_few_bytes_wait_behind_a_request(serve_both: Serve) -> None:
     """One request is under way, whatever is sent behind it."""
     numbers, go_on = count(), Signal()
 
-    async def handler(_: StreamingRequest) -> Answer:
+    async def handler(_: StreamingRequest) -> Response:
         next(numbers)
         await go_on.wait()
-        return Answer(200, b"")
+        return Response(200, b"")
 
     serving = serve_both(handler)
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from imgservice.api.middleware.gzip import Gzip
 from imgservice.concurrency.threads import Threads
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Wire
 
@@ -47,9 +47,9 @@ def threads() -> Iterator[Counting]:
     made.stop()
 
 
-async def document(request: StreamingRequest) -> Answer:
+async def document(request: StreamingRequest) -> Response:
     body = LONG if request.path == b"/long" else SHORT
-    return Answer(200, body, "application/json")
+    return Response(200, body, "application/json")
 
 
 def asks(path: str) -> Callable[[Wire], bytes]:

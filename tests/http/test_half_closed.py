@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import pytest_twisted
 
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
     Reply,
@@ -65,8 +65,8 @@ async def test_a_whole_request_is_answered(serve: Serve, sent: bytes, body: byte
 
 @pytest_twisted.ensureDeferred
 async def test_a_long_answer_comes_whole(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
-        return Answer(200, LONG)
+    async def handler(request: StreamingRequest) -> Response:
+        return Response(200, LONG)
 
     serving = serve(handler)
 
@@ -83,7 +83,7 @@ async def test_a_long_answer_comes_whole(serve: Serve) -> None:
 async def test_one_that_waits_is_sent_no_more_than_a_100(serve: Serve) -> None:
     probed = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await probed.wait()
         return await echo(request)
 
@@ -182,10 +182,10 @@ async def test_a_refusal_arrives(serve: Serve) -> None:
 async def test_one_that_leaves_after_all_is_noticed(serve: Serve, sent: bytes) -> None:
     started = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         started.happen()
         await until(lambda: request.disconnected)
-        return Answer(200)
+        return Response(200)
 
     serving = serve(handler)
 

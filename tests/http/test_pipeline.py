@@ -9,7 +9,7 @@ from twisted.logger import LogEvent
 
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import ORDER, PipelineError, check_order
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Wire, echo, pause
 
@@ -31,11 +31,11 @@ class Mark:
     """A step that leaves its name in the path, and may answer or fail instead."""
 
     def __init__(
-        self, name: str, answer: Answer | None = None, error: Exception | None = None
+        self, name: str, answer: Response | None = None, error: Exception | None = None
     ) -> None:
         self._name, self._answer, self._error = name, answer, error
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         await pause(0)
         request.path += b"-" + self._name.encode()
         if self._error is not None:
@@ -57,7 +57,7 @@ async def test_steps_run_in_their_order(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_answer_in_the_middle(serve: Serve) -> None:
-    serving = serve(echo, steps=[Mark("one"), Mark("two", Answer(203, b"two")), Mark("three")])
+    serving = serve(echo, steps=[Mark("one"), Mark("two", Response(203, b"two")), Mark("three")])
     assert await serving.talk(get) == (203, b"two")
     assert serving.site.logged[0].path == b"/x-one-two"
 
@@ -88,7 +88,7 @@ async def test_client_leaves_amid_the_steps(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_step_answers_a_request_with_a_body(serve_both: Serve) -> None:
-    serving = serve_both(echo, steps=[Mark("one", Answer(200, b"one"))])
+    serving = serve_both(echo, steps=[Mark("one", Response(200, b"one"))])
 
     def client(wire: Wire) -> None:
         for _ in range(2):

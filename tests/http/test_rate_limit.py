@@ -6,12 +6,12 @@ import pytest
 import pytest_twisted
 
 from imgservice.api.middleware.proxy_headers import ProxyHeaders
-from imgservice.api.middleware.rate_limit import AddressLimit, AskerRates, RateLimit, makes_rows
+from imgservice.api.middleware.rate_limit import AddressLimit, CallerRates, RateLimit, makes_rows
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotAuthenticated, TooManyRequests
 from imgservice.domain.rates import Buckets, Rate
 from imgservice.http.networks import neighbourhood, networks
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 from tests.http.asking import asked, passed
 from tests.http.serving import Serving, Wire, echo
@@ -156,7 +156,7 @@ def test_other_failures_are_no_guesses(clock: Clock) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_the_pipeline_tells_of_wrong_credentials(serve: Any, clock: Clock) -> None:
-    async def authenticate(request: StreamingRequest) -> Answer | None:
+    async def authenticate(request: StreamingRequest) -> Response | None:
         if request.header("x-auth-token") != "right":
             raise NotAuthenticated("wrong")
         return None
@@ -183,7 +183,7 @@ async def test_the_pipeline_tells_of_wrong_credentials(serve: Any, clock: Clock)
 
 def step_of(clock: Clock, addresses: AddressLimit | None = None, **rates: Buckets) -> RateLimit:
     return RateLimit(
-        AskerRates(**rates), ("admin", "Service"), addresses or AddressLimit(None, None), clock
+        CallerRates(**rates), ("admin", "Service"), addresses or AddressLimit(None, None), clock
     )
 
 

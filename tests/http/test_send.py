@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import LogEvent
 
 from imgservice.concurrency.threads import Threads
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.sending import ShortData, Turns, in_memory, send_blocks, send_file
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
@@ -298,8 +298,8 @@ async def test_blocks_behind_an_answer_that_waits(serve_both: Serve) -> None:
     blocks = Blocks(64 * MiB)
     download = blocks.handler()
 
-    async def handler(request: StreamingRequest) -> Answer | None:
-        return Answer(200, bytes(8 * MiB)) if request.path == b"/a" else await download(request)
+    async def handler(request: StreamingRequest) -> Response | None:
+        return Response(200, bytes(8 * MiB)) if request.path == b"/a" else await download(request)
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("GET", "/a") + request_bytes("GET", "/b"))
@@ -398,8 +398,8 @@ async def test_reader_that_stops_before_the_last_bytes_is_cut(
 ) -> None:
     """The handler is long done, but what it wrote waits here."""
 
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(200, bytes(20 * MiB))
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(200, bytes(20 * MiB))
 
     serving = serve_both(handler, idle_timeout=0.3)
 
@@ -415,8 +415,8 @@ async def test_reader_that_stops_before_the_last_bytes_is_cut(
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("header", ["X: y", "Connection: close"])
 async def test_slow_reader_of_the_last_bytes_is_not_cut(serve_both: Serve, header: str) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(200, bytes(8 * MiB))
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(200, bytes(8 * MiB))
 
     serving = serve_both(handler, idle_timeout=0.8, linger_time=0.1, linger_idle=0.1)
 
@@ -442,7 +442,7 @@ async def test_client_left_before_the_answer(
     blocks = Blocks(MiB)
     ways = {"file": from_file(file, threads), "blocks": blocks.handler(), "answer": echo}
 
-    async def handler(request: StreamingRequest) -> Answer | None:
+    async def handler(request: StreamingRequest) -> Response | None:
         started.happen()
         await until(lambda: request.disconnected)
         return await ways[way](request)

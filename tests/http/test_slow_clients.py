@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.rates import Buckets, ByteRate
-from imgservice.http.connection_limits import Admission, ConnectionLimits
-from imgservice.http.minimum_rate import LeastRate
-from imgservice.http.response import Answer
+from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
+from imgservice.http.minimum_rate import MinimumRate
+from imgservice.http.response import Response
 from imgservice.http.sending import Turns, send_blocks, send_file
 from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
@@ -35,7 +35,7 @@ from tests.http.test_transfers import blocks_at_a_pace, body_at_a_pace, file_at_
 Serve = Callable[..., Serving]
 MiB = 1 << 20
 T = TypeVar("T")
-LEAST = LeastRate(1000, 1.0)
+LEAST = MinimumRate(1000, 1.0)
 PATIENCE = 20.0
 """Seconds after which a client that should have been cut was not."""
 
@@ -77,7 +77,7 @@ def several(serving: Serving, client: Callable[[Wire], T], count: int) -> list[D
     [("Content-Length: 100000", b"x"), ("Transfer-Encoding: chunked", b"1\r\nx\r\n")],
 )
 async def test_slow_body_is_answered_408(serve_both: Serve, header: str, piece: bytes) -> None:
-    serving = serve_both(echo, least_rate=LEAST)
+    serving = serve_both(echo, minimum_rate=LEAST)
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", header))
@@ -100,7 +100,7 @@ async def test_slow_body_of_an_answer_that_has_begun(serve_both: Serve) -> None:
         while await request.body.read():
             pass
 
-    serving = serve_both(handler, least_rate=LEAST)
+    serving = serve_both(handler, minimum_rate=LEAST)
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 20000000"))
@@ -117,7 +117,7 @@ async def test_slow_body_of_an_answer_that_has_begun(serve_both: Serve) -> None:
 @pytest_twisted.ensureDeferred
 async def test_stalls_are_survived(serve: Serve) -> None:
     """What counts is the average."""
-    serving = serve(echo, least_rate=LeastRate(1000, 3.0))
+    serving = serve(echo, minimum_rate=MinimumRate(1000, 3.0))
 
     def client(wire: Wire) -> int:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 60000"))
@@ -131,7 +131,7 @@ async def test_stalls_are_survived(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_we_do_not_read_is_not_slow(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await pause(2.5)
         return await echo(request)
 
@@ -139,12 +139,12 @@ async def test_a_body_that_we_do_not_read_is_not_slow(serve: Serve) -> None:
         wire.ask("PUT", body=bytes(8 * MiB))
         return wire.reply().status
 
-    assert await serve(handler, least_rate=LEAST).talk(client) == 200
+    assert await serve(handler, minimum_rate=LEAST).talk(client) == 200
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_waits_for_continue_is_not_slow(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await pause(2.5)
         return await echo(request)
 
@@ -154,7 +154,7 @@ async def test_a_body_that_waits_for_continue_is_not_slow(serve: Serve) -> None:
         wire.send(b"body")
         return wire.reply().status
 
-    assert await serve(handler, least_rate=LEAST).talk(client) == 200
+    assert await serve(handler, minimum_rate=LEAST).talk(client) == 200
 
 
 # -- answers --------------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ def from_blocks(count: int, size: int, seconds: float = 0) -> Handler:
     return handler
 
 
-async def at_once(_: StreamingRequest) -> Answer:
-    return Answer(200, bytes(9 * MiB))
+async def at_once(_: StreamingRequest) -> Response:
+    return Response(200, bytes(9 * MiB))
 
 
 def _sip(wire: Wire) -> None:
@@ -212,7 +212,7 @@ def _sip(wire: Wire) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_slow_reader_of_a_file_is_cut(serve: Serve, threads: Threads, file: Path) -> None:
-    serving = serve(from_file(file, threads), least_rate=LEAST)
+    serving = serve(from_file(file, threads), minimum_rate=LEAST)
     await serving.talk(_sip, receive_buffer=4096)
     await serving.quiet()
 
@@ -221,7 +221,7 @@ async def test_slow_reader_of_a_file_is_cut(serve: Serve, threads: Threads, file
 @pytest.mark.parametrize("handler", [from_blocks(100, MiB), at_once])
 async def test_slow_reader_of_blocks_is_cut(serve_both: Serve, handler: Handler) -> None:
     """Also when all of the answer is on its way, as far as we are concerned."""
-    serving = serve_both(handler, least_rate=LEAST)
+    serving = serve_both(handler, minimum_rate=LEAST)
     await serving.talk(_sip, receive_buffer=4096)
     await serving.quiet()
 
@@ -232,7 +232,7 @@ async def test_a_slow_store_is_not_the_client(serve_both: Serve) -> None:
         wire.ask("GET")
         return len(wire.reply().body)
 
-    serving = serve_both(from_blocks(10, 10, 0.3), least_rate=LEAST)
+    serving = serve_both(from_blocks(10, 10, 0.3), minimum_rate=LEAST)
     assert await serving.talk(client) == 100
 
 
@@ -253,7 +253,7 @@ async def test_a_limited_rate_is_not_slow(
         wire.ask("PUT" if what == "body" else "GET", body=bytes(MiB * (what == "body")))
         return wire.reply().status
 
-    serving = serve(handler, least_rate=LeastRate(10 * MiB, 1.0))
+    serving = serve(handler, minimum_rate=MinimumRate(10 * MiB, 1.0))
     assert await serving.talk(client) == 200
 
 
@@ -267,7 +267,7 @@ async def test_between_requests_nobody_is_slow(serve_both: Serve) -> None:
         wire.ask("GET")
         assert wire.reply().status == 200
 
-    await serve_both(echo, least_rate=LEAST).talk(client)
+    await serve_both(echo, minimum_rate=LEAST).talk(client)
 
 
 # -- before the first request ---------------------------------------------------------------------
@@ -315,7 +315,7 @@ async def test_the_first_body_has_all_the_idle_time(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_is_idle_makes_room_when_others_wait(serve: Serve) -> None:
-    door = Admission(reactor, ConnectionLimits(in_all=4))
+    door = ConnectionLimits(reactor, ConnectionCaps(in_all=4))
     serving = serve(echo, admission=door, crowded_idle=0.3)
 
     def idle(wire: Wire) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgservice.api.middleware.auth_token import EverybodyIs, TrustedHeaders
+from imgservice.api.middleware.auth_token import FixedIdentity, TrustedHeaders
 from imgservice.api.middleware.context import ANONYMOUS, RequireContext
 from imgservice.api.middleware.cors import Cors
 from imgservice.api.middleware.proxy_headers import ProxyHeaders
@@ -337,7 +337,7 @@ CONFIRMED = (
 def test_everybody_is_the_configured_user() -> None:
     somebody = Context("me", "mine", frozenset({"member"}))
     request = asked("/", *CONFIRMED)
-    assert passed(EverybodyIs(somebody), request) is None
+    assert passed(FixedIdentity(somebody), request) is None
     assert request.identified and request.context == somebody
 
 

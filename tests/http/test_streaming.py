@@ -8,7 +8,7 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import READ_SIZE, StreamingRequest
 from imgservice.http.timeouts import LINGER_IDLE
 from tests.http.serving import (
@@ -31,7 +31,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 async def test_handler_starts_at_end_of_headers(serve_both: Serve) -> None:
     started = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         started.happen()
         return await echo(request)
 
@@ -51,11 +51,11 @@ async def test_body_is_read_as_it_comes(serve_both: Serve) -> None:
     pieces: list[bytes] = []
     got = [Signal(), Signal(), Signal()]
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         for signal in got:
             pieces.append(await request.body.read())
             signal.happen()
-        return Answer(200)
+        return Response(200)
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 6"))
@@ -70,9 +70,9 @@ async def test_body_is_read_as_it_comes(serve_both: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_read_returns_at_least_what_was_wanted(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         sizes = [len(await request.body.read(100_000)) for _ in range(4)]
-        return Answer(200, repr(sizes).encode())
+        return Response(200, repr(sizes).encode())
 
     def client(wire: Wire) -> bytes:
         wire.ask("PUT", body=b"x" * 250_000)
@@ -87,11 +87,11 @@ async def test_read_returns_at_least_what_was_wanted(serve: Serve) -> None:
 async def test_handler_that_ends_with_the_last_byte(serve_both: Serve, last: bytes) -> None:
     """Whether or not it looks for the end of the body, it runs inside the parser."""
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         body = await request.body.read(4)
         if last:
             body += await request.body.read()
-        return Answer(200, body)
+        return Response(200, body)
 
     def client(wire: Wire) -> None:
         for _ in range(2):
@@ -111,9 +111,9 @@ async def test_handler_that_ends_with_the_last_byte(serve_both: Serve, last: byt
 async def test_client_waits_for_a_slow_reader(serve_both: Serve) -> None:
     read_on = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await read_on.wait()
-        return Answer(200, b"%d" % (await _drained(request)))
+        return Response(200, b"%d" % (await _drained(request)))
 
     size = 32 << 20
 
@@ -154,7 +154,7 @@ async def test_memory_stays_at_the_window(serve: Serve, form: str) -> None:
     window, size = 1 << 20, 200 << 20
     peak = 0
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         nonlocal peak
         total = 0
         async for block in request.body.blocks(window // 4, lambda: window):
@@ -162,7 +162,7 @@ async def test_memory_stays_at_the_window(serve: Serve, form: str) -> None:
             peak = max(peak, request.body._buffered)
             if total % 16 == 0:
                 await pause(0)
-        return Answer(200, b"%d" % total)
+        return Response(200, b"%d" % total)
 
     def client(wire: Wire) -> bytes:
         block = bytes(1 << 20)
@@ -190,7 +190,7 @@ async def test_tiny_chunks_are_joined(serve: Serve) -> None:
     waiting = 0
     all_in = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         nonlocal waiting
         await all_in.wait()
         waiting = len(request.body._pieces)
@@ -209,8 +209,8 @@ async def test_tiny_chunks_are_joined(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_reading_more_than_the_window_at_once(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
-        return Answer(200, b"%d" % len(await request.body.read(1 << 20)))
+    async def handler(request: StreamingRequest) -> Response:
+        return Response(200, b"%d" % len(await request.body.read(1 << 20)))
 
     def client(wire: Wire) -> bytes:
         wire.ask("PUT", body=bytes(1 << 20))
@@ -228,7 +228,7 @@ EXPECT = "Expect: 100-continue"
 async def test_continue_is_sent_with_the_first_read(serve_both: Serve) -> None:
     read_on = Signal()
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await read_on.wait()
         return await echo(request)
 
@@ -248,8 +248,8 @@ async def test_continue_is_sent_with_the_first_read(serve_both: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_early_answer_instead_of_continue(serve_both: Serve) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(409, b"no")
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(409, b"no")
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", EXPECT, "Content-Length: 4"))
@@ -266,8 +266,8 @@ async def test_early_answer_instead_of_continue(serve_both: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_client_that_does_not_wait_for_continue(serve_both: Serve) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(409, b"no")
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(409, b"no")
 
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", EXPECT, "Content-Length: 20000000"))
@@ -307,7 +307,7 @@ async def test_no_continue_amid_an_answer(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_client_may_wait_long_for_continue(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await pause(1.4)
         return await echo(request)
 
@@ -365,7 +365,7 @@ MALFORMED = {
 async def test_malformed_chunks(serve_both: Serve, kind: str) -> None:
     seen: list[str] = []
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         try:
             return await echo(request)
         except BodyAborted as error:
@@ -397,8 +397,8 @@ async def test_answer_to_malformed_chunks_survives_what_follows(serve_both: Serv
 
 @pytest_twisted.ensureDeferred
 async def test_malformed_chunks_after_an_early_answer(serve_both: Serve) -> None:
-    async def handler(_: StreamingRequest) -> Answer:
-        return Answer(409, b"no")
+    async def handler(_: StreamingRequest) -> Response:
+        return Response(409, b"no")
 
     def client(wire: Wire) -> None:
         wire.send(CHUNKED)
@@ -415,9 +415,9 @@ async def test_malformed_chunks_after_an_early_answer(serve_both: Serve) -> None
 async def test_handler_may_be_slow_after_the_body(serve: Serve) -> None:
     """Also when the last piece of the body was one too many for the window."""
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await pause(1.4)
-        return Answer(200, b"%d" % await _drained(request))
+        return Response(200, b"%d" % await _drained(request))
 
     def client(wire: Wire) -> bytes:
         wire.ask("PUT", body=bytes(100_000))
@@ -428,9 +428,9 @@ async def test_handler_may_be_slow_after_the_body(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_paused_client_is_not_late(serve: Serve) -> None:
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         await pause(1.4)
-        return Answer(200, b"%d" % await _drained(request))
+        return Response(200, b"%d" % await _drained(request))
 
     def client(wire: Wire) -> bytes:
         wire.ask("PUT", body=bytes(8_000_000))

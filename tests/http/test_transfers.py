@@ -15,10 +15,10 @@ from imgservice.concurrency.threads import Threads
 from imgservice.domain.context import Context
 from imgservice.domain.errors import TooManyRequests
 from imgservice.domain.rates import Buckets, ByteRate, Places
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.sending import Turns, send_blocks, send_file
 from imgservice.http.streaming import StreamingRequest
-from imgservice.http.throttle import ByteRates, Pace, Transfers
+from imgservice.http.throttle import ByteRates, Throttle, Transfers
 from tests.http.serving import PATIENCE, Handler, Serving, Wire, reactor, request_bytes
 
 Serve = Callable[..., Serving]
@@ -37,7 +37,7 @@ def limits(buckets: Buckets | None, places: Places | None = None) -> Transfers:
     return Transfers(reactor, rates, rates, places or Places(None, None), ("admin",))
 
 
-def pace_of(request: StreamingRequest, buckets: Buckets) -> Pace | None:
+def pace_of(request: StreamingRequest, buckets: Buckets) -> Throttle | None:
     request.context = Context("alice", request.header("x-project") or "red")
     return limits(buckets).outgoing(request)
 
@@ -67,12 +67,12 @@ def blocks_at_a_pace(size: int, buckets: Buckets) -> Handler:
 
 
 def body_at_a_pace(buckets: Buckets) -> Handler:
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         total, pace = 0, pace_of(request, buckets)
         assert pace is not None
         async for block in pace.slowed(request.body.blocks, MiB, lambda: 8 * MiB):
             total += len(block)
-        return Answer(200, b"%d" % total)
+        return Response(200, b"%d" % total)
 
     return handler
 
@@ -215,14 +215,14 @@ async def test_waiting_is_no_idling(serve: Serve, threads: Threads, tmp_path: Pa
 
 @pytest_twisted.ensureDeferred
 async def test_who_is_exempt_has_no_pace(serve: Serve, buckets: Buckets) -> None:
-    found: list[Pace | None] = []
+    found: list[Throttle | None] = []
 
-    async def handler(request: StreamingRequest) -> Answer:
+    async def handler(request: StreamingRequest) -> Response:
         for roles in ("admin", "member"):
             request.context = Context("alice", "red", frozenset((roles,)))
             found.append(limits(buckets).incoming(request))
         found.append(limits(None).incoming(request))
-        return Answer(200)
+        return Response(200)
 
     def client(wire: Wire) -> None:
         wire.ask("GET")
@@ -231,7 +231,7 @@ async def test_who_is_exempt_has_no_pace(serve: Serve, buckets: Buckets) -> None
     await serve(handler).talk(client)
     admin, member, unlimited = found
     assert admin is None and unlimited is None
-    assert isinstance(member, Pace)
+    assert isinstance(member, Throttle)
 
 
 # -- uploads at the same time ---------------------------------------------------------------------

@@ -246,12 +246,12 @@ ASKERS = st.builds(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(file=FILES, more=FILES, new=st.booleans(), asker=ASKERS, image=IMAGES)
+@given(file=FILES, more=FILES, new=st.booleans(), caller=ASKERS, image=IMAGES)
 def test_every_rule_is_decided_as_by_the_library(
     file: dict[str, str],
     more: dict[str, str],
     new: bool,
-    asker: Context,
+    caller: Context,
     image: Image,
     tmp_path: Path,
 ) -> None:
@@ -261,10 +261,10 @@ def test_every_rule_is_decided_as_by_the_library(
     (folder / "more.json").write_text(json.dumps(more))
     found = read_policy(Sources(tmp_path / "policy.yaml", [folder]), new)
     theirs = enforcer(tmp_path, new)
-    target = ImageTarget(asker, image)
+    target = ImageTarget(caller, image)
     for name in RULES:
-        expected = theirs.enforce(name, target, credentials(asker))
-        assert found.decide[name](target, credentials(asker)) is bool(expected), name
+        expected = theirs.enforce(name, target, credentials(caller))
+        assert found.decide[name](target, credentials(caller)) is bool(expected), name
 
 
 def test_known_credentials_are_those_that_are_given() -> None:

@@ -81,16 +81,16 @@ def test_rules_about_no_image(action: str, spelled_out: PolicyRules) -> None:
 
 
 def test_without_scopes_whoever_asks_for_the_cloud_is_as_good(tmp_path: Path) -> None:
-    asker = Context("root", None, frozenset({"admin"}), is_admin=True, system_scope="all")
+    caller = Context("root", None, frozenset({"admin"}), is_admin=True, system_scope="all")
     image = next(images())
     overridden = "get_image: role:admin\n"
     for rules in (DefaultRules(), written(tmp_path, overridden)):
-        assert not rules.allow(asker, "get_image", image)
+        assert not rules.allow(caller, "get_image", image)
     for rules in (
         DefaultRules(enforce_scope=False),
         written(tmp_path, overridden, enforce_scope=False),
     ):
-        assert rules.allow(asker, "get_image", image)
+        assert rules.allow(caller, "get_image", image)
 
 
 WRITES = sorted(rule.name for rule in RULES.values() if rule.writes and rule.name in access.RULES)
@@ -101,9 +101,9 @@ def test_no_rule_lets_those_write_who_may_only_look(action: str, tmp_path: Path)
     rules = written(tmp_path, f'{action}: "@"\n')
     image = next(images())
     reading_admin = Context("a", "ours", frozenset({"admin"}), is_admin=True, read_only=True)
-    for asker in (ANONYMOUS, reading_admin):
-        assert not rules.allow(asker, action, image)
-        assert not rules.allow(asker, action, image, is_new=True)
+    for caller in (ANONYMOUS, reading_admin):
+        assert not rules.allow(caller, action, image)
+        assert not rules.allow(caller, action, image, is_new=True)
     assert rules.allow(attrs.evolve(reading_admin, read_only=False), action, image)
 
 
@@ -120,9 +120,9 @@ def test_a_project_called_none_owns_nothing_that_is_nobodys(tmp_path: Path) -> N
     image = attrs.evolve(next(images()), owner=None, visibility=Visibility.PUBLIC)
     rules = written(tmp_path, 'get_image: "project_id:%(owner)s"\ndownload_image: "None:%(owner)s"')
     for project in ("None", None):
-        asker = Context("she", project, frozenset(ROLES))
-        assert not rules.allow(asker, "get_image", image)
-        assert rules.allow(asker, "download_image", image)
+        caller = Context("she", project, frozenset(ROLES))
+        assert not rules.allow(caller, "get_image", image)
+        assert rules.allow(caller, "download_image", image)
 
 
 def test_names_of_the_operators_own(tmp_path: Path) -> None:

@@ -246,16 +246,16 @@ class Server:
     _lines: threading.local = attrs.field(factory=threading.local, repr=False)
     _opened: list[Line] = attrs.field(factory=list, repr=False)
 
-    def ask(self, asker: str, question: Question, names: Mapping[str, str]) -> Reply:
+    def ask(self, caller: str, question: Question, names: Mapping[str, str]) -> Reply:
         """Ask with these values for what stands in the question with a `$`."""
         known = {**self.people.projects, **names}
-        headers = {**self.people.headers[asker], "Accept": JSON}
+        headers = {**self.people.headers[caller], "Accept": JSON}
         body = None
         if question.body is not None:
             body = Template(question.body).substitute(known).encode()
             headers["Content-Type"] = question.type
         path = Template(question.path).substitute(known)
-        return self._line(asker).ask(question.method, path, body, headers)
+        return self._line(caller).ask(question.method, path, body, headers)
 
     def do(self, question: Question, names: Mapping[str, str]) -> Reply:
         """Ask as the administrator, who is not refused."""
@@ -263,8 +263,8 @@ class Server:
         assert reply.status < 300, (question, names, reply)
         return reply
 
-    def _line(self, asker: str) -> Line:
-        url = self.open_url if asker.endswith("open") else self.url
+    def _line(self, caller: str) -> Line:
+        url = self.open_url if caller.endswith("open") else self.url
         lines: dict[str, Line] = vars(self._lines)
         if url not in lines:
             lines[url] = Line(url)
@@ -393,12 +393,13 @@ class Found:
         Another service may ask for locations, whether or not it sees the image.
         """
         return [
-            (question, image, asker)
-            for question, image, asker in self.outcomes
+            (question, image, caller)
+            for question, image, caller in self.outcomes
             if question in ABOUT_IMAGES
-            and self.outcomes["show", image, asker] == "404"
-            and not (asker == "service" and "location" in question)
-            and self._answer((question, image, asker)) != self._answer((question, "absent", asker))
+            and self.outcomes["show", image, caller] == "404"
+            and not (caller == "service" and "location" in question)
+            and self._answer((question, image, caller))
+            != self._answer((question, "absent", caller))
         ]
 
     def _answer(self, cell: Cell) -> tuple[str, bytes]:
@@ -411,7 +412,7 @@ def ask_everything(server: Server) -> Found:
     with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
         images = list(threads.map(lambda kind: Image(server, kind), KINDS))
         try:
-            list(threads.map(lambda asker: _ask_in_general(server, found, asker), EVERYBODY))
+            list(threads.map(lambda caller: _ask_in_general(server, found, caller), EVERYBODY))
             list(threads.map(lambda image: _ask_about(server, found, image), images))
         finally:
             list(threads.map(Image.remove, images))
@@ -419,33 +420,33 @@ def ask_everything(server: Server) -> Found:
     return found
 
 
-def _ask_in_general(server: Server, found: Found, asker: str) -> None:
+def _ask_in_general(server: Server, found: Found, caller: str) -> None:
     for name, question in GENERAL.items():
-        found.note((name, "-", asker), server.ask(asker, question, {}))
+        found.note((name, "-", caller), server.ask(caller, question, {}))
     for query in LISTS:
         path = f"/v2/images?limit=500&tag={server.run}&{query}".removesuffix("&")
-        reply = server.ask(asker, Question("GET", path), {})
+        reply = server.ask(caller, Question("GET", path), {})
         listed = reply.status == 200 and {one["name"] for one in reply.json()["images"]}
         for kind in KINDS:
             there = outcome(reply) if listed is False else "yes" if kind.name in listed else "no"
-            found.outcomes[f"list {query}".strip(), kind.name, asker] = there
+            found.outcomes[f"list {query}".strip(), kind.name, caller] = there
     for name, body in NEW.items():
-        reply = server.ask(asker, Question("POST", "/v2/images", body), {})
-        found.note((name, "-", asker), reply)
+        reply = server.ask(caller, Question("POST", "/v2/images", body), {})
+        found.note((name, "-", caller), reply)
         if reply.status == 201:
             server.do(DELETE, {"image": reply.json()["id"]})
 
 
 def _ask_about(server: Server, found: Found, image: Image) -> None:
-    for asker in EVERYBODY:
+    for caller in EVERYBODY:
         for name, (question, undo) in ABOUT_IMAGES.items():
             asked = image.id
-            reply = server.ask(asker, question, image.names)
-            found.note((name, image.kind.name, asker), reply, asked)
+            reply = server.ask(caller, question, image.names)
+            found.note((name, image.kind.name, caller), reply, asked)
             if reply.status < 300:
                 image.undo(undo)
         state = image.state()
-        found.outcomes[AFTERWARDS, image.kind.name, asker] = (
+        found.outcomes[AFTERWARDS, image.kind.name, caller] = (
             "same" if state == image.first else "changed"
         )
         if state != image.first:
@@ -459,7 +460,7 @@ def write_facts(outcomes: Outcomes) -> None:
     """Write them by question and image, those of all askers in a row; images alike together."""
     rows: dict[str, dict[str, list[str]]] = {}
     for question, image in sorted({(question, image) for question, image, _ in outcomes}):
-        answers = [outcomes[question, image, asker].replace(" ", "_") for asker in EVERYBODY]
+        answers = [outcomes[question, image, caller].replace(" ", "_") for caller in EVERYBODY]
         rows.setdefault(question, {}).setdefault(" ".join(answers), []).append(image)
     FACTS.write_text(json.dumps({"askers": EVERYBODY, "answers": rows}, indent=1) + "\n")
 
@@ -467,11 +468,11 @@ def write_facts(outcomes: Outcomes) -> None:
 def read_facts() -> Outcomes:
     document = json.loads(FACTS.read_text())
     return {
-        (question, image, asker): answer.replace("_", " ")
+        (question, image, caller): answer.replace("_", " ")
         for question, rows in document["answers"].items()
         for row, images in rows.items()
         for image in images
-        for asker, answer in zip(document["askers"], row.split(" "), strict=True)
+        for caller, answer in zip(document["askers"], row.split(" "), strict=True)
     }
 
 
@@ -494,18 +495,18 @@ class Wanted:
     reason: str
     question: str | list[str] = "*"
     image: str | list[str] = "*"
-    asker: str | list[str] = "*"
+    caller: str | list[str] = "*"
     glance: str = "*"
     ours: str = "*"
     unseen: bool = False
     """Only where Glance does not show the image to the asker."""
 
     def fits(self, found: Difference) -> bool:
-        name, image, asker = found.cell
+        name, image, caller = found.cell
         return (
             _fits(self.question, name)
             and _fits(self.image, image)
-            and _fits(self.asker, asker)
+            and _fits(self.caller, caller)
             and fnmatchcase(found.glance, self.glance)
             and fnmatchcase(found.ours, self.ours)
             and (found.is_unseen or not self.unseen)
@@ -546,9 +547,9 @@ class Comparison:
         lines = [f"fits nothing any more: {one}" for one in stale]
         found.sort(key=lambda one: (one.cell[0], one.cell[2], one.glance, one.ours, one.cell[1]))
         alike = groupby(found, lambda one: (one.cell[0], one.cell[2], one.glance, one.ours))
-        for (question, asker, glance, ours), group in alike:
+        for (question, caller, glance, ours), group in alike:
             images = ", ".join(one.cell[1] for one in group)
-            lines.append(f"{question} | {asker} | Glance: {glance} | ours: {ours} | {images}")
+            lines.append(f"{question} | {caller} | Glance: {glance} | ours: {ours} | {images}")
         return lines
 
 

@@ -116,16 +116,16 @@ def outcomes(server: Client, change_policy: Callable[[], None]) -> dict[str, Any
 
     Returns the statuses of the answers, and how many images were listed.
     """
-    askers = {name: attrs.evolve(server, headers=identity(name)) for name in ASKERS}
+    callers = {name: attrs.evolve(server, headers=identity(name)) for name in ASKERS}
     images = {
-        (name, kind, state): _make(askers["admin"], name, kind, state)
+        (name, kind, state): _make(callers["admin"], name, kind, state)
         for name in ASKERS
         for kind in KINDS
         for state in ("active", "queued")
     }
     change_policy()
-    found: dict[str, Any] = {name: {"lists": _lists(one)} for name, one in askers.items()}
-    for name, one in askers.items():
+    found: dict[str, Any] = {name: {"lists": _lists(one)} for name, one in callers.items()}
+    for name, one in callers.items():
         found[name]["general"] = _general(one)
         for kind in KINDS:
             found[name][kind] = _about(
@@ -145,49 +145,49 @@ def _make(admin: Client, name: str, kind: str, state: str) -> str:
     return image_id
 
 
-def _lists(asker: Client) -> str:
+def _lists(caller: Client) -> str:
     found = []
     for query in ("limit=1000", "limit=1000&visibility=all", "limit=0"):
-        reply = asker.get(f"/v2/images?{query}")
+        reply = caller.get(f"/v2/images?{query}")
         count = f":{len(reply.json()['images'])}" if reply.status == 200 else ""
         found.append(f"{reply.status}{count}")
     return " ".join(found)
 
 
-def _general(asker: Client) -> str:
-    found = [asker.get("/v2/info/stores/detail").status]
+def _general(caller: Client) -> str:
+    found = [caller.get("/v2/info/stores/detail").status]
     for fields in ({}, {"owner": "theirs"}, {"visibility": "public"}, {"visibility": "community"}):
-        reply = asker.post("/v2/images", {"name": "new", "visibility": "private", **fields})
+        reply = caller.post("/v2/images", {"name": "new", "visibility": "private", **fields})
         found.append(reply.status)
     return " ".join(map(str, found))
 
 
-def _about(asker: Client, project: str, active: str, queued: str) -> str:
+def _about(caller: Client, project: str, active: str, queued: str) -> str:
     def change(name: str, value: Any) -> int:
         body = json.dumps([replace(name, value)]).encode()
         headers = {"Content-Type": PATCH}
-        return asker.request("PATCH", f"/v2/images/{active}", body, headers).status
+        return caller.request("PATCH", f"/v2/images/{active}", body, headers).status
 
     decision = json.dumps({"status": "accepted"}).encode()
     found = [
-        asker.get(f"/v2/images/{active}").status,
-        asker.download(active).status,
-        asker.upload(queued, b"data").status,
-        asker.get(members(active)).status,
-        asker.get(members(active, "theirs")).status,
-        asker.put(members(active, "theirs"), decision, Content_Type="application/json").status,
-        asker.post(members(active), {"member": "fourths"}).status,
-        asker.delete(members(active, "fourths")).status,
-        asker.get(f"/v2/images/{active}/locations").status,
+        caller.get(f"/v2/images/{active}").status,
+        caller.download(active).status,
+        caller.upload(queued, b"data").status,
+        caller.get(members(active)).status,
+        caller.get(members(active, "theirs")).status,
+        caller.put(members(active, "theirs"), decision, Content_Type="application/json").status,
+        caller.post(members(active), {"member": "fourths"}).status,
+        caller.delete(members(active, "fourths")).status,
+        caller.get(f"/v2/images/{active}/locations").status,
         change("name", "changed"),
-        asker.put(f"/v2/images/{active}/tags/red", b"").status,
+        caller.put(f"/v2/images/{active}/tags/red", b"").status,
         change("owner", "fifths") if project == "thirds" else change("min_ram", 1),
-        asker.post(f"/v2/images/{active}/actions/deactivate", None).status,
-        asker.download(active).status,
-        asker.post(f"/v2/images/{active}/actions/reactivate", None).status,
+        caller.post(f"/v2/images/{active}/actions/deactivate", None).status,
+        caller.download(active).status,
+        caller.post(f"/v2/images/{active}/actions/reactivate", None).status,
         change("visibility", "community"),
         change("visibility", "public"),
-        asker.delete(f"/v2/images/{active}").status,
-        asker.delete(f"/v2/images/{queued}").status,
+        caller.delete(f"/v2/images/{active}").status,
+        caller.delete(f"/v2/images/{queued}").status,
     ]
     return " ".join(map(str, found))

@@ -25,7 +25,7 @@ def identity(project: str, roles: str) -> dict[str, str]:
     }
 
 
-def asker(service: Service, project: str, roles: str = "member,reader") -> Client:
+def caller(service: Service, project: str, roles: str = "member,reader") -> Client:
     return attrs.evolve(service.client, headers=identity(project, roles))
 
 
@@ -38,12 +38,12 @@ class Askers:
     admin: Client
 
 
-def askers(service: Service) -> Askers:
+def callers(service: Service) -> Askers:
     return Askers(
-        owner=asker(service, "ours"),
-        reader=asker(service, "ours", "reader"),
-        other=asker(service, "theirs"),
-        admin=asker(service, "ops", "admin,member,reader"),
+        owner=caller(service, "ours"),
+        reader=caller(service, "ours", "reader"),
+        other=caller(service, "theirs"),
+        admin=caller(service, "ops", "admin,member,reader"),
     )
 
 

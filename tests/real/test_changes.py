@@ -17,7 +17,7 @@ from tests.real.roles import (
     PATCH,
     Askers,
     add,
-    askers,
+    callers,
     patch,
     remove,
     replace,
@@ -38,7 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def roles(service: Service) -> Askers:
-    return askers(service)
+    return callers(service)
 
 
 # -- what a patch does ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 
 from tests.real.client import Client
 from tests.real.gateway import gateway
-from tests.real.roles import asker, trusting
+from tests.real.roles import caller, trusting
 from tests.real.service import Service
 
 OPENSTACK = Path(sys.executable).with_name("openstack")
@@ -50,7 +50,7 @@ def gates(service: Service) -> Iterator[Gates]:
 
 @pytest.fixture
 def owner(service: Service) -> Client:
-    return asker(service, "ours")
+    return caller(service, "ours")
 
 
 # -- the openstack command ------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import fastjsonschema
 import pytest
 
 from tests.real.client import Client, Reply
-from tests.real.roles import add, asker, patch, remove, replace, trusting
+from tests.real.roles import add, caller, patch, remove, replace, trusting
 from tests.real.service import Service
 
 CLIENTS = 16
@@ -62,7 +62,7 @@ def patches(client: Client, image_id: str, number: int) -> Iterator[tuple[str, R
 
 
 def test_mixed_patches(service: Service) -> None:
-    client, start = asker(service, "ours"), threading.Barrier(CLIENTS)
+    client, start = caller(service, "ours"), threading.Barrier(CLIENTS)
     image_id = client.create(name="0.0", a="0.0")
 
     def send(number: int) -> list[tuple[str, Reply]]:

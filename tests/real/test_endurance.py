@@ -259,14 +259,14 @@ def test_two_hundred_slow_downloads(service: Service, capsys: pytest.CaptureFixt
     """Each takes 1 MB a second; the test reads for all of them, ten times a second."""
     client, length, pace = service.client, 4_000_000, 100_000
     image_id = client.active(bytes(length))
-    asker, buffer = Asker(client, image_id), bytearray(pace)
+    caller, buffer = Asker(client, image_id), bytearray(pace)
     open_before = service.descriptors()
     with ExitStack() as stack:
         left = {
             stack.enter_context(begin_download(client, image_id, buffer=65536)): length
             for _ in range(200)
         }
-        asker.start()
+        caller.start()
         try:
             turn = time.monotonic()
             while any(left.values()):
@@ -278,12 +278,12 @@ def test_two_hundred_slow_downloads(service: Service, capsys: pytest.CaptureFixt
                 turn += 0.1
                 time.sleep(max(0.0, turn - time.monotonic()))
         finally:
-            asker.enough.set()
-            asker.join()
-    p99 = statistics.quantiles(asker.seconds, n=100)[-1]
+            caller.enough.set()
+            caller.join()
+    p99 = statistics.quantiles(caller.seconds, n=100)[-1]
     with capsys.disabled():
-        print(f"\n  200 downloads: {len(asker.seconds)} shows, p99 {p99 * 1000:.1f} ms")
-    assert len(asker.seconds) > 100
+        print(f"\n  200 downloads: {len(caller.seconds)} shows, p99 {p99 * 1000:.1f} ms")
+    assert len(caller.seconds) > 100
     assert p99 < 1.0
     wait_until(lambda: service.descriptors() <= open_before)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.origin import origin
 from tests.real.client import Client, Reply
-from tests.real.roles import add, asker, members, patch, remove, replace
+from tests.real.roles import add, caller, members, patch, remove, replace
 from tests.real.test_locations import started
 
 IMAGES = "/v2/images"
@@ -43,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("texts")
     with origin() as web, started(folder, limits={"image_size": 1000}) as service:
         url = web.put("/disk.raw", b"data")
-        yield World(asker(service, "ours"), asker(service, "ops", "admin,member,reader"), url)
+        yield World(caller(service, "ours"), caller(service, "ops", "admin,member,reader"), url)
 
 
 def place(url: str) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from imgservice.policy.table import RULES
 from tests.origin import Origin, origin
 from tests.real.client import Client, Reply
-from tests.real.roles import add, asker, decide, members, patch, remove, replace
+from tests.real.roles import add, caller, decide, members, patch, remove, replace
 from tests.real.service import Service
 from tests.real.test_locations import started
 
@@ -37,7 +37,7 @@ class Stage:
     web: Origin
 
     def caller(self, project: str = "ours", roles: str = "member,reader") -> Client:
-        return asker(self.service, project, roles)
+        return caller(self.service, project, roles)
 
     @property
     def owner(self) -> Client:

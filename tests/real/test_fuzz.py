@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.real.client import Client, Reply
-from tests.real.roles import PATCH, Askers, askers, trusting
+from tests.real.roles import PATCH, Askers, callers, trusting
 
 DATA = bytes(range(256)) * 4
 NAMES = [
@@ -52,7 +52,7 @@ class Target:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with trusting(tmp_path_factory.mktemp("fuzz")) as service:
-        roles = askers(service)
+        roles = callers(service)
         image_id = roles.owner.active(DATA, name="target", k="v", tags=["t"])
         named = {name: roles.owner.create(name=name, tags=["named"]) for name in NAMES}
         yield Target(roles, image_id, named, roles.owner.create(k="v"))

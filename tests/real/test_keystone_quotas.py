@@ -12,7 +12,7 @@ import pytest
 from tests.keystone import PASSWORD, Keystone
 from tests.keystone import started as keystone_started
 from tests.real.client import Client, Reply
-from tests.real.roles import asker
+from tests.real.roles import caller
 from tests.real.service import Service, running, wait_until
 
 MIB = 1 << 20
@@ -56,7 +56,7 @@ class Limits:
             self.keystone.call("DELETE", f"/limits/{limit_id}")
 
     def client(self, service: Service, project: str, roles: str = "member,reader") -> Client:
-        return asker(service, self.keystone.projects.get(project, project), roles)
+        return caller(service, self.keystone.projects.get(project, project), roles)
 
     def options(
         self, auth: dict[str, Any] | None = None, mode: str = "trusted_headers", **limits: Any

@@ -7,7 +7,7 @@ import pytest
 
 from tests.real.client import Client
 from tests.real.gateway import gateway
-from tests.real.roles import asker, trusting
+from tests.real.roles import caller, trusting
 from tests.real.service import Service
 
 # What it warns of is not ours to mend.
@@ -25,7 +25,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def owner(service: Service) -> Client:
-    return asker(service, "ours")
+    return caller(service, "ours")
 
 
 @pytest.fixture(scope="module")

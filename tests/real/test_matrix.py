@@ -62,13 +62,13 @@ def test_who_shows_nothing_sees_what_is_open_and_no_more(asked: Asked) -> None:
     """Where that is allowed: as a member of a project to which nobody has given anything."""
     reads = {"show", "download", *(f"list {query}".strip() for query in LISTS)}
     outcomes = asked.found.outcomes
-    for asker in ("nobody, open", "garbage, open"):
+    for caller in ("nobody, open", "garbage, open"):
         for kind in KINDS:
             is_open = kind.visibility in ("public", "community") and not kind.gone
             for question in reads:
                 there = outcomes[question, kind.name, "other member"] if is_open else None
                 expected = there or ("no" if question.startswith("list") else "404")
-                cell = question, kind.name, asker
+                cell = question, kind.name, caller
                 assert (cell, outcomes[cell]) == (cell, expected)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.real.client import Client
-from tests.real.roles import Askers, asker, askers, decide, members, patch, replace, trusting
+from tests.real.roles import Askers, caller, callers, decide, members, patch, replace, trusting
 from tests.real.service import Service
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -23,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def roles(service: Service) -> Askers:
-    return askers(service)
+    return callers(service)
 
 
 def shared(roles: Askers, **fields: Any) -> str:
@@ -82,7 +82,7 @@ def test_from_the_offer_to_its_end(service: Service, roles: Askers) -> None:
 def test_a_member_sees_itself_only(service: Service, roles: Askers) -> None:
     image_id = shared(roles)
     assert roles.owner.post(members(image_id), {"member": "third"}).status == 200
-    third = asker(service, "third", "reader")
+    third = caller(service, "third", "reader")
     for client, project in ((roles.other, "theirs"), (third, "third")):
         found = client.get(members(image_id)).json()["members"]
         assert [member["member_id"] for member in found] == [project]
@@ -123,12 +123,12 @@ def test_who_may_do_what(roles: Askers, role: str, expected: tuple[int, ...]) ->
 
 def test_a_reader_of_the_member_decides_nothing(service: Service, roles: Askers) -> None:
     image_id = shared(roles)
-    assert decide(asker(service, "theirs", "reader"), image_id, "theirs", "accepted").status == 403
+    assert decide(caller(service, "theirs", "reader"), image_id, "theirs", "accepted").status == 403
 
 
 def test_strangers_find_nothing(service: Service, roles: Askers) -> None:
     image_id = shared(roles)
-    stranger = asker(service, "stranger")
+    stranger = caller(service, "stranger")
     assert statuses(stranger, image_id) == dict.fromkeys(ACTIONS, 404)
     assert statuses(roles.admin, NOWHERE) == dict.fromkeys(ACTIONS, 404)
 
@@ -136,7 +136,7 @@ def test_strangers_find_nothing(service: Service, roles: Askers) -> None:
 def test_members_of_an_image_without_owner_see_themselves(service: Service, roles: Askers) -> None:
     image_id = shared(roles)
     assert patch(roles.admin, image_id, replace("owner", None)).status == 200
-    stranger = asker(service, "stranger")
+    stranger = caller(service, "stranger")
     for client, expected in ((roles.admin, 1), (roles.other, 1), (stranger, 0)):
         assert len(client.get(members(image_id)).json()["members"]) == expected
     assert service.client.get(members(image_id)).status == 404  # anonymous

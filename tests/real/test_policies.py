@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from imgservice.cli import main
 from tests.real.client import Client
 from tests.real.policy_matrix import ASKERS, POLICIES, outcomes
-from tests.real.roles import asker, trusting
+from tests.real.roles import caller, trusting
 from tests.real.service import TWISTD, Service, wait_until
 
 FACTS = json.loads(Path(__file__).with_name("policy_outcomes.json").read_text())
@@ -52,10 +52,10 @@ def test_answers_are_those_of_a_glance(name: str, tmp_path: Path) -> None:
 
         found = outcomes(service.client, change)
     differences = [
-        (asker, about, number, ours, theirs)
-        for asker in ASKERS
-        for about, answers in found[asker].items()
-        for number, ours, theirs in compared(answers, FACTS[name][asker][about])
+        (caller, about, number, ours, theirs)
+        for caller in ASKERS
+        for about, answers in found[caller].items()
+        for number, ours, theirs in compared(answers, FACTS[name][caller][about])
     ]
     assert differences == []
 
@@ -81,7 +81,7 @@ def wait_until_read(service: Service, times: int = 1) -> None:
 
 def prodded(service: Service) -> str:
     """Return the log after a request: files are looked at when somebody asks."""
-    asker(service, "ours").get("/v2/images?limit=1")
+    caller(service, "ours").get("/v2/images?limit=1")
     return service.log.read_text()
 
 
@@ -112,7 +112,7 @@ def service(tmp_path: Path, policy: Path) -> Iterator[Service]:
 
 
 def test_a_changed_file_holds_without_a_restart(service: Service, policy: Path) -> None:
-    member, admin = asker(service, "ours"), asker(service, "ops", "admin")
+    member, admin = caller(service, "ours"), caller(service, "ops", "admin")
     image_id = member.active(b"data")
     assert member.download(image_id).status == 200
     policy.write_text("download_image: role:admin\n")
@@ -127,7 +127,7 @@ def test_a_changed_file_holds_without_a_restart(service: Service, policy: Path) 
 
 
 def test_a_broken_file_changes_nothing_and_is_told_once(service: Service, policy: Path) -> None:
-    member = asker(service, "ours")
+    member = caller(service, "ours")
     policy.write_text("get_image: '!'\n")
     image_id = member.create()
     wait_until(lambda: member.get(f"/v2/images/{image_id}").status == 404)
@@ -147,7 +147,7 @@ def test_a_broken_file_changes_nothing_and_is_told_once(service: Service, policy
 
 
 def test_no_request_fails_while_files_are_read(service: Service, policy: Path) -> None:
-    member = asker(service, "ours")
+    member = caller(service, "ours")
     image_id = member.create()
     failed: list[Any] = []
     stopped = threading.Event()
@@ -158,8 +158,8 @@ def test_no_request_fails_while_files_are_read(service: Service, policy: Path) -
             if reply.status != 200:
                 failed.append(reply)
 
-    askers = [threading.Thread(target=ask) for _ in range(4)]
-    for one in askers:
+    callers = [threading.Thread(target=ask) for _ in range(4)]
+    for one in callers:
         one.start()
     for number in range(4):
         replace_file(
@@ -167,7 +167,7 @@ def test_no_request_fails_while_files_are_read(service: Service, policy: Path) -
         )
         time.sleep(1.1)
     stopped.set()
-    for one in askers:
+    for one in callers:
         one.join()
     assert failed == []
     assert service.log.read_text().count("Read again") >= 2
@@ -185,7 +185,7 @@ def replace_file(path: Path, text: str) -> None:
 def test_pages_of_a_filtered_list_lose_nothing(tmp_path: Path, policy: Path) -> None:
     policy.write_text("get_image: not 'secret':%(colour)s\n")
     with trusting(tmp_path, policy={"file": str(policy)}) as service:
-        member = asker(service, "ours")
+        member = caller(service, "ours")
         for number in range(10):
             member.create(name=f"{number}", colour="plain" if number in (0, 1, 7) else "secret")
         names, path, pages = [], "/v2/images?limit=2&sort=name:asc", 0
@@ -201,13 +201,13 @@ def test_who_may_not_list_gets_not_even_an_empty_page(tmp_path: Path, policy: Pa
     policy.write_text("get_images: role:lister\n")
     with trusting(tmp_path, policy={"file": str(policy)}) as service:
         for query in ("", "?limit=0", "?limit=1"):
-            assert asker(service, "ours").get(f"/v2/images{query}").status == 403
-            assert asker(service, "ours", "lister").get(f"/v2/images{query}").status == 200
+            assert caller(service, "ours").get(f"/v2/images{query}").status == 403
+            assert caller(service, "ours", "lister").get(f"/v2/images{query}").status == 200
 
 
 def test_what_is_nobodys_is_listed_only_where_it_is_for_all(tmp_path: Path) -> None:
     with trusting(tmp_path) as service:
-        member, admin = asker(service, "ours"), asker(service, "ops", "admin,member,reader")
+        member, admin = caller(service, "ours"), caller(service, "ops", "admin,member,reader")
         for visibility, status in (("private", 404), ("shared", 200), ("public", 200)):
             image_id = admin.create(owner=None, visibility=visibility)
             assert member.get(f"/v2/images/{image_id}").status == status
@@ -227,7 +227,7 @@ def test_only_who_asks_for_a_project_gets_in(
 ) -> None:
     policy.write_text(text)
     with trusting(tmp_path, policy={"file": str(policy)}) as service:
-        image_id = asker(service, "ours", "member,reader,admin").create()
+        image_id = caller(service, "ours", "member,reader,admin").create()
         client = Client(
             "127.0.0.1",
             service.port,

@@ -209,7 +209,7 @@ class Protected:
 
     service: Service
 
-    def asker(self, who: str) -> Client:
+    def caller(self, who: str) -> Client:
         headers = identity("ours", ",".join(filter(None, ("member,reader", ROLES[who]))))
         if who.startswith("service-"):
             headers |= {
@@ -221,7 +221,7 @@ class Protected:
 
     def image(self, **properties: str) -> str:
         """Return an image that has the properties, whoever may create them."""
-        image_id = self.asker("plain").create()
+        image_id = self.caller("plain").create()
         with closing(sqlite3.connect(self.service.database, timeout=20)) as connection:
             for name, value in properties.items():
                 connection.execute(
@@ -301,7 +301,7 @@ def change(way: str, client: Client, image_id: str, name: str) -> Reply:
 @pytest.mark.parametrize("way", GLANCE)
 def test_a_protected_property_is_treated_as_in_glance(protected: Protected, way: str) -> None:
     for who, answers in rows(GLANCE[way]):
-        client = protected.asker(who)
+        client = protected.caller(who)
         found = {name: ask(protected, way, client, name) for name in PROPERTIES}
         assert found == expected(way, who, answers), who
 
@@ -309,7 +309,7 @@ def test_a_protected_property_is_treated_as_in_glance(protected: Protected, way:
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_no_change_loses_what_its_author_cannot_read(protected: Protected, name: str) -> None:
     """Glance loses it at the next change, whatever that is about."""
-    client, image_id = protected.asker("plain"), protected.image(**{name: "was"})
+    client, image_id = protected.caller("plain"), protected.image(**{name: "was"})
     assert patch(client, image_id, replace("name", "other"), add("open", "1")).status == 200
     assert client.put(f"/v2/images/{image_id}/tags/blue", b"").status == 204
     assert client.upload(image_id, b"data").status == 204
@@ -320,7 +320,7 @@ def test_no_change_loses_what_its_author_cannot_read(protected: Protected, name:
 @pytest.mark.parametrize("who", ROLES)
 def test_a_filter_finds_nothing_by_what_one_cannot_read(protected: Protected, who: str) -> None:
     """In Glance it finds the image, and so tells the value to whoever guesses it."""
-    client = protected.asker(who)
+    client = protected.caller(who)
     for name in PROPERTIES:
         image_id = protected.image(**{name: "was"})
         found = client.get(f"/v2/images?{name}=was&id={image_id}").json()["images"]
@@ -330,7 +330,8 @@ def test_a_filter_finds_nothing_by_what_one_cannot_read(protected: Protected, wh
 
 
 def test_a_list_shows_what_a_single_image_shows(protected: Protected) -> None:
-    client, image_id = protected.asker("updater"), protected.image(**dict.fromkeys(PROPERTIES, "1"))
+    client = protected.caller("updater")
+    image_id = protected.image(**dict.fromkeys(PROPERTIES, "1"))
     [listed] = client.get(f"/v2/images?id={image_id}").json()["images"]
     assert listed == client.show(image_id)
     assert {"open", "each_one", "empty", "an_inside_one"} == set(PROPERTIES) & listed.keys()
@@ -340,17 +341,17 @@ def test_an_image_with_properties_that_one_may_not_remove_can_be_deleted(
     protected: Protected,
 ) -> None:
     image_id = protected.image(closed="was", empty="was")
-    assert protected.asker("plain").delete(f"/v2/images/{image_id}").status == 204
+    assert protected.caller("plain").delete(f"/v2/images/{image_id}").status == 204
 
 
 def test_a_change_of_which_one_part_is_forbidden_changes_nothing(protected: Protected) -> None:
-    client, image_id = protected.asker("plain"), protected.image()
+    client, image_id = protected.caller("plain"), protected.image()
     assert patch(client, image_id, add("open", "1"), add("closed", "1")).status == 403
     assert "open" not in client.show(image_id)
 
 
 def test_a_refusal_names_the_property(protected: Protected) -> None:
-    client = protected.asker("plain")
+    client = protected.caller("plain")
     reply = client.post("/v2/images", {"open": "1", "closed": "1"})
     assert reply.status == 403
     assert b"Attribute 'closed' is reserved." in reply.body
@@ -358,7 +359,7 @@ def test_a_refusal_names_the_property(protected: Protected) -> None:
 
 def test_entity_tags_are_of_what_one_sees(protected: Protected) -> None:
     image_id = protected.image(each_one="was")
-    plain, updater = protected.asker("plain"), protected.asker("updater")
+    plain, updater = protected.caller("plain"), protected.caller("updater")
     tags = [one.get(f"/v2/images/{image_id}").headers["etag"] for one in (plain, updater)]
     assert tags[0] != tags[1]
     assert plain.get(f"/v2/images/{image_id}", If_None_Match=tags[1]).status == 200
@@ -498,7 +499,7 @@ def test_roles_that_nobody_has_are_told(tmp_path: Path) -> None:
     with running(tmp_path, more) as service:
         assert service.log.read_text().count("did you mean admin?") == 1
         replaced(file, section.format("^x", "readers"))
-        client = Protected(service).asker("watcher")
+        client = Protected(service).caller("watcher")
         wait_until(lambda: client.get("/v2/images") and "'readers'" in service.log.read_text())
 
 
@@ -507,7 +508,7 @@ def test_rules_are_those_of_the_policy_at_present(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     with running(tmp_path, more) as service:
         protected = Protected(service)
-        client, image_id = protected.asker("watcher"), protected.image(each_one="was")
+        client, image_id = protected.caller("watcher"), protected.image(each_one="was")
         assert "each_one" in client.show(image_id)
         replaced(policy, POLICY.replace("role:watcher or role:creator", "role:creator"))
         wait_until(lambda: "each_one" not in client.show(image_id))

@@ -15,7 +15,7 @@ import yaml
 
 from tests.origin import origin
 from tests.real.client import Client, Reply, receive
-from tests.real.roles import asker, trusting
+from tests.real.roles import caller, trusting
 from tests.real.service import Service, running, wait_until
 from tests.real.streams import upload_head
 from tests.real.test_locations import add as add_location
@@ -61,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_usage_and_limits_are_told(service: Service) -> None:
-    client = asker(service, "told")
+    client = caller(service, "told")
     assert usage(client) == {
         "image_size_total": (0, 3),
         "image_stage_total": (0, -1),
@@ -72,11 +72,11 @@ def test_usage_and_limits_are_told(service: Service) -> None:
     client.create()
     assert usage(client)["image_size_total"] == (1, 3)
     assert usage(client)["image_count_total"] == (2, 3)
-    assert usage(asker(service, "other"))["image_count_total"] == (0, 3)
+    assert usage(caller(service, "other"))["image_count_total"] == (0, 3)
 
 
 def test_an_override_replaces_all_of_the_default(service: Service) -> None:
-    client = asker(service, "large")
+    client = caller(service, "large")
     for _ in range(4):
         client.active(bytes(MIB))
     assert usage(client) == {
@@ -88,7 +88,7 @@ def test_an_override_replaces_all_of_the_default(service: Service) -> None:
 
 
 def test_cve_2016_8611_images_that_are_only_records_are_counted(service: Service) -> None:
-    client = asker(service, "counted")
+    client = caller(service, "counted")
     first = client.create()
     client.create()
     client.create()
@@ -102,11 +102,11 @@ def test_cve_2016_8611_images_that_are_only_records_are_counted(service: Service
     assert service.rows("SELECT id FROM images WHERE id = ?", document["id"]) == []
     assert client.delete(f"/v2/images/{first}").status == 204
     assert client.post("/v2/images", document).status == 201
-    refused(asker(service, "nothing").post("/v2/images", {}))
+    refused(caller(service, "nothing").post("/v2/images", {}))
 
 
 def test_deleting_makes_room(service: Service) -> None:
-    client = asker(service, "room")
+    client = caller(service, "room")
     first, second = client.active(bytes(2 * MIB)), client.create()
     refused(
         client.upload(second, bytes(2 * MIB)),
@@ -121,15 +121,15 @@ def test_deleting_makes_room(service: Service) -> None:
 
 
 def test_what_may_not_be_done_anyway_tells_no_numbers(service: Service) -> None:
-    owner, other = asker(service, "secretive"), asker(service, "curious")
+    owner, other = caller(service, "secretive"), caller(service, "curious")
     image_id = owner.active(bytes(3 * MIB))
     assert other.upload(image_id, bytes(4 * MIB)).status == 404
-    reader = asker(service, "secretive", "reader")
+    reader = caller(service, "secretive", "reader")
     assert reader.upload(owner.create(), bytes(4 * MIB)).status == 403
 
 
 def test_an_upload_of_unknown_size_ends_where_the_limit_is(service: Service) -> None:
-    client = asker(service, "chunked")
+    client = caller(service, "chunked")
     image_id = client.create()
 
     def body() -> Iterator[bytes]:
@@ -146,7 +146,7 @@ def test_an_upload_of_unknown_size_ends_where_the_limit_is(service: Service) -> 
 
 
 def test_no_more_than_so_many_uploads(service: Service) -> None:
-    client = asker(service, "uploading")
+    client = caller(service, "uploading")
     one, two = client.create(), client.create()
     with half_sent(client, one, MIB) as connection:
         wait_until(lambda: usage(client)["image_count_uploading"] == (1, 1))
@@ -176,7 +176,7 @@ def test_cve_2014_9623_deleting_images_in_the_middle_of_uploads_gains_nothing(
     service: Service,
 ) -> None:
     """Also CVE-2015-5286: what is on its way is charged until none of it is left."""
-    client = asker(service, "deleter")
+    client = caller(service, "deleter")
     image_id, other = client.create(), client.create()
     with half_sent(client, image_id, 3 * MIB) as connection:
         wait_until(lambda: reserved(service, "deleter") == 3 * MIB)
@@ -192,7 +192,7 @@ def test_cve_2014_9623_deleting_images_in_the_middle_of_uploads_gains_nothing(
 
 
 def test_cve_2015_5286_uploads_that_are_given_up_gain_nothing(service: Service) -> None:
-    client = asker(service, "leaver")
+    client = caller(service, "leaver")
     image_id = client.create()
     for _ in range(5):
         with half_sent(client, image_id, 3 * MIB):
@@ -210,15 +210,15 @@ def reserved(service: Service, project: str) -> int:
 
 
 def test_whose_the_image_is_is_charged(service: Service) -> None:
-    admin = asker(service, "ops", "admin,member,reader")
+    admin = caller(service, "ops", "admin,member,reader")
     given = admin.active(bytes(2 * MIB), owner="given")
     assert admin.show(given)["owner"] == "given"
-    refused(asker(service, "given").upload(asker(service, "given").create(), bytes(2 * MIB)))
+    refused(caller(service, "given").upload(caller(service, "given").create(), bytes(2 * MIB)))
     assert usage(admin)["image_size_total"] == (0, 3)
 
 
 def test_images_of_nobody_are_not_limited(service: Service) -> None:
-    admin = asker(service, "ops", "admin,member,reader")
+    admin = caller(service, "ops", "admin,member,reader")
     for _ in range(4):
         reply = admin.post(
             "/v2/images",
@@ -237,7 +237,7 @@ def test_data_that_lies_elsewhere_is_charged(tmp_path: Path, secure_hash: bool) 
     locations = {"secure_hash": secure_hash}
     with origin() as web, started(tmp_path, limits=limits, locations=locations) as service:
         url = web.put("/disk.raw", random.Random(1).randbytes(2 * MIB))
-        client = asker(service, "p", "service,member,reader")
+        client = caller(service, "p", "service,member,reader")
         one, two = client.create(), client.create()
         assert add_location(client, one, url).status == 202
         assert usage(client)["image_size_total"] == (2, 3)
@@ -246,7 +246,7 @@ def test_data_that_lies_elsewhere_is_charged(tmp_path: Path, secure_hash: bool) 
         refused(change(client, two, adding(url)), "current usage 2 MiB and delta 2 MiB")
         assert client.show(two)["locations"] == []
         other = web.put("/copy.raw", random.Random(1).randbytes(2 * MIB))
-        admin = asker(service, "p", "admin,member,reader")
+        admin = caller(service, "p", "admin,member,reader")
         refused(change(admin, one, adding(other)), "current usage 2 MiB and delta 2 MiB")
         assert client.delete(f"/v2/images/{one}").status == 204
         assert change(client, two, adding(url)).status == 200
@@ -258,7 +258,7 @@ def test_data_that_lies_elsewhere_is_charged(tmp_path: Path, secure_hash: bool) 
 
 def test_the_same_storage_for_every_project(tmp_path: Path) -> None:
     with trusting(tmp_path, limits={"user_storage": 1_000_000}) as service:
-        client, other = asker(service, "one"), asker(service, "two")
+        client, other = caller(service, "one"), caller(service, "two")
         client.active(bytes(600_000))
         image_id = client.create()
         words = "The size of the data {} bytes will exceed the limit. {} bytes remaining."

@@ -17,7 +17,7 @@ import attrs
 import bcrypt
 
 from tests.real.client import OCTETS, Client, Reply, read_reply, receive
-from tests.real.roles import asker, patch, replace, trusting
+from tests.real.roles import caller, patch, replace, trusting
 from tests.real.service import Service, running, wait_until
 
 MiB = 1 << 20
@@ -49,7 +49,7 @@ def statuses(replies: Sequence[Reply]) -> list[int]:
 
 def test_a_project_is_limited_recovers_and_hurts_nobody(tmp_path: Path) -> None:
     with limited(tmp_path, **rates(project={"requests": {"per_second": 1, "burst": 5}})) as service:
-        red, blue = asker(service, "red"), asker(service, "blue")
+        red, blue = caller(service, "red"), caller(service, "blue")
         replies = [red.get("/v2/images") for _ in range(7)]
         assert statuses(replies)[:5] == [200] * 5
         assert statuses(replies)[6] == 429
@@ -60,7 +60,7 @@ def test_a_project_is_limited_recovers_and_hurts_nobody(tmp_path: Path) -> None:
 
 def test_limited_in_every_form_of_an_error(tmp_path: Path) -> None:
     with limited(tmp_path, **rates(user={"requests": {"per_second": 0.05, "burst": 1}})) as service:
-        red = asker(service, "red")
+        red = caller(service, "red")
         assert red.get("/v2/images").status == 200
         text = red.get("/v2/images")
         assert (text.status, text.reason) == (429, "Too Many Requests")
@@ -76,7 +76,7 @@ def test_limited_in_every_form_of_an_error(tmp_path: Path) -> None:
 
 def test_connections_of_limited_clients_stay_usable(tmp_path: Path) -> None:
     with limited(tmp_path, **rates(user={"requests": {"per_second": 2, "burst": 1}})) as service:
-        headers = asker(service, "red").headers
+        headers = caller(service, "red").headers
         connection = HTTPConnection("127.0.0.1", service.port, timeout=10)
         connection.connect()
         socket = connection.sock
@@ -97,7 +97,7 @@ def test_flood_of_one_project_beside_another(tmp_path: Path) -> None:
     with limited(
         tmp_path, **rates(project={"requests": {"per_second": 20, "burst": 20}})
     ) as service:
-        red, blue = asker(service, "red"), asker(service, "blue")
+        red, blue = caller(service, "red"), caller(service, "blue")
         image = blue.create()
         over = Event()
 
@@ -129,17 +129,17 @@ def test_administrators_and_services_are_exempt(tmp_path: Path) -> None:
     }
     with limited(tmp_path, rate=rate) as service:
         for roles in ("admin,member", "service,member,reader", "Member,Admin"):
-            boss = asker(service, "ops", roles)
+            boss = caller(service, "ops", roles)
             assert statuses([boss.get("/v2/images") for _ in range(10)]) == [200] * 10
             assert boss.create()
-        assert asker(service, "red").get("/v2/images").status == 200
-        assert asker(service, "red").get("/v2/images").status == 429
+        assert caller(service, "red").get("/v2/images").status == 200
+        assert caller(service, "red").get("/v2/images").status == 429
 
 
 def test_no_ordinary_client_meets_the_default_limits(tmp_path: Path) -> None:
     """Many machines of one project are started at the same time, on one host."""
     with limited(tmp_path) as service:
-        owner = asker(service, "red")
+        owner = caller(service, "red")
         image = owner.create()
 
         def boot() -> Reply:
@@ -163,7 +163,7 @@ def test_ossn_0076_nobody_fills_the_database(tmp_path: Path) -> None:
     begun = time.monotonic()
     creates = {"creates": {"per_second": 2, "burst": 10}}
     with limited(tmp_path, **rates(project=creates)) as service:
-        red, blue = asker(service, "red"), asker(service, "blue")
+        red, blue = caller(service, "red"), caller(service, "blue")
         replies = in_parallel(lambda: red.post("/v2/images", {"name": "x"}), 60)
         made = statuses(replies).count(201)
         allowed = 10 + 2 * (time.monotonic() - begun)
@@ -181,7 +181,7 @@ def test_ossn_0076_nobody_fills_the_database(tmp_path: Path) -> None:
 def test_all_that_makes_rows_is_counted_together(tmp_path: Path) -> None:
     creates = {"creates": {"per_second": 0.001, "burst": 5}}
     with limited(tmp_path, **rates(project=creates)) as service:
-        red = asker(service, "red")
+        red = caller(service, "red")
         image = red.create(visibility="shared")
         assert red.upload(image, b"data").status == 204
         assert red.put(f"/v2/images/{image}/tags/one", b"").status == 204
@@ -208,7 +208,7 @@ def test_addresses_behind_a_trusted_proxy(tmp_path: Path) -> None:
     with trusting(tmp_path, **options) as service:
 
         def seen_from(address: str, count: int) -> list[int]:
-            client = asker(service, "red")
+            client = caller(service, "red")
             return statuses(
                 [client.get("/v2/images", X_Forwarded_For=address) for _ in range(count)]
             )
@@ -237,7 +237,7 @@ def test_guessing_from_an_address_is_limited(tmp_path: Path) -> None:
         refused = guesser.get("/v2/images")
         assert refused.status == 429
         assert b"failed authentications" in refused.body
-        right = asker(service, "red")
+        right = caller(service, "red")
         right_with_token = attrs.evolve(right, headers={**right.headers, "X-Auth-Token": "x"})
         assert right_with_token.get("/v2/images").status == 429, "or the guesser would learn of it"
         assert right.get("/v2/images").status == 200
@@ -288,8 +288,8 @@ def upload_under_way(service: Service, client: Client, image: str) -> Iterator[A
 
 def test_uploads_of_a_project_and_in_all(tmp_path: Path) -> None:
     with limited(tmp_path, uploads={"project": 2, "total": 3}) as service:
-        red, blue = asker(service, "red"), asker(service, "blue")
-        admin = asker(service, "red", "admin,member")
+        red, blue = caller(service, "red"), caller(service, "blue")
+        admin = caller(service, "red", "admin,member")
         with ExitStack() as stack:
             images = [red.create() for _ in range(2)]
             under_way = [
@@ -314,7 +314,7 @@ def test_uploads_of_a_project_and_in_all(tmp_path: Path) -> None:
 
 def test_a_refused_upload_is_not_read(tmp_path: Path) -> None:
     with limited(tmp_path, uploads={"project": 1}) as service:
-        red = asker(service, "red")
+        red = caller(service, "red")
         busy, late = red.create(), red.create()
         with upload_under_way(service, red, busy):
             head = {**red.headers, **OCTETS, "Host": "here", "Content-Length": str(1 << 40)}
@@ -342,7 +342,7 @@ def test_bytes_of_a_project_flow_at_its_rate(tmp_path: Path) -> None:
     data = random.Random(5).randbytes(6 * MiB)
     at_its_rate = 2.5
     with limited(tmp_path, **rates(project={"bytes_in": rate, "bytes_out": rate})) as service:
-        red, admin = asker(service, "red"), asker(service, "ops", "admin,member")
+        red, admin = caller(service, "red"), caller(service, "ops", "admin,member")
         image = red.create(visibility="shared")
         begun = time.monotonic()
         assert red.upload(image, data).status == 204
@@ -362,8 +362,8 @@ def test_bytes_of_a_project_flow_at_its_rate(tmp_path: Path) -> None:
 def test_a_slowed_transfer_hurts_no_other(tmp_path: Path) -> None:
     rate = {"per_second": "256KiB", "burst": "64KiB"}
     with limited(tmp_path, **rates(project={"bytes_in": rate, "bytes_out": rate})) as service:
-        red, blue = asker(service, "red"), asker(service, "blue")
-        admin = asker(service, "ops", "admin,member")
+        red, blue = caller(service, "red"), caller(service, "blue")
+        admin = caller(service, "ops", "admin,member")
         image = admin.active(bytes(MiB), visibility="community")
         with ThreadPoolExecutor(8) as pool:
             uploads = [pool.submit(red.upload, red.create(), bytes(128 << 10)) for _ in range(4)]

@@ -28,7 +28,7 @@ class Attacked(Service):
         assert self.rows("SELECT * FROM imgsvc_leases") == []
         assert SECRET not in log + self.said.read_text()
 
-    def asker(self, project: str, roles: str = "member,reader") -> Client:
+    def caller(self, project: str, roles: str = "member,reader") -> Client:
         return attrs.evolve(self.client, headers=identity(project, roles))
 
     def file(self, image_id: str) -> bytes | None:

@@ -28,7 +28,7 @@ from tests.real.roles import (
     PATCH,
     Askers,
     add,
-    askers,
+    callers,
     decide,
     members,
     patch,
@@ -63,7 +63,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 @pytest.fixture
 def asking(service: Attacked) -> Askers:
-    return askers(service)
+    return callers(service)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def location(url: str, **metadata: Any) -> dict[str, Any]:
 
 
 def of_service(service: Attacked) -> Client:
-    return service.asker("ours", "service,member,reader")
+    return service.caller("ours", "service,member,reader")
 
 
 def action(client: Client, image_id: str, name: str) -> Reply:
@@ -104,14 +104,14 @@ def test_cve_2012_4573_delete_is_authorised_before_any_side_effect(
     visible = visibility in ("community", "public")
     if visibility == "shared":
         assert asking.owner.post(members(image_id), {"member": "friends"}).status == 200
-        assert decide(service.asker("friends"), image_id, "friends", "accepted").status == 200
-        assert service.asker("friends").delete(f"/v2/images/{image_id}").status == 403
+        assert decide(service.caller("friends"), image_id, "friends", "accepted").status == 200
+        assert service.caller("friends").delete(f"/v2/images/{image_id}").status == 403
     for client, status in (
         (asking.other, 403 if visible else 404),
         (asking.reader, 403),
-        (service.asker("theirs", "service,reader"), 403 if visible else 404),
-        (service.asker("theirs", "member,manager,reader,owner"), 403 if visible else 404),
-        (service.asker("ours", ""), 404),
+        (service.caller("theirs", "service,reader"), 403 if visible else 404),
+        (service.caller("theirs", "member,manager,reader,owner"), 403 if visible else 404),
+        (service.caller("ours", ""), 404),
         (service.client, 401),
     ):
         reply = client.delete(f"/v2/images/{image_id}")
@@ -135,7 +135,7 @@ def test_cve_2014_9623_deleting_during_the_upload_frees_the_quota_and_the_disk(
     """Deleted while its data came in, an image was charged to nobody; its data stayed for ever."""
     limits = {"image_size": ROOM, "projects": {"default": {"image_size_total": ROOM}}}
     with attacked(tmp_path, limits=limits) as service:
-        client = service.asker("ours")
+        client = service.caller("ours")
         for _ in range(3):
             image_id = client.create()
             answer = deleted_on_the_way(service, client, image_id, declared)
@@ -180,14 +180,14 @@ def test_cve_2015_5286_what_outlives_its_image_is_removed(tmp_path: Path) -> Non
     Another node deletes the image, so that the one that takes the data knows nothing of it.
     """
     with attacked(tmp_path) as service, another_node(service, tmp_path / "other") as other:
-        client = service.asker("ours")
+        client = service.caller("ours")
         image_id = client.create()
         with client.connect() as connection:
             identity = [f"{name}: {value}" for name, value in client.headers.items()]
             connection.sendall(upload_head(image_id, "Content-Length: 100", *identity))
             connection.sendall(bytes(99))
             wait_until(lambda: client.show(image_id)["status"] == "saving")
-            assert other.asker("ours").delete(f"/v2/images/{image_id}").status == 204
+            assert other.caller("ours").delete(f"/v2/images/{image_id}").status == 204
             connection.sendall(bytes(1))
             assert receive(connection).status == 410
         assert service.has_nothing_of(image_id)
@@ -250,7 +250,7 @@ def test_cve_2013_0212_no_error_repeats_the_url_of_a_location(
 
 def test_cve_2013_0212_no_error_tells_where_a_store_keeps_its_data(tmp_path: Path) -> None:
     with attacked(tmp_path) as service:
-        client = service.asker("ours")
+        client = service.caller("ours")
         active, queued = client.active(DATA), client.create()
         service.store.rename(tmp_path / "away")
         service.store.write_text("no directory")
@@ -286,9 +286,9 @@ def test_cve_2013_1840_locations_are_shown_without_credentials(
 def test_cve_2014_1948_credentials_of_requests_are_in_no_log(service: Attacked) -> None:
     """That the log of this whole module has none of the secrets is seen at its end."""
     for name in ("Authorization", "X-Auth-Token", "X-Service-Token", "X-Subject-Token", "Cookie"):
-        client = attrs.evolve(service.asker("ours"), headers={name: f"Bearer {SECRET}"})
+        client = attrs.evolve(service.caller("ours"), headers={name: f"Bearer {SECRET}"})
         assert client.get("/v2/images").status == 401
-        with_identity = service.asker("ours").headers
+        with_identity = service.caller("ours").headers
         client = attrs.evolve(client, headers={**with_identity, name: f"Bearer {SECRET}"})
         assert client.get("/v2/images").status == 200
         assert client.upload(client.create(disk_format="qcow2"), b"none").status == 415
@@ -377,7 +377,7 @@ def test_cve_2013_4428_a_download_is_authorised_in_every_form(
         {"If-Match": known},
         {"If-Range": known, "Range": "bytes=0-9"},
     ]
-    roleless = service.asker("ours", "")
+    roleless = service.caller("ours", "")
     for form in forms:
         for client, status in ((asking.other, 404), (asking.reader, 403), (roleless, 404)):
             reply = client.request("GET", path, headers=form)
@@ -405,7 +405,7 @@ def test_ossn_0065_clients_neither_see_nor_change_locations_by_default(
     plain: Attacked, web: Origin
 ) -> None:
     """They replaced the data of an image that others used already."""
-    asking = askers(plain)
+    asking = callers(plain)
     image_id = asking.owner.active(DATA)
     new = location(web.url("/disk.raw"))
     for client in (asking.owner, asking.admin):
@@ -467,15 +467,15 @@ def test_only_members_of_the_owner_write(
     image_id = asking.admin.active(DATA, owner="ours", visibility="shared", tags=["blue"])
     for friend in ("friends", "guests"):
         assert asking.owner.post(members(image_id), {"member": friend}).status == 200
-    assert decide(service.asker("friends"), image_id, "friends", "accepted").status == 200
+    assert decide(service.caller("friends"), image_id, "friends", "accepted").status == 200
     assert patch(asking.admin, image_id, replace("visibility", visibility)).status == 200
     before = service.everything()
     for client in (
         asking.other,
         asking.reader,
-        service.asker("friends"),
-        service.asker("guests"),
-        service.asker("ours", ""),
+        service.caller("friends"),
+        service.caller("guests"),
+        service.caller("ours", ""),
         service.client,
     ):
         reply = WRITES[write](client, image_id)
@@ -571,7 +571,7 @@ def test_cve_2016_8611_images_without_number_are_not_created(tmp_path: Path) -> 
         "rate": {"project": {"creates": {"per_second": 0.01, "burst": 6}}},
     }
     with attacked(tmp_path, limits=limits) as service:
-        client = service.asker("ours")
+        client = service.caller("ours")
         answers = [client.post("/v2/images", {}) for _ in range(10)]
         assert [answer.status for answer in answers] == [201] * 3 + [413] * 3 + [429] * 4
         assert int(answers[-1].headers["retry-after"]) > 0
@@ -737,8 +737,8 @@ def test_ossn_0078_so_are_the_metadata_services_of_clouds(plain: Attacked, host:
 
 def assert_refused_unasked(service: Attacked, url: str) -> None:
     """See that no asker gets anywhere, and nobody waits for an answer of that host."""
-    for client in (service.asker("ours"), of_service(service), service.asker("ops", "admin")):
-        image_id = service.asker("ours").create(owner="ours")
+    for client in (service.caller("ours"), of_service(service), service.caller("ops", "admin")):
+        image_id = service.caller("ours").create(owner="ours")
         began = time.monotonic()
         assert add_location(client, image_id, url).status == 400
         assert time.monotonic() - began < 5.0

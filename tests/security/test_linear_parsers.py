@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from imgservice.api.middleware.auth_token import TrustedHeaders
 from imgservice.api.middleware.authorization import authorization
 from imgservice.api.middleware.basic import _decoded
-from imgservice.api.middleware.browsers import KnownHosts, OwnPages
+from imgservice.api.middleware.browsers import KnownHosts, SameOrigin
 from imgservice.api.middleware.cors import Cors
 from imgservice.api.middleware.gzip import accepts_gzip
 from imgservice.api.middleware.proxy_headers import ProxyHeaders
@@ -45,7 +45,7 @@ from imgservice.domain.url_filter import LONGEST_URL, read_target
 from imgservice.glance_config import ini
 from imgservice.http import conditional
 from imgservice.http.body import decode_json
-from imgservice.http.errors import error_answer
+from imgservice.http.errors import error_response
 from imgservice.http.networks import networks
 from imgservice.http.ranges import wanted_range
 from imgservice.net.client import authorities
@@ -98,7 +98,7 @@ def vmdk(text: str) -> None:
 
 
 def error(request: Any) -> object:
-    return error_answer(request, Failure(Invalid("no")))
+    return error_response(request, Failure(Invalid("no")))
 
 
 def has_tag(request: Any) -> object:
@@ -154,7 +154,7 @@ PARSERS = {
         header("X-Roles", step(TrustedHeaders(PROXIES)), ("X-Identity-Status", "Confirmed")), LINE
     ),
     "host": Parser(header("Host", KnownHosts((), "it")), LINE, ("", "[")),
-    "origin": Parser(header("Origin", OwnPages(("http://a",), None)), LINE, ("", "http://")),
+    "origin": Parser(header("Origin", SameOrigin(("http://a",), None)), LINE, ("", "http://")),
     "cors": Parser(
         header("Access-Control-Request-Headers", step(Cors(["*"], True, 1)), ("Origin", "http://a")),
         LINE,
@@ -218,7 +218,7 @@ def test_cost_grows_with_the_length(name: str) -> None:
 def test_cost_of_a_file_grows_with_its_length(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     readers: dict[str, Callable[[], object]] = {
-        "users": lambda: people.read_people(file),
+        "users": lambda: people.read_users(file),
         "policy": lambda: Sources(file).read(),
         "protections": lambda: read_protections(file, roles_permission),
         "htpasswd": lambda: htpasswd.read_htpasswd(file),

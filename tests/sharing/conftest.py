@@ -9,7 +9,7 @@ import pytest
 
 from imgservice.db.schema.upgrade import upgrade
 from tests.real.client import Client
-from tests.real.roles import TRUSTED, asker
+from tests.real.roles import TRUSTED, caller
 from tests.real.service import Service
 from tests.sharing.other import Other
 
@@ -23,15 +23,15 @@ class Cloud:
 
     @property
     def owner(self) -> Client:
-        return asker(self.service, "ours")
+        return caller(self.service, "ours")
 
     @property
     def member(self) -> Client:
-        return asker(self.service, "friends")
+        return caller(self.service, "friends")
 
     @property
     def admin(self) -> Client:
-        return asker(self.service, "ops", "admin,member,reader")
+        return caller(self.service, "ops", "admin,member,reader")
 
 
 def shared_url(request: pytest.FixtureRequest, kind: str, directory: Path) -> str:

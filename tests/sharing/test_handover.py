@@ -12,7 +12,7 @@ from imgservice.auth.tokens import create
 from tests.origin import Origin, origin
 from tests.real.accounts import refusal
 from tests.real.client import Client
-from tests.real.roles import TRUSTED, asker
+from tests.real.roles import TRUSTED, caller
 from tests.real.service import Service, free_port, running, wait_until
 from tests.sharing.asking import begin_location, begin_upload
 from tests.sharing.conftest import shared_url
@@ -36,7 +36,7 @@ class Pair:
 
     @property
     def owner(self) -> Client:
-        return asker(self.here, "ours")
+        return caller(self.here, "ours")
 
     def staged(self, host: str, **values: Any) -> str:
         """Return an image whose data waits on the host."""
@@ -109,7 +109,7 @@ def test_delete_goes_to_the_node_that_works_on_the_image(pair: Pair) -> None:
 
 def test_the_work_there_ends_at_once(pair: Pair) -> None:
     """An upload that no other node could stop learns of the deletion with its next block."""
-    owner_there = asker(pair.there, "ours")
+    owner_there = caller(pair.there, "ours")
     image_id = owner_there.create()
     with begin_upload(owner_there, image_id, (1 << 20) + 9, b"first") as upload:
         wait_until(lambda: pair.status(image_id) == "saving", 20)
@@ -122,7 +122,7 @@ def test_the_work_there_ends_at_once(pair: Pair) -> None:
 
 def test_who_reads_a_location_says_so_and_can_be_stopped(pair: Pair) -> None:
     note = "SELECT value, deleted FROM image_properties WHERE image_id = :id AND name = :name"
-    owner_there = asker(pair.there, "ours")
+    owner_there = caller(pair.there, "ours")
     with origin() as web:
         quick, slow = owner_there.create(), owner_there.create()
         data = {"url": web.put("/quick", b"data")}
@@ -171,8 +171,8 @@ def test_a_node_that_cannot_be_reached_is_done_without(pair: Pair) -> None:
 
 def test_who_may_not_delete_it_is_told_here(pair: Pair) -> None:
     image_id = pair.staged(pair.there.client.url, visibility="public")
-    assert asker(pair.here, "theirs").delete(f"/v2/images/{image_id}").status == 403
-    assert asker(pair.here, "ours", "reader").delete(f"/v2/images/{image_id}").status == 403
+    assert caller(pair.here, "theirs").delete(f"/v2/images/{image_id}").status == 403
+    assert caller(pair.here, "ours", "reader").delete(f"/v2/images/{image_id}").status == 403
     assert deletions(pair.there, image_id) == []
 
 

@@ -11,7 +11,7 @@ import attrs
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
 from imgservice.http.networks import is_within
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 IDENTITY_HEADERS = (
@@ -31,13 +31,13 @@ IDENTITY_HEADERS = (
 """What `TrustedHeaders` reads."""
 
 
-class EverybodyIs:
+class FixedIdentity:
     """The mode `none`: everybody is the one user of the configuration."""
 
     def __init__(self, everybody: Context) -> None:
         self._everybody = everybody
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         request.context = self._everybody
         request.identified = True
         return None
@@ -49,7 +49,7 @@ class TrustedHeaders:
     def __init__(self, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self._trusted = trusted
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         if is_within(request.peer, self._trusted):
             self._believe(request)
         return None

@@ -9,7 +9,7 @@ from imgservice.auth.htpasswd import Passwords
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
 from imgservice.http.networks import neighbourhood
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 CHALLENGE = 'Basic realm="imgservice", charset="UTF-8"'
@@ -22,9 +22,9 @@ class Basic:
 
     def __init__(self, passwords: Passwords, people: Callable[[str], Context | None]) -> None:
         self._passwords = passwords
-        self._people = people
+        self._users = people
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         encoded = authorization(request, b"basic", CHALLENGE)
         if encoded is None:
             return None
@@ -32,7 +32,7 @@ class Basic:
         address = neighbourhood(request.client_address or request.peer)
         if not await self._passwords.are_right(user, password, address):
             raise NotAuthenticated("The user or the password is wrong.", CHALLENGE)
-        context = self._people(user)
+        context = self._users(user)
         if context is None:
             raise NotAuthenticated(f"The user {user} has no project here.", CHALLENGE)
         request.context = context

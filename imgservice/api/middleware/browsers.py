@@ -12,7 +12,7 @@ from typing import Any
 
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import Step
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import NO_ADDRESS, StreamingRequest
 
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
@@ -26,7 +26,7 @@ class Guarded:
         self._guards = tuple(guards)
         self._step = step
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         for guard in self._guards:
             guard(request)
         return await self._step(request)
@@ -64,7 +64,7 @@ class KnownHosts:
         return not host or host in self._names or "*" in self._names or _is_address(host)
 
 
-class OwnPages:
+class SameOrigin:
     """Refuses changes that a page of another site asks for, unless CORS allows that site."""
 
     def __init__(self, allowed_origins: Sequence[str], public_url: str | None) -> None:

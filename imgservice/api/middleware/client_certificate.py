@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from imgservice.auth.certificates import Subject, subject_of
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotAuthenticated
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingChannel, StreamingRequest
 
 
@@ -24,17 +24,17 @@ class ClientCertificate:
         people: Callable[[], Mapping[str, Context]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._people = people
+        self._users = people
         self._now = now
         self._subjects: WeakKeyDictionary[StreamingChannel, Subject] = WeakKeyDictionary()
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         subject = self._subject(request.channel)
         if subject is None:
             return None
         if self._now() > subject.not_after:
             raise NotAuthenticated("The client's certificate has expired.")
-        context = self._people().get(subject.name)
+        context = self._users().get(subject.name)
         if context is None:
             raise Forbidden(f"The certificate of {subject.name} stands for nobody here.")
         request.context = context

@@ -5,7 +5,7 @@ import attrs
 from imgservice.domain.access import Rules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
@@ -18,7 +18,7 @@ class RequireContext:
         self._anonymous_read = anonymous_read
         self._challenge = challenge
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         if request.identified:
             if self._rules.allow(request.context, "context_is_admin", None):
                 request.context = attrs.evolve(request.context, is_admin=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 METHODS = "GET,PUT,POST,DELETE,PATCH"
@@ -24,7 +24,7 @@ class Cors:
         self._credentials = credentials and "*" not in self._origins
         self._max_age = max_age
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         if not self._origins and request.method != b"OPTIONS":
             return None
         origin = request.header("origin")
@@ -37,22 +37,22 @@ class Cors:
             request.setHeader("access-control-expose-headers", EXPOSED)
         return None
 
-    def _preflight(self, request: StreamingRequest, origin: str | None) -> Answer:
+    def _preflight(self, request: StreamingRequest, origin: str | None) -> Response:
         """Answer for a browser that asks first; an answer without headers is its refusal."""
         method = request.header("access-control-request-method")
         if origin is None or method not in METHODS.split(","):
-            return Answer(200)
+            return Response(200)
         asked = (request.header("access-control-request-headers") or "").lower().split(",")
         known = SIMPLE | set(ALLOWED.lower().split(","))
         if not {name.strip() for name in asked if name.strip()} <= known:
-            return Answer(200)
+            return Response(200)
         headers = {
             **self._common(origin),
             "access-control-allow-methods": method,
             "access-control-allow-headers": ALLOWED,
             "access-control-max-age": f"{self._max_age:.0f}",
         }
-        return Answer(200, headers=headers)
+        return Response(200, headers=headers)
 
     def _common(self, origin: str) -> dict[str, str]:
         headers = {"access-control-allow-origin": origin, "vary": "Origin"}

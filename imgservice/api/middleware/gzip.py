@@ -9,7 +9,7 @@ from werkzeug.http import parse_accept_header
 
 from imgservice.concurrency.threads import Threads
 from imgservice.http.conditional import gzip_tag
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 SMALLEST = 1024
@@ -25,11 +25,11 @@ class Gzip:
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         request.encode = partial(self._encode, request)
         return None
 
-    async def _encode(self, request: StreamingRequest, answer: Answer) -> Answer:
+    async def _encode(self, request: StreamingRequest, answer: Response) -> Response:
         if not _is_json(answer.content_type):
             return answer
         request.responseHeaders.addRawHeader(b"vary", b"Accept-Encoding")
@@ -61,7 +61,7 @@ def _is_json(content_type: str | None) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _encoded(answer: Answer, body: bytes) -> Answer:
+def _encoded(answer: Response, body: bytes) -> Response:
     headers = {
         name: gzip_tag(value) if name.lower() == "etag" else value
         for name, value in answer.headers.items()
@@ -69,7 +69,7 @@ def _encoded(answer: Answer, body: bytes) -> Answer:
     return attrs.evolve(answer, body=body, headers={**headers, "content-encoding": "gzip"})
 
 
-def _as_known(request: StreamingRequest, answer: Answer) -> Answer:
+def _as_known(request: StreamingRequest, answer: Response) -> Response:
     """Confirm the compressed form if that is what the client has."""
     known = ",".join(request.header_values("if-none-match"))
     tags = {name: value for name, value in answer.headers.items() if name.lower() == "etag"}

@@ -8,7 +8,7 @@ from imgservice.auth.keystone.access_rules import permits
 from imgservice.auth.keystone.identity import Identity
 from imgservice.auth.keystone.tokens import KeystoneTokens
 from imgservice.domain.context import Context
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 
@@ -34,7 +34,7 @@ class KeystoneToken:
         self._service_roles = service_roles
         self._service_roles_required = service_roles_required
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         token = _only(request, b"x-auth-token") or _only_if_alone(request)
         if token is None:
             return None

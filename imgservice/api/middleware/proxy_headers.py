@@ -3,7 +3,7 @@
 import re
 
 from imgservice.http.networks import Networks, is_within
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 _HOST = re.compile(r"[A-Za-z0-9._\-:\[\]]+")
@@ -21,7 +21,7 @@ class ProxyHeaders:
     def __init__(self, trusted: Networks) -> None:
         self._trusted = trusted
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         if self._trusted and is_within(request.peer, self._trusted):
             forwarded = ",".join(request.header_values("forwarded"))
             if forwarded:

@@ -4,7 +4,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from imgservice.http.pipeline import Step
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 PATHS = ([b"openapi.json"],)
@@ -17,7 +17,7 @@ class UnlessPublic:
     def __init__(self, step: Step) -> None:
         self._step = step
 
-    def __call__(self, request: StreamingRequest) -> Coroutine[Any, Any, Answer | None]:
+    def __call__(self, request: StreamingRequest) -> Coroutine[Any, Any, Response | None]:
         return _go_on() if request.postpath in PATHS else self._step(request)
 
 

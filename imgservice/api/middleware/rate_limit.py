@@ -8,7 +8,7 @@ import attrs
 from imgservice.domain.errors import NotAuthenticated, TooManyRequests
 from imgservice.domain.rates import Buckets
 from imgservice.http.networks import Networks, is_within, neighbourhood
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 Clock = Callable[[], float]
@@ -31,7 +31,7 @@ class AddressLimit:
         self._exempt = exempt
         self._seconds = seconds
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         key = self._key(request)
         if key is None:
             return None
@@ -70,7 +70,7 @@ class AddressLimit:
 
 
 @attrs.frozen
-class AskerRates:
+class CallerRates:
     """What is counted once it is known who asks."""
 
     by_user: Buckets | None = None
@@ -83,7 +83,7 @@ class RateLimit:
 
     def __init__(
         self,
-        rates: AskerRates,
+        rates: CallerRates,
         exempt_roles: Iterable[str],
         addresses: AddressLimit,
         seconds: Clock = time.monotonic,
@@ -93,7 +93,7 @@ class RateLimit:
         self._addresses = addresses
         self._seconds = seconds
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         if not self._exempt_roles.isdisjoint(request.context.roles):
             self._addresses.forgive(request)
             return None

@@ -3,7 +3,7 @@
 import os
 
 from imgservice.domain.errors import HeaderTooLong, Invalid
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 HEADER = b"x-openstack-request-id"
@@ -13,7 +13,7 @@ class RequestId:
     def __init__(self, longest: int) -> None:
         self._longest = longest
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         given = request.requestHeaders.getRawHeaders(HEADER)
         request.request_id = self._checked(given[0]) if given and given[0] else self._new()
         request.responseHeaders.setRawHeaders(HEADER, [request.request_id.encode()])

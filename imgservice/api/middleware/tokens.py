@@ -3,7 +3,7 @@
 from imgservice.api.middleware.authorization import authorization, only_one
 from imgservice.auth.tokens import Tokens
 from imgservice.domain.errors import NotAuthenticated
-from imgservice.http.response import Answer
+from imgservice.http.response import Response
 from imgservice.http.streaming import StreamingRequest
 
 CHALLENGE = 'Bearer realm="imgservice"'
@@ -15,7 +15,7 @@ class StaticTokens:
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         token = _token(request)
         if token is None:
             return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgservice.domain.errors import Invalid, NotFound
-from imgservice.http.response import Answer, json_answer
+from imgservice.http.response import Response, json_response
 from imgservice.http.streaming import StreamingRequest
 
 # The order in which Glance lists what a node without a cache speaks. Clients take the highest
@@ -30,7 +30,7 @@ class VersionNegotiation:
             **{f"v2.{minor}": "v2" for minor in self._minors},
         }
 
-    async def __call__(self, request: StreamingRequest) -> Answer | None:
+    async def __call__(self, request: StreamingRequest) -> Response | None:
         self._check_text(request)
         segments = request.postpath
         if not segments[0]:
@@ -63,14 +63,14 @@ class VersionNegotiation:
     def _names_version(self, request: StreamingRequest) -> bool:
         return (request.header("accept") or "").startswith(ACCEPT_PREFIX)
 
-    def _enter(self, request: StreamingRequest, version: str) -> Answer | None:
+    def _enter(self, request: StreamingRequest, version: str) -> Response | None:
         if len(request.postpath) == 1:
-            return Answer(302, headers={"location": f"{self._base(request)}/{version}/"})
+            return Response(302, headers={"location": f"{self._base(request)}/{version}/"})
         request.prepath.append(request.postpath.pop(0))
         request.api_version = version
         return None
 
-    def _list(self, request: StreamingRequest, status: int) -> Answer:
+    def _list(self, request: StreamingRequest, status: int) -> Response:
         links = [{"rel": "self", "href": f"{self._base(request)}/v2/"}]
         newest = max(self._minors)
         versions: list[dict[str, Any]] = [
@@ -81,7 +81,7 @@ class VersionNegotiation:
             }
             for minor in self._minors
         ]
-        return json_answer(status, {"versions": versions})
+        return json_response(status, {"versions": versions})
 
     def _base(self, request: StreamingRequest) -> str:
         return self._public_url or request.url_base()

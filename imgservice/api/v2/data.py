@@ -19,29 +19,29 @@ from imgservice.http.conditional import (
     wants_part,
 )
 from imgservice.http.ranges import ByteRange, wanted_range
-from imgservice.http.response import CACHE_CONTROL, PRIVATE, Answer, no_content
-from imgservice.http.route import NOTHING, OCTETS, About
+from imgservice.http.response import CACHE_CONTROL, PRIVATE, Response, no_content
+from imgservice.http.route import NOTHING, OCTETS, RouteInfo
 from imgservice.http.routing import ApiApp
 from imgservice.http.sending import Turns, send_blocks, send_file
 from imgservice.http.streaming import StreamingRequest
-from imgservice.http.throttle import Pace, Transfers
+from imgservice.http.throttle import Throttle, Transfers
 from imgservice.service.data import Copy, DataService, Download, Upload
 from imgservice.store.interface import LocalFiles
 
 BLOCK = 1 << 20
-Send = Callable[[Pace | None], Awaitable[None]]
+Send = Callable[[Throttle | None], Awaitable[None]]
 DIGESTS = {"sha512": "sha-512", "sha256": "sha-256"}
 """What RFC 9530 calls the algorithms that it is sure about."""
 OCTET_STREAM = "application/octet-stream"
 
-UPLOAD = About(
+UPLOAD = RouteInfo(
     "Upload the data of an image.",
     {204: NOTHING},
     errors=(409, 410, 413, 415),
     body=OCTETS,
     headers=("X-Image-Meta-Store", "X-OpenStack-Image-Size"),
 )
-DOWNLOAD = About(
+DOWNLOAD = RouteInfo(
     "Download the data of an image, or a part of it.",
     {200: OCTETS, 204: NOTHING, 206: OCTETS, 304: NOTHING},
     errors=(412, 416),
@@ -62,7 +62,7 @@ def routes(
     acceleration: accel.Acceleration,
 ) -> None:
     @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True, about=UPLOAD)
-    async def upload_image(request: StreamingRequest, image_id: str) -> Answer:
+    async def upload_image(request: StreamingRequest, image_id: str) -> Response:
         _check_type(request)
         upload = Upload(
             open=partial(_blocks, request, transfers.incoming(request)),
@@ -74,7 +74,7 @@ def routes(
         return no_content()
 
     @app.route("/images/<image_id>/file", methods=["GET"], about=DOWNLOAD)
-    async def download_image(request: StreamingRequest, image_id: str) -> Answer | None:
+    async def download_image(request: StreamingRequest, image_id: str) -> Response | None:
         download = await data.download(request.context, image_id, _preferred(request))
         if not download.copies:
             return no_content()
@@ -90,7 +90,7 @@ def routes(
         place = None if pace else await acceleration.place(request, download)
         if place is not None:
             _set_headers(request, download, None)
-            return Answer(200, headers={accel.HEADER: place})
+            return Response(200, headers={accel.HEADER: place})
         send = await _opened(request, download, part, threads, turns)
         if send is None:
             return no_content()  # the record says there is data, the stores say there is none
@@ -100,7 +100,7 @@ def routes(
 
 
 def _blocks(
-    request: StreamingRequest, pace: Pace | None, window: Callable[[], int]
+    request: StreamingRequest, pace: Throttle | None, window: Callable[[], int]
 ) -> AsyncIterator[bytes]:
     if pace is not None:
         return pace.slowed(request.body.blocks, BLOCK, window)

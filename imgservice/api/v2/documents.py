@@ -22,7 +22,7 @@ from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.names import DETECTED_FORMAT, HASH_HOST, STAGE_HOST, is_reserved
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.conditional import Validators, check_unchanged, is_known, not_modified
-from imgservice.http.response import Answer, json_answer, json_text
+from imgservice.http.response import Response, json_response, json_text
 from imgservice.http.streaming import StreamingRequest
 from imgservice.service.images import NewImage
 
@@ -68,12 +68,12 @@ class ImageDocuments:
 
     def answer(
         self, status: int, request: StreamingRequest, image: Image, **headers: str
-    ) -> Answer:
+    ) -> Response:
         """Answer with the image, its entity tag, and whatever headers a route adds."""
         document = self.document(request.context, image)
-        return json_answer(status, document, ETag=entity_tag(document), **headers)
+        return json_response(status, document, ETag=entity_tag(document), **headers)
 
-    def shown(self, request: StreamingRequest, image: Image) -> Answer:
+    def shown(self, request: StreamingRequest, image: Image) -> Response:
         """Answer as `answer`, unless the client knows the document or expects another one."""
         answer = self.answer(200, request, image)
         current = Validators(answer.headers["ETag"])

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from urllib.parse import quote
 
-from imgservice.api.forwarding import Handover
+from imgservice.api.forwarding import Forwarder
 from imgservice.api.v2.documents import ImageDocuments, new_image
 from imgservice.api.v2.listing import Paging, image_query, links, parse_query
 from imgservice.api.v2.patches import READERS, operations_of, reader_of
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import LOCATIONS, Operation
-from imgservice.http.response import Answer, json_answer, no_content
-from imgservice.http.route import NOTHING, About, json_of, named
+from imgservice.http.response import Response, json_response, no_content
+from imgservice.http.route import NOTHING, RouteInfo, json_of, named
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
 from imgservice.http.throttle import Transfers
@@ -19,7 +19,7 @@ from imgservice.service.images import ImageService
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
-LIST = About(
+LIST = RouteInfo(
     "List the images that one may see.",
     {200: json_of("images")},
     query={
@@ -44,26 +44,26 @@ LIST = About(
         "updated_at": _TEXT,
     },
 )
-CREATE = About(
+CREATE = RouteInfo(
     "Create an image, which has no data yet.",
     {201: json_of("image")},
     errors=(409, 413),
     body=json_of("image"),
 )
-SHOW = About(
+SHOW = RouteInfo(
     "Show an image.",
     {200: json_of("image"), 304: NOTHING},
     errors=(412,),
     headers=("If-Match", "If-None-Match"),
 )
-CHANGE = About(
+CHANGE = RouteInfo(
     "Change some fields and properties of an image.",
     {200: json_of("image")},
     errors=(409, 412, 413, 415),
     body={type_: named("json_patch") for type_ in READERS},
     headers=("If-Match",),
 )
-DELETE = About(
+DELETE = RouteInfo(
     "Delete an image and its data.", {204: NOTHING}, errors=(409, 412), headers=("If-Match",)
 )
 
@@ -77,14 +77,14 @@ def routes(
     largest_body: int,
     store_ids: Sequence[str],
     public_url: str | None,
-    handover: Handover,
+    handover: Forwarder,
     transfers: Transfers,
 ) -> None:
     """Add them; `store_ids` are those that clients see."""
     stores = {"OpenStack-image-store-ids": ",".join(store_ids)} if store_ids else {}
 
     @app.route("/images", methods=["GET"], takes_body=True, about=LIST)
-    async def list_images(request: StreamingRequest) -> Answer:
+    async def list_images(request: StreamingRequest) -> Response:
         """List images; a body is ignored, as in Glance."""
         pairs = parse_query(request.uri.partition(b"?")[2])
         query = image_query(pairs, request.context, paging)
@@ -95,21 +95,21 @@ def routes(
                 **links(pairs, page.last),
                 "schema": "/v2/schemas/images",
             }
-            return json_answer(200, document)
+            return json_response(200, document)
 
     @app.route("/images", methods=["POST"], takes_body=True, about=CREATE)
-    async def create_image(request: StreamingRequest) -> Answer:
+    async def create_image(request: StreamingRequest) -> Response:
         wanted = new_image(await request.body.json(largest_body), documents.schemas)
         image = await images.create(request.context, wanted)
         location = f"{public_url or request.url_base()}/v2/images/{image.id}"
         return documents.answer(201, request, image, Location=location, **stores)
 
     @app.route("/images/<image_id>", methods=["GET"], about=SHOW)
-    async def show_image(request: StreamingRequest, image_id: str) -> Answer:
+    async def show_image(request: StreamingRequest, image_id: str) -> Response:
         return documents.shown(request, await images.show(request.context, image_id))
 
     @app.route("/images/<image_id>", methods=["PATCH"], takes_body=True, about=CHANGE)
-    async def update_image(request: StreamingRequest, image_id: str) -> Answer:
+    async def update_image(request: StreamingRequest, image_id: str) -> Response:
         reader = reader_of(request.header("content-type"))
         document = await request.body.json(largest_body)
         operations = operations_of(reader, document, documents.schemas, limits)
@@ -119,7 +119,7 @@ def routes(
         return documents.answer(200, request, image)
 
     @app.route("/images/<image_id>", methods=["DELETE"], about=DELETE)
-    async def delete_image(request: StreamingRequest, image_id: str) -> Answer:
+    async def delete_image(request: StreamingRequest, image_id: str) -> Response:
         await images.delete(
             request.context,
             image_id,

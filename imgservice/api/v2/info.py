@@ -7,7 +7,7 @@ import attrs
 
 from imgservice.domain.access import Access
 from imgservice.domain.errors import NotFound
-from imgservice.http.response import Answer, json_answer
+from imgservice.http.response import Response, json_response
 from imgservice.http.route import shows
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
@@ -38,31 +38,31 @@ def routes(
         methods=["GET"],
         about=shows("List the import methods."),
     )
-    async def show_import_methods(request: StreamingRequest) -> Answer:
+    async def show_import_methods(request: StreamingRequest) -> Response:
         methods = {"description": "Import methods available.", "type": "array", "value": []}
-        return json_answer(200, {"import-methods": methods})
+        return json_response(200, {"import-methods": methods})
 
     @app.route("/info/stores", methods=["GET"], about=shows("List the stores."))
-    async def list_stores(request: StreamingRequest) -> Answer:
-        return json_answer(200, {"stores": [_store(one) for one in _visible(stores)]})
+    async def list_stores(request: StreamingRequest) -> Response:
+        return json_response(200, {"stores": [_store(one) for one in _visible(stores)]})
 
     @app.route(
         "/info/stores/detail",
         methods=["GET"],
         about=shows("List the stores in detail."),
     )
-    async def list_stores_in_detail(request: StreamingRequest) -> Answer:
+    async def list_stores_in_detail(request: StreamingRequest) -> Response:
         found = _visible(stores)
         access.require_general(request.context, "stores_info_detail")
-        return json_answer(200, {"stores": [_store_in_detail(one) for one in found]})
+        return json_response(200, {"stores": [_store_in_detail(one) for one in found]})
 
     @app.route(
         "/info/usage",
         methods=["GET"],
         about=shows("Show quotas and usage."),
     )
-    async def show_usage(request: StreamingRequest) -> Answer:
-        return json_answer(200, {"usage": await quotas.usage(request.context)})
+    async def show_usage(request: StreamingRequest) -> Response:
+        return json_response(200, {"usage": await quotas.usage(request.context)})
 
 
 def _visible(stores: Sequence[StoreInfo] | None) -> Sequence[StoreInfo]:

@@ -5,8 +5,8 @@ from functools import partial
 from imgservice.api.v2.documents import ImageDocuments
 from imgservice.domain.errors import Invalid
 from imgservice.domain.locations import read_location
-from imgservice.http.response import Answer, json_answer
-from imgservice.http.route import NOTHING, About
+from imgservice.http.response import Response, json_response
+from imgservice.http.route import NOTHING, RouteInfo
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
 from imgservice.http.throttle import Transfers, while_connected
@@ -14,7 +14,7 @@ from imgservice.service.locations import LocationService
 
 _VALIDATED = frozenset(("os_hash_algo", "os_hash_value"))
 _TEXT = {"type": "string"}
-ADD = About(
+ADD = RouteInfo(
     "Give an image the data that lies at a URL.",
     {202: NOTHING},
     errors=(409, 410, 413),
@@ -32,7 +32,7 @@ ADD = About(
         }
     },
 )
-SHOW = About(
+SHOW = RouteInfo(
     "Show where the data of an image lies.",
     {
         200: {
@@ -57,7 +57,7 @@ def routes(
     transfers: Transfers,
 ) -> None:
     @app.route("/images/<image_id>/locations", methods=["POST"], takes_body=True, about=ADD)
-    async def add_location(request: StreamingRequest, image_id: str) -> Answer:
+    async def add_location(request: StreamingRequest, image_id: str) -> Response:
         document = await request.body.json(largest_body)
         if not isinstance(document, dict):
             raise Invalid("Unexpected body type. Expected a JSON object.")
@@ -70,9 +70,9 @@ def routes(
             await locations.add(
                 request.context, image_id, wanted, partial(while_connected, request)
             )
-        return Answer(202)
+        return Response(202)
 
     @app.route("/images/<image_id>/locations", methods=["GET"], about=SHOW)
-    async def show_locations(request: StreamingRequest, image_id: str) -> Answer:
+    async def show_locations(request: StreamingRequest, image_id: str) -> Response:
         found = await locations.show(request.context, image_id)
-        return json_answer(200, documents.location_documents(request.context, found))
+        return json_response(200, documents.location_documents(request.context, found))

@@ -6,14 +6,14 @@ from imgservice.api.v2.documents import check_text
 from imgservice.domain.errors import Invalid
 from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.member import Member
-from imgservice.http.response import Answer, json_answer, no_content
-from imgservice.http.route import NOTHING, About, json_of
+from imgservice.http.response import Response, json_response, no_content
+from imgservice.http.route import NOTHING, RouteInfo, json_of
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
 from imgservice.service.members import MemberService
 
-LIST = About("List the projects that an image is shared with.", {200: json_of("members")})
-ADD = About(
+LIST = RouteInfo("List the projects that an image is shared with.", {200: json_of("members")})
+ADD = RouteInfo(
     "Share an image with a project.",
     {200: json_of("member")},
     errors=(409, 413),
@@ -25,8 +25,8 @@ ADD = About(
         }
     },
 )
-SHOW = About("Show what a project thinks of an image shared with it.", {200: json_of("member")})
-DECIDE = About(
+SHOW = RouteInfo("Show what a project thinks of an image shared with it.", {200: json_of("member")})
+DECIDE = RouteInfo(
     "Accept or reject an image shared with one's project.",
     {200: json_of("member")},
     body={
@@ -37,40 +37,40 @@ DECIDE = About(
         }
     },
 )
-REMOVE = About("Share an image with a project no more.", {204: NOTHING})
+REMOVE = RouteInfo("Share an image with a project no more.", {204: NOTHING})
 
 
 def routes(app: ApiApp, members: MemberService, largest_body: int) -> None:
     @app.route("/images/<image_id>/members", methods=["GET"], about=LIST)
-    async def list_members(request: StreamingRequest, image_id: str) -> Answer:
+    async def list_members(request: StreamingRequest, image_id: str) -> Response:
         found = await members.list(request.context, image_id)
         document = {
             "members": [member_document(member) for member in found],
             "schema": "/v2/schemas/members",
         }
-        return json_answer(200, document)
+        return json_response(200, document)
 
     @app.route("/images/<image_id>/members", methods=["POST"], takes_body=True, about=ADD)
-    async def add_member(request: StreamingRequest, image_id: str) -> Answer:
+    async def add_member(request: StreamingRequest, image_id: str) -> Response:
         project = new_member(await request.body.json(largest_body))
         member = await members.add(request.context, image_id, project)
-        return json_answer(200, member_document(member))
+        return json_response(200, member_document(member))
 
     @app.route("/images/<image_id>/members/<member_id>", methods=["GET"], about=SHOW)
-    async def show_member(request: StreamingRequest, image_id: str, member_id: str) -> Answer:
+    async def show_member(request: StreamingRequest, image_id: str, member_id: str) -> Response:
         member = await members.show(request.context, image_id, member_id)
-        return json_answer(200, member_document(member))
+        return json_response(200, member_document(member))
 
     @app.route(
         "/images/<image_id>/members/<member_id>", methods=["PUT"], takes_body=True, about=DECIDE
     )
-    async def update_member(request: StreamingRequest, image_id: str, member_id: str) -> Answer:
+    async def update_member(request: StreamingRequest, image_id: str, member_id: str) -> Response:
         status = new_status(await request.body.json(largest_body))
         member = await members.decide(request.context, image_id, member_id, status)
-        return json_answer(200, member_document(member))
+        return json_response(200, member_document(member))
 
     @app.route("/images/<image_id>/members/<member_id>", methods=["DELETE"], about=REMOVE)
-    async def delete_member(request: StreamingRequest, image_id: str, member_id: str) -> Answer:
+    async def delete_member(request: StreamingRequest, image_id: str, member_id: str) -> Response:
         await members.remove(request.context, image_id, member_id)
         return no_content()
 

@@ -12,7 +12,7 @@ import fastjsonschema
 from imgservice.api.v2.metadef_schemas import METADEFS
 from imgservice.domain.errors import Invalid
 from imgservice.domain.patterns import Pattern, compiled
-from imgservice.http.response import Answer, json_answer
+from imgservice.http.response import Response, json_response
 from imgservice.http.route import shows
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
@@ -402,19 +402,19 @@ def _typed(types: str | Sequence[str], text: str | None) -> Any:
 
 
 def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
-    _schema_route(app, "image", lambda: json_answer(200, find_schemas().image))
-    _schema_route(app, "images", lambda: json_answer(200, find_schemas().images))
+    _schema_route(app, "image", lambda: json_response(200, find_schemas().image))
+    _schema_route(app, "images", lambda: json_response(200, find_schemas().images))
     for path, document in FIXED.items():
-        _schema_route(app, path, partial(_same, json_answer(200, document)))
+        _schema_route(app, path, partial(_same, json_response(200, document)))
 
 
-def _same(answer: Answer) -> Answer:
+def _same(answer: Response) -> Response:
     return answer
 
 
-def _schema_route(app: ApiApp, path: str, answer: Callable[[], Answer]) -> None:
+def _schema_route(app: ApiApp, path: str, answer: Callable[[], Response]) -> None:
     about = shows(f"Show the JSON schema {path}.")
 
     @app.route(f"/schemas/{path}", methods=["GET"], endpoint=f"schema_{path}", about=about)
-    async def schema(request: StreamingRequest) -> Answer:
+    async def schema(request: StreamingRequest) -> Response:
         return answer()

@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 from imgservice.api.v2.documents import check_text
 from imgservice.api.v2.schemas import ImageSchemas
-from imgservice.http.response import Answer, no_content
-from imgservice.http.route import NOTHING, About
+from imgservice.http.response import Response, no_content
+from imgservice.http.route import NOTHING, RouteInfo
 from imgservice.http.routing import ApiApp
 from imgservice.http.streaming import StreamingRequest
 from imgservice.service.images import ImageService
 
-ADD = About("Give an image a tag.", {204: NOTHING}, errors=(413,))
-REMOVE = About("Take a tag from an image.", {204: NOTHING})
+ADD = RouteInfo("Give an image a tag.", {204: NOTHING}, errors=(413,))
+REMOVE = RouteInfo("Take a tag from an image.", {204: NOTHING})
 
 
 def routes(app: ApiApp, images: ImageService, find_schemas: Callable[[], ImageSchemas]) -> None:
     @app.route("/images/<image_id>/tags/<tag>", methods=["PUT"], about=ADD)
-    async def add_tag(request: StreamingRequest, image_id: str, tag: str) -> Answer:
+    async def add_tag(request: StreamingRequest, image_id: str, tag: str) -> Response:
         part = {"tags": [tag]}
         find_schemas().check_part(part)
         check_text(part)
@@ -24,6 +24,6 @@ def routes(app: ApiApp, images: ImageService, find_schemas: Callable[[], ImageSc
         return no_content()
 
     @app.route("/images/<image_id>/tags/<tag>", methods=["DELETE"], about=REMOVE)
-    async def delete_tag(request: StreamingRequest, image_id: str, tag: str) -> Answer:
+    async def delete_tag(request: StreamingRequest, image_id: str, tag: str) -> Response:
         await images.remove_tag(request.context, image_id, tag)
         return no_content()

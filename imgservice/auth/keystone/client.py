@@ -50,7 +50,7 @@ class KeystoneClient:
         urls: Sequence[str],
         tls: Any,
         connections: int,
-        patience: float,
+        timeout: float,
         troubles: Troubles | None = None,
     ) -> None:
         """`tls` is an `IPolicyForHTTPS`; so many connections are kept for later requests."""
@@ -60,7 +60,7 @@ class KeystoneClient:
         self.what = f"Keystone at {', '.join(urls)}"
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = connections
-        endpoints = GuardedEndpoints(reactor, tls, patience, MOST_BYTES)
+        endpoints = GuardedEndpoints(reactor, tls, timeout, MOST_BYTES)
         self._keeping = _client(reactor, endpoints, self._pool)
         self._closing = _client(reactor, endpoints, None)
 
@@ -74,15 +74,15 @@ class KeystoneClient:
         method: str,
         path: str,
         headers: Mapping[str, str],
-        patience: float,
+        timeout: float,
         document: Any = None,
     ) -> Reply:
         """Return the answer, a JSON object, whatever a status of Keystone it has.
 
-        `path` is what comes after /v3. `KeystoneUnreachable` when there is none within `patience`
+        `path` is what comes after /v3. `KeystoneUnreachable` when there is none within `timeout`
         seconds from any URL.
         """
-        deadline = self._reactor.seconds() + patience
+        deadline = self._reactor.seconds() + timeout
         order = sorted(self._urls, key=lambda url: url.failed_until(self._reactor.seconds()))
         failed: dict[str, str] = {}
         for position, url in enumerate(order):
@@ -100,9 +100,9 @@ class KeystoneClient:
                 return reply
         raise self._unreachable(failed)
 
-    async def probe(self, patience: float) -> None:
+    async def probe(self, timeout: float) -> None:
         """See that it answers, whatever it is; `KeystoneUnreachable` when it does not."""
-        await self.ask("GET", "", {}, patience)
+        await self.ask("GET", "", {}, timeout)
 
     def _tell_of_some(self, answering: "_Url", failed: Mapping[str, str]) -> None:
         self.troubles.clear(TROUBLE)

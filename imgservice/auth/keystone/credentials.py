@@ -13,7 +13,7 @@ from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.identity import read_expiry
 from imgservice.concurrency.file_watch import Watched
-from imgservice.concurrency.single_flight import Once
+from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.domain.units import Secret
 
 RENEW_BEFORE = 120.0
@@ -31,7 +31,7 @@ _log = Logger()
 class OwnToken(Protocol):
     """The token with which we may ask Keystone about those of others."""
 
-    async def get(self, patience: float) -> str:
+    async def get(self, timeout: float) -> str:
         """Return one that is good, as far as we know; `KeystoneError` if there is none."""
 
     def reject(self, token: str) -> None:
@@ -71,7 +71,7 @@ class TokenFile:
         self._file = file
         self._rejected: str | None = None
 
-    async def get(self, patience: float) -> str:
+    async def get(self, timeout: float) -> str:
         token = self._file()
         if token == self._rejected:
             raise CredentialsRefused("the token in auth.keystone.token_file is not good any more")
@@ -88,22 +88,22 @@ class IssuedToken:
         self,
         client: KeystoneClient,
         credentials: Credentials,
-        patience: float,
+        timeout: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._credentials = credentials
-        self._patience = patience
+        self._timeout = timeout
         self._clock = clock
         self._wall_clock = wall_clock
         self._token: str | None = None
         self._expires = 0.0
         self._renew = 0.0
         self._not_before = 0.0
-        self._asking: Once[None, str] = Once()
+        self._asking: SingleFlight[None, str] = SingleFlight()
 
-    async def get(self, patience: float) -> str:
+    async def get(self, timeout: float) -> str:
         now = self._clock()
         if self._token is not None and now < self._expires - LAST_MOMENT:
             if now >= self._renew and now >= self._not_before:
@@ -124,7 +124,7 @@ class IssuedToken:
     async def _ask(self) -> str:
         document = {"auth": self._credentials.document}
         reply = await self._client.ask(
-            "POST", "/auth/tokens?nocatalog", {}, self._patience, document
+            "POST", "/auth/tokens?nocatalog", {}, self._timeout, document
         )
         now = self._clock()
         if reply.status != 201:

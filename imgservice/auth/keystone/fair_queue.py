@@ -9,7 +9,7 @@ from twisted.internet.defer import TimeoutError as Overdue
 from imgservice.auth.keystone.errors import KeystoneError
 
 
-class Turnstile:
+class FairQueue:
     """Lets a few in at a time; those who wait are called in turns of where they come from.
 
     So one who sends very many delays himself, and the others hardly.
@@ -21,7 +21,7 @@ class Turnstile:
         self._room = most_waiting
         self._lines: dict[str, deque[Deferred[None]]] = {}
 
-    async def enter(self, source: str, patience: float) -> None:
+    async def enter(self, source: str, timeout: float) -> None:
         """Return when it is one's turn, to call `leave` later; `KeystoneError` if never."""
         if self._free:
             self._free -= 1
@@ -31,7 +31,7 @@ class Turnstile:
         self._lines.setdefault(source, deque()).append(turn)
         self._room -= 1
         try:
-            await turn.addTimeout(patience, self._reactor)
+            await turn.addTimeout(timeout, self._reactor)
         except Overdue:
             self._remove(source, turn)
             raise KeystoneError("too many wait for their turn") from None

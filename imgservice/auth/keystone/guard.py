@@ -14,14 +14,14 @@ from zope.interface import implementer
 class GuardedEndpoints:
     """Makes the endpoints of an agent; `tls` is an `IPolicyForHTTPS`."""
 
-    def __init__(self, reactor: Any, tls: Any, patience: float, most: int) -> None:
+    def __init__(self, reactor: Any, tls: Any, timeout: float, most: int) -> None:
         self._reactor = reactor
         self._tls = tls
-        self._patience = patience
+        self._timeout = timeout
         self._most = most
 
     def endpointForURI(self, uri: Any) -> "_Guarded":
-        endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, self._patience)
+        endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, self._timeout)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls.creatorForNetloc(uri.host, uri.port), endpoint)
         return _Guarded(endpoint, self._most)

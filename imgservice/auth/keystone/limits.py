@@ -14,8 +14,8 @@ from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
-from imgservice.auth.keystone.fair_queue import Turnstile
-from imgservice.concurrency.single_flight import Once
+from imgservice.auth.keystone.fair_queue import FairQueue
+from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.domain.errors import Unavailable
 from imgservice.domain.quota import MEBI, SIZES, Quota, Resource
 
@@ -45,7 +45,7 @@ class Place:
 class LimitRules:
     """How long we wait and remember, in seconds, and how much at once."""
 
-    patience: float = 20.0
+    timeout: float = 20.0
     cache_time: float = 5.0
     connections: int = 8
 
@@ -87,9 +87,9 @@ class KeystoneLimits:
         self._service: Cache[tuple[str, str | None]] = Cache(1, clock)
         self._registered: Cache[_Registered] = Cache(1, clock)
         self._limits: Cache[Mapping[Resource, int]] = Cache(MOST_PROJECTS, clock)
-        self._asking: Once[bytes, Mapping[Resource, int]] = Once()
-        self._registering: Once[None, _Registered] = Once()
-        self._turnstile = Turnstile(reactor, rules.connections, MOST_WAITING)
+        self._asking: SingleFlight[bytes, Mapping[Resource, int]] = SingleFlight()
+        self._registering: SingleFlight[None, _Registered] = SingleFlight()
+        self._queue = FairQueue(reactor, rules.connections, MOST_WAITING)
 
     async def of(self, project: str) -> Quota:
         """Return the project's limits; of what is registered nowhere it may have nothing."""
@@ -110,7 +110,7 @@ class KeystoneLimits:
     async def _guarded(self, asking: Deferred[T]) -> T:
         """Wait for the answer; `Unavailable`, with the reason in the log, when there is none."""
         try:
-            return await asking.addTimeout(self._rules.patience, self._reactor)
+            return await asking.addTimeout(self._rules.timeout, self._reactor)
         except _Misconfigured as error:
             self._tell(str(error))
         except KeystoneUnreachable:
@@ -122,11 +122,11 @@ class KeystoneLimits:
         raise Unavailable("The limits of the project cannot be found out at present.")
 
     async def _find(self, key: bytes, project: str) -> Mapping[Resource, int]:
-        await self._turnstile.enter(project, self._rules.patience / 2)
+        await self._queue.enter(project, self._rules.timeout / 2)
         try:
             limits, until = await self._ask_for(project)
         finally:
-            self._turnstile.leave()
+            self._queue.leave()
         self._limits.put(key, limits, until - self._clock())
         return limits
 
@@ -181,10 +181,10 @@ class KeystoneLimits:
         """Return the document; None when we may not see it."""
         if query:
             path = f"{path}?{urlencode(query)}"
-        patience = self._rules.patience / 2
+        timeout = self._rules.timeout / 2
         for _ in range(2):
-            token = await self._own.get(patience)
-            reply = await self._client.ask("GET", path, {"X-Auth-Token": token}, patience)
+            token = await self._own.get(timeout)
+            reply = await self._client.ask("GET", path, {"X-Auth-Token": token}, timeout)
             if reply.status == 200:
                 return reply.document
             if reply.status == 403:

@@ -14,9 +14,9 @@ from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient, Reply
 from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
-from imgservice.auth.keystone.fair_queue import Turnstile
+from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.identity import Identity, read_identity
-from imgservice.concurrency.single_flight import Once
+from imgservice.concurrency.single_flight import SingleFlight
 
 LONGEST_TOKEN = 4096
 MOST_WAITING = 5000
@@ -36,7 +36,7 @@ _ACCESS_RULES = {"OpenStack-Identity-Access-Rules": "1"}
 class TokenRules:
     """How long we wait and remember, in seconds, and how much at once."""
 
-    patience: float = 20.0
+    timeout: float = 20.0
     """For an answer about a token, from when it is asked for."""
     cache_time: float = 300.0
     cache_size: int = 10_000
@@ -62,8 +62,8 @@ class KeystoneTokens:
         self._clock = clock
         self._known: Cache[Identity] = Cache(rules.cache_size)
         self._invalid: Cache[bool] = Cache(MOST_INVALID)
-        self._asking: Once[bytes, Identity | None] = Once()
-        self._turnstile = Turnstile(reactor, rules.connections, MOST_WAITING)
+        self._asking: SingleFlight[bytes, Identity | None] = SingleFlight()
+        self._queue = FairQueue(reactor, rules.connections, MOST_WAITING)
 
     async def identify(
         self, token: bytes, source: str, allow_expired: bool = False
@@ -86,8 +86,8 @@ class KeystoneTokens:
     async def check(self) -> None:
         """See that Keystone takes our credentials and answers; `KeystoneError` when not."""
         try:
-            own = await self._own.get(self._rules.patience)
-            reply = await self._ask(own, own, False, self._rules.patience)
+            own = await self._own.get(self._rules.timeout)
+            reply = await self._ask(own, own, False, self._rules.timeout)
             if reply.status == 401:  # it was one of before
                 self._own.reject(own)
             if reply.status != 200:
@@ -103,13 +103,13 @@ class KeystoneTokens:
     async def _find_out(
         self, key: bytes, token: str, source: str, allow_expired: bool
     ) -> Identity | None:
-        deadline = self._reactor.seconds() + self._rules.patience
+        deadline = self._reactor.seconds() + self._rules.timeout
         try:
-            await self._turnstile.enter(source, self._rules.patience / 2)
+            await self._queue.enter(source, self._rules.timeout / 2)
             try:
                 identity = await self._validate(token, allow_expired, deadline)
             finally:
-                self._turnstile.leave()
+                self._queue.leave()
         except KeystoneError as error:
             self._fails(error)
             raise
@@ -132,18 +132,18 @@ class KeystoneTokens:
         raise CredentialsRefused("Keystone does not take the token that it has just given to us")
 
     async def _own_token(self, deadline: float) -> str:
-        waiting = Deferred.fromCoroutine(self._own.get(self._rules.patience / 2))
+        waiting = Deferred.fromCoroutine(self._own.get(self._rules.timeout / 2))
         try:
             return await waiting.addTimeout(deadline - self._reactor.seconds(), self._reactor)
         except Overdue:
             raise KeystoneError("Keystone gives us no token in time") from None
 
-    async def _ask(self, own: str, token: str, allow_expired: bool, patience: float) -> Reply:
+    async def _ask(self, own: str, token: str, allow_expired: bool, timeout: float) -> Reply:
         return await self.client.ask(
             "GET",
             _PATH_EXPIRED if allow_expired else _PATH,
             {"X-Auth-Token": own, "X-Subject-Token": token, **_ACCESS_RULES},
-            patience,
+            timeout,
         )
 
     def _judge(self, reply: Reply, token: str, allow_expired: bool) -> Identity | None:

@@ -71,7 +71,7 @@ class PoolLimits:
     connections: int = 10
     waiting: int = 10_000
     """Those who want a connection while there is none."""
-    patience: float = 30.0
+    timeout: float = 30.0
     """How long each of them waits."""
     connect: float = 5.0
     answer: float = 60.0
@@ -171,7 +171,7 @@ class Pool:
             raise Unavailable("Too many requests wait for the database.")
         turn: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(turn)
-        turn.addTimeout(self._limits.patience, self._reactor, _too_late)
+        turn.addTimeout(self._limits.timeout, self._reactor, _too_late)
         try:
             await turn
         except Silence:

@@ -266,7 +266,7 @@ class Completions:
             waiting.callback(result)  # a cancelled Deferred ignores this
 
 
-class Crew:
+class ConnectionThreads:
     """Threads that share one queue, each with a session of its own."""
 
     def __init__(self, sessions: Sequence[Session], completions: Completions, name: str) -> None:
@@ -329,9 +329,9 @@ class ThreadedDatabase:
         self._here = Session(driver, True, pause, patient=False) if driver.is_embedded else None
         completions = Completions(reactor)
 
-        def crew(size: int, read_only: bool, name: str) -> Crew:
+        def crew(size: int, read_only: bool, name: str) -> ConnectionThreads:
             sessions = [Session(driver, read_only, pause, tell=tell) for _ in range(size)]
-            return Crew(sessions, completions, name)
+            return ConnectionThreads(sessions, completions, name)
 
         if driver.one_writer:
             # Our writers queue here, in order, instead of fighting for the database's lock.
@@ -372,7 +372,7 @@ class ThreadedDatabase:
             for crew in {self._writers, self._readers}:
                 await crew.close()
 
-    def _open(self, crew: Crew) -> Crew:
+    def _open(self, crew: ConnectionThreads) -> ConnectionThreads:
         if self._closed:
             raise Unavailable("The database is closed.")
         return crew

@@ -105,15 +105,15 @@ def present_indexes(url: str) -> frozenset[str]:
         return frozenset(name for name, is_whole in _present(connection).items() if is_whole)
 
 
-def add_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
+def add_indexes(url: str, timeout: float = PATIENCE) -> Iterator[ExtraIndex]:
     """Make those that are missing, one after the other; yield each when it is there.
 
     On SQLite nothing can be written while one is made. Afterwards the service, which may run all
     the time, uses them.
     """
-    with _opened(url, patience) as connection:
+    with _opened(url, timeout) as connection:
         for one in possible_indexes(url):
-            with _alone(connection, patience):
+            with _alone(connection, timeout):
                 # Looked at with the lock in hand: somebody else may do the same.
                 is_whole = _present(connection).get(one.name)
                 if is_whole is False:
@@ -124,11 +124,11 @@ def add_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
                 yield one
 
 
-def drop_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
+def drop_indexes(url: str, timeout: float = PATIENCE) -> Iterator[ExtraIndex]:
     """Remove those that are there; yield each when it is gone."""
-    with _opened(url, patience) as connection:
+    with _opened(url, timeout) as connection:
         for one in EXTRA_INDEXES:
-            with _alone(connection, patience):
+            with _alone(connection, timeout):
                 is_there = one.name in _present(connection)
                 if is_there:
                     connection.exec_driver_sql(one.removal(connection.dialect))
@@ -137,9 +137,9 @@ def drop_indexes(url: str, patience: float = PATIENCE) -> Iterator[ExtraIndex]:
 
 
 @contextmanager
-def _opened(url: str, patience: float) -> Iterator[sa.Connection]:
+def _opened(url: str, timeout: float) -> Iterator[sa.Connection]:
     """Give a connection on which each statement is a transaction of its own."""
-    place = ready(url, patience)
+    place = ready(url, timeout)
     with place.explained(), place.connected() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -163,13 +163,13 @@ def _present(connection: sa.Connection) -> Mapping[str, bool]:
     return {name: bool(is_whole) for name, is_whole in found if name in ours}
 
 
-def _alone(connection: sa.Connection, patience: float) -> AbstractContextManager[None]:
+def _alone(connection: sa.Connection, timeout: float) -> AbstractContextManager[None]:
     """Keep other commands like this one out until it ends."""
-    return _ALONE[connection.dialect.name](connection, patience)
+    return _ALONE[connection.dialect.name](connection, timeout)
 
 
 @contextmanager
-def _sqlite_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+def _sqlite_alone(connection: sa.Connection, timeout: float) -> Iterator[None]:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         yield
@@ -180,12 +180,12 @@ def _sqlite_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def _postgresql_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+def _postgresql_alone(connection: sa.Connection, timeout: float) -> Iterator[None]:
     """Ask for the lock again and again: one who waits for it has a snapshot.
 
     And whoever makes an index concurrently waits for the end of all snapshots.
     """
-    end = time.monotonic() + patience
+    end = time.monotonic() + timeout
     while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
         if time.monotonic() > end:
             raise SchemaError(_BUSY)
@@ -196,12 +196,12 @@ def _postgresql_alone(connection: sa.Connection, patience: float) -> Iterator[No
 
 
 @contextmanager
-def _mysql_alone(connection: sa.Connection, patience: float) -> Iterator[None]:
+def _mysql_alone(connection: sa.Connection, timeout: float) -> Iterator[None]:
     lock = f"'imgservice.{_LOCK}'"
-    if not connection.exec_driver_sql(f"SELECT GET_LOCK({lock}, {patience})").scalar():
+    if not connection.exec_driver_sql(f"SELECT GET_LOCK({lock}, {timeout})").scalar():
         raise SchemaError(_BUSY)
     # Whoever waits for a table's lock lets nobody else begin to use the table.
-    connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {max(1, min(5, int(patience)))}")
+    connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {max(1, min(5, int(timeout)))}")
     yield
     connection.exec_driver_sql(f"SELECT RELEASE_LOCK({lock})")
 

@@ -14,7 +14,7 @@ _OLDER = re.compile(
 """Glance's revisions before the present one."""
 
 
-class Standing(IntEnum):
+class SchemaStatus(IntEnum):
     """What has to be done first; the numbers up to 5 are the exit codes of `glance-manage`.
 
     4, for data that has to be migrated, is missing: the present revision of Glance has none.
@@ -26,27 +26,27 @@ class Standing(IntEnum):
     OWN = 6
 
 
-def standing(state: State) -> Standing:
+def standing(state: State) -> SchemaStatus:
     """Return what has to be done; `SchemaError` when no step leads from there to here."""
     if not state.tables - state.unfinished:
-        return Standing.EXPAND
+        return SchemaStatus.EXPAND
     if GLANCE_EXPANDED in state.glance and GLANCE_REVISION not in state.glance:
         if _are_older(state.glance - {GLANCE_EXPANDED}):
-            return Standing.CONTRACT
+            return SchemaStatus.CONTRACT
     elif state.glance and _are_older(state.glance):
-        return Standing.EXPAND
-    return Standing.UP_TO_DATE if accepted(state).own == {OWN_REVISION} else Standing.OWN
+        return SchemaStatus.EXPAND
+    return SchemaStatus.UP_TO_DATE if accepted(state).own == {OWN_REVISION} else SchemaStatus.OWN
 
 
 def _are_older(revisions: Set[str]) -> bool:
     return all(_OLDER.fullmatch(revision) for revision in revisions)
 
 
-def advice(state: State, found: Standing) -> str:
+def advice(state: State, found: SchemaStatus) -> str:
     """Say what to do in one line."""
-    if found is Standing.UP_TO_DATE:
+    if found is SchemaStatus.UP_TO_DATE:
         return "The database is up to date."
-    if found is Standing.OWN:
+    if found is SchemaStatus.OWN:
         return (
             "The tables imgsvc_* are missing or older:"
             " the next start of the service, or `imgservice db sync`, mends that."
@@ -56,7 +56,7 @@ def advice(state: State, found: Standing) -> str:
             "The database has no tables yet:"
             " the first start of the service, or `imgservice db sync`, makes them."
         )
-    if found is Standing.CONTRACT:
+    if found is SchemaStatus.CONTRACT:
         return (
             "The upgrade of Glance's tables is not finished: `glance-manage db contract` is next."
         )

@@ -88,9 +88,9 @@ def look(url: str) -> State:
             return _state(connection)
 
 
-def ready(url: str, patience: float = _PATIENCE) -> "Place":
+def ready(url: str, timeout: float = _PATIENCE) -> "Place":
     """Return the database; `SchemaError` when it is not one in which all tables are present."""
-    place = place_at(url, patience)
+    place = place_at(url, timeout)
     with place.explained():
         if not place.exists():
             raise SchemaError(f"The database {place.name} does not exist yet.")
@@ -206,33 +206,33 @@ class Place(Protocol):
         """Turn what the database itself complains about into one plain sentence."""
 
 
-def place_at(url: str, patience: float = _PATIENCE) -> Place:
-    """Return the database of the URL; `patience` is how long, in seconds, SQLite's lock may take.
+def place_at(url: str, timeout: float = _PATIENCE) -> Place:
+    """Return the database of the URL; `timeout` is how long, in seconds, SQLite's lock may take.
 
     `UrlError` when the URL names none.
     """
     kind, parsed = parse_url(url)
     if kind == "sqlite":
-        return SqlitePlace(sqlite_path(url), patience)
+        return SqlitePlace(sqlite_path(url), timeout)
     return ServerPlace(kind, parsed)
 
 
 class SqlitePlace:
-    def __init__(self, path: Path, patience: float) -> None:
+    def __init__(self, path: Path, timeout: float) -> None:
         self.name = str(path)
         self._path = path
-        self._patience = patience
+        self._timeout = timeout
 
     def exists(self) -> bool:
         return self._path.exists()
 
     def connected(self) -> AbstractContextManager[sa.Connection]:
-        return self._connected(lambda: open_file(self._path, "rw", self._patience))
+        return self._connected(lambda: open_file(self._path, "rw", self._timeout))
 
     @contextmanager
     def alone(self) -> Iterator[sa.Connection]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._connected(lambda: connect(self._path, "rwc", self._patience)) as connection:
+        with self._connected(lambda: connect(self._path, "rwc", self._timeout)) as connection:
             connection.exec_driver_sql("BEGIN EXCLUSIVE")
             yield connection
             connection.exec_driver_sql("COMMIT")
