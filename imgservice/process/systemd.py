@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-PATIENCE = 2.0
+TIMEOUT = 2.0
 """Seconds that we wait for systemd, when it does not read, to take what it must know."""
 
 
@@ -50,7 +50,7 @@ class SystemdNotifier:
         """Ask for so much time more, from now on, for what is under way."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}", 0)
 
-    def _send(self, text: str, timeout: float = PATIENCE) -> None:
+    def _send(self, text: str, timeout: float = TIMEOUT) -> None:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

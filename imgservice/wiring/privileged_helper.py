@@ -32,7 +32,7 @@ from imgservice.process.tls import TlsMaterial, read_material, signature
 from imgservice.process.worker_pool import Setup
 from imgservice.wiring.load import bind_placed, port_of, read_setup
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that an answer may take."""
 
 
@@ -43,7 +43,7 @@ class PrivilegedHelper:
         check_owner(path)
         self._path = path
         ours, theirs = connection()
-        ours.settimeout(PATIENCE)
+        ours.settimeout(TIMEOUT)
         self._connection = ours
         end = str(theirs.fileno())
         command = [

@@ -17,7 +17,7 @@ from imgservice.db.repositories.listing import beginning, sort_key
 from imgservice.db.schema.tables import image_members, image_properties, image_tags, images
 from imgservice.db.schema.upgrade import SchemaError, ready
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds to wait for somebody else who writes, or who makes indexes."""
 _LOCK = 4_129_387_116
 """The number of the lock under which indexes are made."""
@@ -101,11 +101,11 @@ def possible_indexes(url: str) -> tuple[ExtraIndex, ...]:
 
 def present_indexes(url: str) -> frozenset[str]:
     """Return the names of those that the database has; `SchemaError` when it is not usable."""
-    with _opened(url, PATIENCE) as connection:
+    with _opened(url, TIMEOUT) as connection:
         return frozenset(name for name, is_whole in _present(connection).items() if is_whole)
 
 
-def add_indexes(url: str, timeout: float = PATIENCE) -> Iterator[ExtraIndex]:
+def add_indexes(url: str, timeout: float = TIMEOUT) -> Iterator[ExtraIndex]:
     """Make those that are missing, one after the other; yield each when it is there.
 
     On SQLite nothing can be written while one is made. Afterwards the service, which may run all
@@ -124,7 +124,7 @@ def add_indexes(url: str, timeout: float = PATIENCE) -> Iterator[ExtraIndex]:
                 yield one
 
 
-def drop_indexes(url: str, timeout: float = PATIENCE) -> Iterator[ExtraIndex]:
+def drop_indexes(url: str, timeout: float = TIMEOUT) -> Iterator[ExtraIndex]:
     """Remove those that are there; yield each when it is gone."""
     with _opened(url, timeout) as connection:
         for one in EXTRA_INDEXES:

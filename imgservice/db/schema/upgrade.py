@@ -23,7 +23,7 @@ from imgservice.db.schema.tables import (
 )
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 """Seconds to wait for another process that upgrades the same database."""
 _LOCK = 4_129_387_115
 """The number of the lock under which tables are created."""
@@ -88,7 +88,7 @@ def look(url: str) -> State:
             return _state(connection)
 
 
-def ready(url: str, timeout: float = _PATIENCE) -> "Place":
+def ready(url: str, timeout: float = _TIMEOUT) -> "Place":
     """Return the database; `SchemaError` when it is not one in which all tables are present."""
     place = place_at(url, timeout)
     with place.explained():
@@ -206,7 +206,7 @@ class Place(Protocol):
         """Turn what the database itself complains about into one plain sentence."""
 
 
-def place_at(url: str, timeout: float = _PATIENCE) -> Place:
+def place_at(url: str, timeout: float = _TIMEOUT) -> Place:
     """Return the database of the URL; `timeout` is how long, in seconds, SQLite's lock may take.
 
     `UrlError` when the URL names none.
@@ -294,7 +294,7 @@ class ServerPlace:
             if self._is_postgresql:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
             elif not connection.exec_driver_sql(
-                f"SELECT GET_LOCK('imgservice.{_LOCK}', {_PATIENCE})"
+                f"SELECT GET_LOCK('imgservice.{_LOCK}', {_TIMEOUT})"
             ).scalar():
                 raise SchemaError("Another process is changing the tables of the database.")
             yield connection  # MariaDB's lock ends with the connection
