@@ -14,7 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 
 from imgservice.concurrency.clock import make_monotonic
-from imgservice.config.loader import ConfigError
+from imgservice.config.errors import ConfigError
 from imgservice.process.addresses import Address, read_address
 from imgservice.process.control import Control, read_hidden_file
 from imgservice.process.serving import POLL, Serving, sleep

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.commands.check import effective
-from imgservice.config.loader import ConfigError, load, parse, parse_size
-from imgservice.config.options import Config, Uploads
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load, parse, parse_size
 from imgservice.config.sample import sample
+from imgservice.config.sections import Config
+from imgservice.config.sections.limits import UploadsOptions
 from imgservice.domain.rates import ByteRate, Rate
 from imgservice.wiring.preflight import check_values
 
@@ -208,7 +210,7 @@ def test_rates_are_numbers_or_sizes_or_none() -> None:
     assert rates.rate.user.requests is None
     assert rates.rate.user.bytes_in == ByteRate(10 << 20, 1 << 30)
     assert rates.rate.project.requests == Rate(0.5, 3)
-    assert rates.uploads == Uploads(total=None)
+    assert rates.uploads == UploadsOptions(total=None)
 
 
 def test_effective_options_show_everything_but_secrets() -> None:

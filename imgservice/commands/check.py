@@ -14,8 +14,10 @@ from imgservice.commands.accounts import account_options, checked_group
 from imgservice.commands.policy import warn
 from imgservice.commands.process import CONFIG
 from imgservice.concurrency.clock import make_monotonic
-from imgservice.config.loader import ConfigError, load, located
-from imgservice.config.options import Config, StoreEntry
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load, located
+from imgservice.config.sections import Config
+from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.units import Secret
 from imgservice.process.tls import doubts
 from imgservice.wiring.preflight import (

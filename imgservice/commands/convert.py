@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from imgservice.config.loader import ConfigError
+from imgservice.config.errors import ConfigError
 from imgservice.glance_config import ConversionError, Converted, convert_files_of_glance
 from imgservice.wiring.preflight import check_values
 

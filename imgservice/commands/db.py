@@ -15,7 +15,8 @@ from typing import Any
 import attrs
 import click
 
-from imgservice.config.loader import ConfigError, OptionError, load, located
+from imgservice.config.errors import ConfigError, OptionError
+from imgservice.config.loader import load, located
 from imgservice.db.admin.purge import IMAGES, PARTS, Part, Purge
 from imgservice.db.admin.statistics import Counted, Statistics, count_everything
 from imgservice.db.engine.url import UrlError

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from imgservice.config.loader import ConfigError, load, located
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load, located
+from imgservice.config.sections import Config
 from imgservice.domain.access import GENERAL
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility

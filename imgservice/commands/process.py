@@ -11,7 +11,8 @@ from typing import Any
 import click
 import orjson
 
-from imgservice.config.loader import ConfigError, load, located
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load, located
 from imgservice.process.state import read_state
 
 POLL = 0.1

@@ -10,7 +10,8 @@ import click
 
 from imgservice.auth import tokens
 from imgservice.concurrency.file_watch import Unreadable
-from imgservice.config.loader import ConfigError, load, located
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load, located
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -14,26 +14,17 @@ import yaml
 from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
-from imgservice.config.options import Config, Limits, LocalLimits, Server, StoreEntry, Workers
+from imgservice.config.errors import ConfigError, OptionError, dotted
+from imgservice.config.sections import Config
+from imgservice.config.sections.limits import LimitsOptions, LocalLimitsOptions
+from imgservice.config.sections.server import MOST_WORKERS, ServerOptions, Workers
+from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.rates import ByteRate, Rate
 from imgservice.domain.units import Duration, Endpoints, Secret, Size, Urls, masked
 from imgservice.store import registry
 from imgservice.yaml_text import compose
 
 T = TypeVar("T")
-MOST_WORKERS = 1000
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the message has one line for every mistake."""
-
-
-class OptionError(ConfigError):
-    """An option whose value, though of the right type, cannot be used; `path` is its place."""
-
-    def __init__(self, path: Sequence[str | int], message: str) -> None:
-        super().__init__(f"{_dotted(list(path))}: {message}")
-        self.path = tuple(path)
 
 
 def load(path: Path | None) -> Config:
@@ -68,7 +59,7 @@ def parse(text: str, name: str) -> Config:
     else:
         mistakes = list(_contradictions(config))
     if mistakes:
-        found = sorted((_line(root, path), _dotted(path), text) for path, text in mistakes)
+        found = sorted((_line(root, path), dotted(path), text) for path, text in mistakes)
         raise ConfigError("\n".join(f"{name}:{line}: {at}: {text}" for line, at, text in found))
     return config
 
@@ -133,7 +124,7 @@ def _contradictions(config: Config) -> "list[tuple[list[str | int], str]]":
     return found
 
 
-def _wrong_server(server: Server) -> "Iterator[tuple[list[str | int], str]]":
+def _wrong_server(server: ServerOptions) -> "Iterator[tuple[list[str | int], str]]":
     if not server.listen:
         yield ["server", "listen"], "names no endpoint"
     for index, description in enumerate(server.listen):
@@ -143,12 +134,12 @@ def _wrong_server(server: Server) -> "Iterator[tuple[list[str | int], str]]":
         yield ["server", "umask"], f"expected an octal number such as 027, got {server.umask!r}"
 
 
-def _wrong_limits(limits: Limits) -> "Iterator[tuple[list[str | int], str]]":
+def _wrong_limits(limits: LimitsOptions) -> "Iterator[tuple[list[str | int], str]]":
     """Find limits of projects that are below 0, and all but one of those that would be in force."""
     kinds = {
         "user_storage": limits.user_storage > 0,
         "keystone": limits.keystone.enabled,
-        "projects": limits.projects != LocalLimits(),
+        "projects": limits.projects != LocalLimitsOptions(),
     }
     first, *others = [name for name, is_there in kinds.items() if is_there] or [""]
     for other in others:
@@ -474,11 +465,6 @@ def _unknown_key(key: str, class_: Any) -> str:
     return "unknown key" + (
         f"; did you mean {close[0]}?" if close else f" (known: {', '.join(known)})"
     )
-
-
-def _dotted(path: list[str | int]) -> str:
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return text.lstrip(".") or "the file"
 
 
 def _line(node: yaml.Node | None, path: list[str | int]) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import yaml
 
-from imgservice.config.options import Config, StoreEntry
+from imgservice.config.sections import Config
+from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.rates import Rate
 from imgservice.domain.units import Secret, Size
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import attrs
 
-from imgservice.config.loader import ConfigError, parse
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import parse
+from imgservice.config.sections import Config
 from imgservice.glance_config.conversion import Conversion, Folders
 from imgservice.glance_config.database import convert_database
 from imgservice.glance_config.document import Document

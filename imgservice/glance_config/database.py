@@ -1,6 +1,6 @@
 """From [database] to database."""
 
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError, parse_url
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.values import whole

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import yaml
 
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.glance_config.ini import Assignment
 
 WIDTH = 100

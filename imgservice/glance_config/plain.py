@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from imgservice.config.loader import MOST_WORKERS
+from imgservice.config.sections.server import MOST_WORKERS
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.values import (
     Read,

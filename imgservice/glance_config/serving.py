@@ -5,7 +5,7 @@ from pathlib import Path
 
 import attrs
 
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.ini import Assignment
 from imgservice.glance_config.keystone import GROUP, convert_keystone

@@ -5,7 +5,7 @@ from collections.abc import Container, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain
 
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.domain.units import Duration
 from imgservice.domain.url_filter import Refused, TargetRules, read_host
 from imgservice.glance_config.conversion import Conversion

@@ -13,8 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from imgservice.config.loader import ConfigError
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError
+from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError
 from imgservice.process.descriptors import raise_descriptor_limit
 from imgservice.process.serving import sleep

@@ -22,7 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from imgservice.config.options import Tls, TlsPair
+from imgservice.config.sections.server import TlsOptions, TlsPair
 from imgservice.process.addresses import ListenError
 
 MODERN = ":".join(
@@ -79,7 +79,7 @@ class TlsMaterial:
     """How the files looked before they were read."""
 
 
-def read_material(options: Tls) -> TlsMaterial:
+def read_material(options: TlsOptions) -> TlsMaterial:
     """Read and check all files; `ListenError` has one line that names the file at fault."""
     looked = signature(options)
     authorities = options.client_ca and _read(options.client_ca, "the authorities of clients")
@@ -97,7 +97,7 @@ def read_material(options: Tls) -> TlsMaterial:
     return material
 
 
-def signature(options: Tls) -> object:
+def signature(options: TlsOptions) -> object:
     """Return what differs when one of the files was changed; costs no reading."""
     paths = [path for one in _pairs(options) for path in (one.certificate, one.key)]
     return tuple(_state(path) for path in (*paths, *filter(None, [options.client_ca])))
@@ -115,7 +115,7 @@ def doubts(material: TlsMaterial, now: datetime) -> Iterator[str]:
             yield f"{pair.file}: the certificate expires at {own.not_valid_after_utc:%F %T} UTC"
 
 
-def _pairs(options: Tls) -> Sequence[TlsPair]:
+def _pairs(options: TlsOptions) -> Sequence[TlsPair]:
     return (TlsPair(certificate=options.certificate, key=options.key), *options.more)
 
 

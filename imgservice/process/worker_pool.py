@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
-from imgservice.config.loader import ConfigError
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError
+from imgservice.config.sections import Config
 from imgservice.process.addresses import Address
 from imgservice.process.serving import Serving, UnderWay
 from imgservice.process.sockets import Change, Sockets

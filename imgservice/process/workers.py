@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.process.serving import UnderWay, sleep
 from imgservice.process.sockets import Change, Place, Sockets
 from imgservice.process.tls import TlsMaterial

@@ -11,7 +11,7 @@ import orjson
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
 
-from imgservice.config.options import Logging
+from imgservice.config.sections.logging import LoggingOptions
 from imgservice.escaping import escaped, target, words
 from imgservice.http.streaming import StreamingRequest
 
@@ -181,13 +181,13 @@ class AccessLog:
         self._output.write(_json(**facts) if self._as_json else _access_text(facts))
 
 
-def make_logs(options: Logging, file: str | None) -> tuple[Output, Observer]:
+def make_logs(options: LoggingOptions, file: str | None) -> tuple[Output, Observer]:
     """Make what logs to the file, or to standard output; `OSError` when it cannot be written."""
     output = Output(file)
     return output, Observer(output, options.format == "json", options.level)
 
 
-def access_log(options: Logging, output: Output) -> AccessLog | None:
+def access_log(options: LoggingOptions, output: Output) -> AccessLog | None:
     if not options.access:
         return None
     return AccessLog(output, options.format == "json", options.level == "debug")

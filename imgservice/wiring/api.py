@@ -21,8 +21,8 @@ from imgservice.api.v2.schema_file import read_custom_properties
 from imgservice.api.v2.schemas import ImageSchemas
 from imgservice.concurrency.file_watch import Unreadable, Watched
 from imgservice.concurrency.threads import Threads
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.domain.access import Access
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.networks import networks

@@ -20,8 +20,8 @@ from imgservice.auth.tokens import Tokens, read_owners
 from imgservice.auth.users_file import context_of, read_users
 from imgservice.concurrency.file_watch import Unreadable, Watched
 from imgservice.concurrency.threads import Threads
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
 from imgservice.http.networks import networks

@@ -7,7 +7,7 @@ import attrs
 
 from imgservice.api.root import Healthcheck, Root, Versions
 from imgservice.concurrency.threads import Threads
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
 from imgservice.db.engine.reactor import PoolLimits

@@ -4,7 +4,7 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
 from imgservice import __version__
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.process.addresses import Address
 from imgservice.process.worker_pool import Setup
 from imgservice.process.workers import worker_count

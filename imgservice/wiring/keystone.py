@@ -15,8 +15,9 @@ from imgservice.auth.keystone.credentials import Credentials, IssuedToken, OwnTo
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.tokens import KeystoneTokens, TokenRules
 from imgservice.concurrency.file_watch import Unreadable, Watched, read_text
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config, KeystoneAuth
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
+from imgservice.config.sections.auth import KeystoneAuthOptions
 from imgservice.domain.units import Secret
 from imgservice.net.client import UnverifiedTls, authorities
 from imgservice.troubles import Troubles
@@ -63,7 +64,7 @@ def make_keystone_step(config: Config, tokens: KeystoneTokens) -> KeystoneToken:
     return KeystoneToken(tokens, roles, required)
 
 
-def keystone_challenge(options: KeystoneAuth) -> str:
+def keystone_challenge(options: KeystoneAuthOptions) -> str:
     uri = options.www_authenticate_uri or options.url[0]
     if not uri.isascii() or not uri.isprintable() or '"' in uri:
         raise OptionError((*PLACE, "www_authenticate_uri"), f"expected a URL, got {uri!r}")
@@ -75,7 +76,7 @@ def try_keystone(tokens: KeystoneTokens) -> None:
     Deferred.fromCoroutine(tokens.check()).addErrback(lambda why: why.trap(KeystoneError))
 
 
-def keystone_mistake(error: KeystoneError, options: KeystoneAuth) -> OptionError:
+def keystone_mistake(error: KeystoneError, options: KeystoneAuthOptions) -> OptionError:
     """Return what an operator who asked for a check is told."""
     if not isinstance(error, CredentialsRefused):
         return OptionError((*PLACE, "url"), error.reason)
@@ -100,7 +101,7 @@ def _base(url: str, position: int) -> str:
     return base if base.endswith("/v3") else f"{base}/v3"
 
 
-def _tls(options: KeystoneAuth) -> Any:
+def _tls(options: KeystoneAuthOptions) -> Any:
     if options.insecure:
         if options.ca_file:
             raise OptionError((*PLACE, "ca_file"), "and insecure contradict each other")
@@ -111,7 +112,7 @@ def _tls(options: KeystoneAuth) -> Any:
         raise OptionError((*PLACE, "ca_file"), str(error)) from None
 
 
-def _own_token(options: KeystoneAuth, client: KeystoneClient) -> OwnToken:
+def _own_token(options: KeystoneAuthOptions, client: KeystoneClient) -> OwnToken:
     kinds = {
         "username": options.username,
         "application_credential_id": options.application_credential_id,
@@ -129,7 +130,7 @@ def _own_token(options: KeystoneAuth, client: KeystoneClient) -> OwnToken:
     return IssuedToken(client, _credentials(options), timeout)
 
 
-def _credentials(options: KeystoneAuth) -> Credentials:
+def _credentials(options: KeystoneAuthOptions) -> Credentials:
     if options.application_credential_id:
         secret = _needed(options.application_credential_secret, "application_credential_secret")
         return credentials.application_credential(options.application_credential_id, secret)

@@ -13,8 +13,9 @@ from twisted.application.service import IServiceCollection, MultiService
 from twisted.logger import ILogObserver, Logger
 
 from imgservice.concurrency.clock import make_monotonic
-from imgservice.config.loader import ConfigError, OptionError, located
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError, OptionError
+from imgservice.config.loader import located
+from imgservice.config.sections import Config
 from imgservice.process.addresses import ListenError
 from imgservice.process.supervisor import StartError, Supervisor
 from imgservice.process.watchdog import Watchdog

@@ -7,7 +7,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules, Place
-from imgservice.config.options import Config, LocalLimits, ProjectLimits
+from imgservice.config.sections import Config
+from imgservice.config.sections.limits import LocalLimitsOptions, ProjectLimitsOptions
 from imgservice.domain.quota import Resource
 from imgservice.process.probes import Probe
 from imgservice.service.ports import LimitSource
@@ -30,7 +31,7 @@ def make_limits(config: Config, reactor: Any, troubles: Troubles | None = None) 
     limits = config.limits
     if limits.keystone.enabled:
         return _keystone(config, reactor, troubles)
-    if limits.projects != LocalLimits():
+    if limits.projects != LocalLimitsOptions():
         overrides = {project: _most(one) for project, one in limits.projects.overrides.items()}
         return Limits(ConfiguredLimits(_most(limits.projects.default), overrides))
     return Limits(StorageLimit(limits.user_storage) if limits.user_storage else None)
@@ -55,6 +56,6 @@ def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Limits
     return Limits(source, client.close, [keystone_probe(client, auth.timeout)])
 
 
-def _most(limits: ProjectLimits) -> Mapping[Resource, int]:
+def _most(limits: ProjectLimitsOptions) -> Mapping[Resource, int]:
     found = {resource: getattr(limits, resource.value) for resource in Resource}
     return {resource: most for resource, most in found.items() if most is not None}

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import yaml
 
-from imgservice.config.loader import ConfigError, OptionError, load, located
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError, OptionError
+from imgservice.config.loader import load, located
+from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError, bind, copies
 from imgservice.process.tls import TlsMaterial, read_material, signature
 from imgservice.process.worker_pool import Setup

@@ -6,8 +6,8 @@ from typing import Any
 
 from imgservice.api.forwarding import Forwarder
 from imgservice.api.middleware.auth_token import IDENTITY_HEADERS
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.domain.nodes import Nodes, node_url
 from imgservice.domain.url_filter import Refused, TargetRules
 from imgservice.net.client import Fetcher, FetchLimits

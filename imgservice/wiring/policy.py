@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from imgservice.concurrency.file_watch import Unreadable
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.domain.access import DefaultRules, Rules
 from imgservice.policy.files import Sources
 from imgservice.wiring.roles import known_roles

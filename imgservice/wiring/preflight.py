@@ -13,8 +13,8 @@ from zope.interface import implementer
 
 from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.concurrency.threads import Threads
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError, sqlite_files
 from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
 from imgservice.http.networks import networks

@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
-from imgservice.config.loader import ConfigError, load
-from imgservice.config.options import Config
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load
+from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError, copies
 from imgservice.process.control import (
     LARGEST,

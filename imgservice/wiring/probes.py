@@ -8,7 +8,7 @@ from imgservice.auth.keystone import client, tokens
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.errors import CredentialsRefused
 from imgservice.auth.keystone.tokens import KeystoneTokens
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.url import place
 from imgservice.db.probe import probe as probe_database

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imgservice.concurrency.file_watch import Unreadable, Watched
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.domain.access import Rules
 from imgservice.domain.context import Context
 from imgservice.domain.protections import UNPROTECTED, Permission, PropertyRules

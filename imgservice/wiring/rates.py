@@ -3,7 +3,7 @@
 from typing import Any
 
 from imgservice.api.middleware.rate_limit import AddressLimit, CallerRates, RateLimit
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.domain.rates import Buckets, Places, Rate
 from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
 from imgservice.http.networks import networks

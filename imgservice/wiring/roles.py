@@ -7,7 +7,7 @@ from imgservice.auth.certificates import read_subjects
 from imgservice.auth.tokens import read_owners
 from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.domain.context import Context
 from imgservice.domain.roles import STANDARD, KnownRoles, with_implied
 

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from imgservice.concurrency.digests import Digests
 from imgservice.concurrency.threads import Threads
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.repositories.images import Images
 from imgservice.db.repositories.members import Members

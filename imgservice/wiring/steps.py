@@ -10,7 +10,7 @@ from imgservice.api.middleware.public import UnlessPublic
 from imgservice.api.middleware.request_id import RequestId
 from imgservice.api.middleware.version import ONE_STORE, SEVERAL_STORES, VersionNegotiation
 from imgservice.concurrency.threads import Threads
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from imgservice.domain.access import Rules
 from imgservice.http.networks import networks
 from imgservice.http.pipeline import Step

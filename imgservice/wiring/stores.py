@@ -5,8 +5,8 @@ from ipaddress import ip_network
 from typing import Any, TypeVar
 
 from imgservice.concurrency.threads import Threads
-from imgservice.config.loader import OptionError
-from imgservice.config.options import Config
+from imgservice.config.errors import OptionError
+from imgservice.config.sections import Config
 from imgservice.domain.url_filter import Refused, TargetRules, read_host
 from imgservice.net.client import Fetcher, FetchLimits
 from imgservice.store import registry

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imgservice.config.loader import ConfigError, OptionError, parse
+from imgservice.config.errors import ConfigError, OptionError
+from imgservice.config.loader import parse
 from imgservice.wiring.keystone import keystone_challenge, make_keystone_tokens
 from tests.keystone import PASSWORD, Keystone
 from tests.process.certificates import write_certificate

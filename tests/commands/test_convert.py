@@ -16,7 +16,10 @@ from oslo_config import cfg, iniparser
 
 from imgservice.cli import main
 from imgservice.config.loader import parse
-from imgservice.config.options import Api, Config, Formats, Limits
+from imgservice.config.sections import Config
+from imgservice.config.sections.api import ApiOptions
+from imgservice.config.sections.formats import FormatsOptions
+from imgservice.config.sections.limits import LimitsOptions
 from imgservice.glance_config import ini
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
@@ -719,7 +722,11 @@ def test_defaults_of_glance_are_our_defaults(lab: Lab) -> None:
     assert with_them.exit_code == 0
     config = parse(with_them.stdout, "with")
     assert config == parse(lab.run(LEAST).stdout, "without")
-    assert (config.limits, config.formats, config.api) == (Limits(), Formats(), Api())
+    assert (config.limits, config.formats, config.api) == (
+        LimitsOptions(),
+        FormatsOptions(),
+        ApiOptions(),
+    )
 
 
 def test_without_files(lab: Lab) -> None:

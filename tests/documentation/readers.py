@@ -18,7 +18,8 @@ from compare.sequences import load as load_sequences
 from imgservice.auth.certificates import read_subjects
 from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
-from imgservice.config.loader import ConfigError, load
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load
 from imgservice.domain.protections import everybody
 from imgservice.policy.effective import read_policy
 from imgservice.policy.files import Sources

@@ -18,7 +18,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from imgservice.config.options import Tls
+from imgservice.config.sections.server import TlsOptions
 from imgservice.http.pipeline import Pipeline, Step
 from imgservice.http.response import Response
 from imgservice.http.routing import ApiApp, Tasks
@@ -115,7 +115,7 @@ class Serving:
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         if certificate is not None:
-            files = Tls(certificate=str(certificate.certificate), key=str(certificate.key))
+            files = TlsOptions(certificate=str(certificate.certificate), key=str(certificate.key))
             endpoint = TlsEndpoint(reactor, endpoint, ServerContexts(read_material(files)))
         listening: list[Any] = []
         endpoint.listen(self.site).addCallback(listening.append)

@@ -5,7 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from imgservice.config.loader import ConfigError, parse
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import parse
 from imgservice.process.addresses import ListenError, bind, read_address
 
 SHORT = [

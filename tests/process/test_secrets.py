@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imgservice.cli import main
-from imgservice.config.loader import ConfigError
+from imgservice.config.errors import ConfigError
 from imgservice.wiring.greeting import summary
 from imgservice.wiring.load import Files, prepare
 from tests.process.test_start import Attempt

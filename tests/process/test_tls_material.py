@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from imgservice.config.options import Tls, TlsPair
+from imgservice.config.sections.server import TlsOptions, TlsPair
 from imgservice.process.addresses import ListenError
 from imgservice.process.tls import (
     MODERN,
@@ -36,8 +36,8 @@ class Files:
         self.certificate, self.key = directory / "own.crt", directory / "own.key"
         self.authority = Authority.make(directory)
 
-    def options(self, **more: Any) -> Tls:
-        return Tls(certificate=str(self.certificate), key=str(self.key), **more)
+    def options(self, **more: Any) -> TlsOptions:
+        return TlsOptions(certificate=str(self.certificate), key=str(self.key), **more)
 
     def write(self, held: Held, *above: bytes) -> Held:
         self.certificate.write_bytes(b"".join([held.pem, *above]))

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-from imgservice.config.options import Tls
+from imgservice.config.sections.server import TlsOptions
 from imgservice.process.tls import ServerContexts, read_material
 from imgservice.process.tls_transport import PIECE, TlsEndpoint, TlsTransport
 from tests.process.certificates import write_certificate
@@ -66,7 +66,7 @@ class Talk:
     def __init__(self, directory: Path) -> None:
         certificate, key = directory / "cert.pem", directory / "key.pem"
         write_certificate(certificate, key)
-        material = read_material(Tls(certificate=str(certificate), key=str(key)))
+        material = read_material(TlsOptions(certificate=str(certificate), key=str(key)))
         self.clock, endpoint = Clock(), Endpoint()
         factory: Any = Factory.forProtocol(Greeting)
         TlsEndpoint(self.clock, endpoint, ServerContexts(material)).listen(factory)

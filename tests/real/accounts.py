@@ -13,7 +13,8 @@ import bcrypt
 import pytest
 import yaml
 
-from imgservice.config.loader import ConfigError, load, located
+from imgservice.config.errors import ConfigError
+from imgservice.config.loader import load, located
 from imgservice.wiring.preflight import addresses, check_values, tls_material
 from tests.real.client import Client
 from tests.real.service import Service, wait_until

@@ -8,7 +8,7 @@ import attrs
 import pytest
 import requests
 
-from imgservice.config.options import Config
+from imgservice.config.sections import Config
 from tests.real.client import Client, Reply
 from tests.real.roles import PATCH, replace
 from tests.real.service import Service, running

@@ -325,7 +325,7 @@ def test_check_warns_of_roles_that_nobody_has(tmp_path: Path, policy: Path) -> N
 def test_without_policy_files_the_library_is_not_loaded(tmp_path: Path) -> None:
     script = (
         "import sys; from imgservice.wiring.policy import make_rules;"
-        "from imgservice.config.options import Config;"
+        "from imgservice.config.sections import Config;"
         "import imgservice.commands.check, imgservice.tap;"
         "make_rules(Config()); print([m for m in sys.modules if m.startswith('oslo_policy')])"
     )
