@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from imgservice.domain.errors import NotFound, Unavailable
 from imgservice.http.networks import Networks, is_within
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 from imgservice.service.data import Download
 
 HEADER = "x-accel-redirect"

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from imgservice.domain import errors
 from imgservice.domain.url_filter import Refused
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 from imgservice.net.client import Fetched, Fetcher, FetchFailed
 
 MARK = "x-imgservice-handed-over"

@@ -8,10 +8,10 @@ import attrs
 
 from imgservice.api.middleware.version import SEVERAL_STORES
 from imgservice.api.v2.schemas import ImageSchemas
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, title
 from imgservice.http.route import ALWAYS, Content, RouteInfo, named, shows
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 
 POINTER = {"type": "string", "pattern": "^/"}
 VERBS = ("add", "remove", "replace")

@@ -9,8 +9,8 @@ from twisted.web.resource import Resource
 from imgservice.api.middleware.browsers import KnownHosts
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import Pipeline
+from imgservice.http.request import NO_ADDRESS, StreamingRequest
 from imgservice.http.response import CACHE_CONTROL, UNCACHEABLE, Response, json_response
-from imgservice.http.streaming import NO_ADDRESS, StreamingRequest
 from imgservice.troubles import Troubles
 
 PATH = b"/healthcheck"

@@ -201,12 +201,12 @@ def _listens(port: Any) -> bool:
 class _Door:
     """In front of the outermost factory of a port, TLS or not; Twisted closes what it refuses."""
 
-    def __init__(self, factory: Any, admission: ConnectionLimits) -> None:
+    def __init__(self, factory: Any, limits: ConnectionLimits) -> None:
         self._factory = factory
-        self._admission = admission
+        self._limits = limits
 
     def buildProtocol(self, addr: Any) -> Any:
-        if self._admission.admits(getattr(addr, "host", None)):
+        if self._limits.admits(getattr(addr, "host", None)):
             return self._factory.buildProtocol(addr)
         return None
 

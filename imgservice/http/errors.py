@@ -11,8 +11,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.http import parse_accept_header
 
 from imgservice.domain import errors
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, title
-from imgservice.http.streaming import StreamingRequest
 
 STATUS: dict[type[errors.ImageServiceError], int] = {
     errors.Invalid: 400,

@@ -10,8 +10,8 @@ from twisted.web.server import NOT_DONE_YET
 
 from imgservice.concurrency.file_watch import request_begins
 from imgservice.http.errors import error_response
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 
 class Step(Protocol):

@@ -7,7 +7,7 @@ import attrs
 import orjson
 from twisted.web.http import RESPONSES
 
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 
 CACHE_CONTROL = "cache-control"
 PRIVATE = "private, no-cache"

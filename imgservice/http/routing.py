@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.http.answer_memory import LARGE
 from imgservice.http.errors import RETRY_AFTER, error_body, error_response
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.route import RouteInfo
 from imgservice.http.sending import ClientGone
-from imgservice.http.streaming import StreamingRequest
 
 NO_ROOM = "Too many clients have not read their answers yet. Try again later."
 

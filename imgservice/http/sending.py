@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from imgservice.concurrency.threads import Threads
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 from imgservice.http.throttle import Throttle
 
 LOOK_AHEAD = 1 << 20

@@ -12,7 +12,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import BodyAborted, TooManyRequests
 from imgservice.domain.rates import CROWDED, Buckets, Places
 from imgservice.http.body import UNREAD_LIMIT
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 
 Clock = Callable[[], float]
 SMALLEST_PIECE = 16 << 10

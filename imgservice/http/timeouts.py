@@ -8,29 +8,23 @@ from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
 
 from imgservice.http.connection_limits import ConnectionLimits
+from imgservice.http.limits import ServerLimits
 from imgservice.http.minimum_rate import Counters, MinimumRate, Slowness
-
-LINGER_TIME = 30.0
-"""How long a client that got its answer early may go on sending before it is cut off."""
-LINGER_IDLE = 5.0
-"""How long it may do nothing before the connection is closed on our side, too."""
-
-CROWDED_IDLE = 10.0
-"""How long a connection may wait for a request while others wait for a connection."""
 
 _log = Logger()
 
 
-class Times(Protocol):
-    """What a site allows its connections; its `idle_timeout` comes to them as `timeOut`."""
+class TimedSite(Protocol):
+    """The site, as far as deadlines go; its `idle_timeout` comes to connections as `timeOut`."""
 
-    header_timeout: float
-    linger_time: float
-    linger_idle: float
-    crowded_idle: float
-    minimum_rate: MinimumRate | None
-    admission: ConnectionLimits
-    seconds: Callable[[], float]
+    @property
+    def limits(self) -> ServerLimits: ...
+
+    @property
+    def connection_limits(self) -> ConnectionLimits: ...
+
+    @property
+    def seconds(self) -> Callable[[], float]: ...
 
 
 class TimedChannel(HTTPChannel):
@@ -41,7 +35,7 @@ class TimedChannel(HTTPChannel):
     error (`abort`).
     """
 
-    site: Times
+    site: TimedSite
     transport: Any
     _networkProducer: Any
     requests: list[Any]
@@ -58,7 +52,7 @@ class TimedChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         # Until a first request is there: of a TLS handshake that takes long we hear nothing.
-        self.setTimeout(min(self.timeOut, self.site.header_timeout))
+        self.setTimeout(min(self.timeOut, self.site.limits.header_timeout))
         self._socket = self.transport
         while hasattr(self._socket, "wrappedProtocol"):  # TLS
             self._socket = self._socket.transport
@@ -74,7 +68,7 @@ class TimedChannel(HTTPChannel):
 
     def _begin_leaving(self) -> None:
         self._leaving = True
-        self._linger_until = self.site.seconds() + self.site.linger_time
+        self._linger_until = self.site.seconds() + self.site.limits.linger_time
         self.resetTimeout()
 
     def abort(self) -> None:
@@ -118,18 +112,21 @@ class TimedChannel(HTTPChannel):
             self._check_leaving(now - self._touched, lingers_too_long)
         elif lingers_too_long or self._headers_are_late(now) or self._is_idle_too_long(now):
             self.timeoutConnection()
-        if self.site.minimum_rate is not None:
-            self._check_rate(now, self.site.minimum_rate)
+        if self.site.limits.minimum_rate is not None:
+            self._check_rate(now, self.site.limits.minimum_rate)
 
     def _headers_are_late(self, now: float) -> bool:
         since = self._headers_since
-        return since is not None and now - since > self.site.header_timeout
+        return since is not None and now - since > self.site.limits.header_timeout
 
     def _is_idle_too_long(self, now: float) -> bool:
+        if self._period is None:
+            return False
         idle = now - self._touched
-        return self._period is not None and (
-            idle > self._period
-            or (idle > self.site.crowded_idle and self.site.admission.is_crowded and self.is_idle)
+        return idle > self._period or (
+            idle > self.site.limits.crowded_idle
+            and self.site.connection_limits.is_crowded
+            and self.is_idle
         )
 
     def _notice_sending(self, now: float) -> None:
@@ -154,7 +151,7 @@ class TimedChannel(HTTPChannel):
     def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
         if self._unsent and idle > self.timeOut:
             self.abort()
-        elif not self._unsent and (lingers_too_long or idle > self.site.linger_idle):
+        elif not self._unsent and (lingers_too_long or idle > self.site.limits.linger_idle):
             self._socket.loseConnection()  # the kernel may still have something to deliver
 
     # -- slow clients -----------------------------------------------------------------------------

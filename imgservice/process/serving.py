@@ -100,7 +100,7 @@ class Serving:
             if self.contexts is not None:
                 endpoint = TlsEndpoint(self._reactor, endpoint, self.contexts)
             opened = endpoint.listen(self._built.site).result
-            self._built.site.admission.watch(opened)
+            self._built.site.connection_limits.watch(opened)
             self._listening.setdefault(key, []).append(_Listening(address, opened))
 
     def close(self, key: object, is_last: bool) -> None:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from imgservice.config.sections.logging import LoggingOptions
 from imgservice.escaping import escaped, target, words
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 
 FLUSH_INTERVAL = 0.2
 MOST_WAITING = 500

@@ -12,11 +12,13 @@ from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
 from imgservice.db.engine.reactor import PoolLimits
 from imgservice.domain.access import Access
+from imgservice.http.limits import ServerLimits
 from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.pipeline import Pipeline
+from imgservice.http.request import StreamingRequest
 from imgservice.http.routing import Tasks
 from imgservice.http.sending import Turns
-from imgservice.http.streaming import StreamingRequest, StreamingSite
+from imgservice.http.site import StreamingSite
 from imgservice.process.probes import Probes
 from imgservice.service.data import DataService
 from imgservice.troubles import Troubles
@@ -148,18 +150,24 @@ def _site(
     root: Root,
     access: Callable[[StreamingRequest], None] | None,
 ) -> StreamingSite:
-    server = config.server
     return LoggingSite(
         access,
         resource=root,
         reactor=reactor,
+        limits=_server_limits(config),
+        connection_limits=make_connection_limits(config, reactor),
+    )
+
+
+def _server_limits(config: Config) -> ServerLimits:
+    server = config.server
+    return ServerLimits(
         keepalive=server.keepalive,
         idle_timeout=server.idle_timeout,
         header_timeout=server.header_timeout,
         max_header_line=server.max_header_line,
         max_headers_size=server.max_headers_size,
         max_headers=server.max_headers,
-        admission=make_connection_limits(config, reactor),
         minimum_rate=(
             MinimumRate(server.min_rate, server.min_rate_time) if server.min_rate else None
         ),

@@ -7,8 +7,8 @@ from twisted.python.failure import Failure
 from twisted.web.test.requesthelper import DummyChannel
 
 from imgservice.http.pipeline import Step
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 
 def asked(

@@ -19,10 +19,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from imgservice.config.sections.server import TlsOptions
+from imgservice.http.connection_limits import ConnectionLimits
+from imgservice.http.limits import ServerLimits
 from imgservice.http.pipeline import Pipeline, Step
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.routing import ApiApp, Tasks
-from imgservice.http.streaming import StreamingRequest, StreamingSite
+from imgservice.http.site import StreamingSite
 from imgservice.process.tls import ServerContexts, read_material
 from imgservice.process.tls_transport import TlsEndpoint
 
@@ -105,13 +108,16 @@ class Serving:
         *,
         steps: Sequence[Step] = (),
         certificate: Certificate | None = None,
-        **options: Any,
+        connection_limits: ConnectionLimits | None = None,
+        **limits: Any,
     ) -> None:
         self.tasks = Tasks()
         self.tls = certificate is not None
-        options = {"sweep_interval": 0.05, **options}
         self.site = RecordingSite(
-            Pipeline(steps, self._app(handler).resource()), reactor=reactor, **options
+            Pipeline(steps, self._app(handler).resource()),
+            reactor=reactor,
+            limits=ServerLimits(**{"sweep_interval": 0.05, **limits}),
+            connection_limits=connection_limits,
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         if certificate is not None:
@@ -120,7 +126,7 @@ class Serving:
         listening: list[Any] = []
         endpoint.listen(self.site).addCallback(listening.append)
         self.listener = listening[0]
-        self.site.admission.watch(self.listener)
+        self.site.connection_limits.watch(self.listener)
         self.port: int = self.listener.getHost().port
 
     def _app(self, handler: Handler) -> ApiApp:

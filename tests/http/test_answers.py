@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from imgservice.http.answer_memory import GRACE, STALL, AnswerMemory
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Wire
 
 KiB = 1 << 10

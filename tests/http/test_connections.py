@@ -10,8 +10,8 @@ import pytest_twisted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
     Serving,
     Signal,

@@ -7,8 +7,8 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Signal, Wire, echo, in_reactor, pause, request_bytes, until
 
 Serve = Callable[..., Serving]

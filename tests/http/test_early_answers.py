@@ -7,9 +7,10 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import Conflict
+from imgservice.http.channel import DRAIN_LIMIT
+from imgservice.http.limits import LINGER_IDLE
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import DRAIN_LIMIT, StreamingRequest
-from imgservice.http.timeouts import LINGER_IDLE
 from tests.http.serving import PATIENCE, Serving, Wire, chunked, echo, request_bytes
 
 Serve = Callable[..., Serving]

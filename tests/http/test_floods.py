@@ -7,15 +7,9 @@ from itertools import count
 import pytest
 import pytest_twisted
 
+from imgservice.http.channel import PIPELINED_AT_ONCE, READ_SIZE, StreamingChannel
+from imgservice.http.request import SMALL_CHUNK, SMALL_CHUNKS, StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import (
-    PIPELINED_AT_ONCE,
-    READ_SIZE,
-    SMALL_CHUNK,
-    SMALL_CHUNKS,
-    StreamingChannel,
-    StreamingRequest,
-)
 from tests.http.serving import (
     Serving,
     Signal,

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 
 from imgservice.api.middleware.gzip import Gzip
 from imgservice.concurrency.threads import Threads
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Wire
 
 Serve = Callable[..., Serving]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import pytest_twisted
 
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
     Reply,
     Serving,

@@ -9,8 +9,8 @@ from twisted.logger import LogEvent
 
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import ORDER, PipelineError, check_order
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import Serving, Wire, echo, pause
 
 Serve = Callable[..., Serving]

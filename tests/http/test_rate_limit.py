@@ -11,8 +11,8 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotAuthenticated, TooManyRequests
 from imgservice.domain.rates import Buckets, Rate
 from imgservice.http.networks import neighbourhood, networks
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 from tests.http.asking import asked, passed
 from tests.http.serving import Serving, Wire, echo
 

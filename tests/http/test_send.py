@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import LogEvent
 
 from imgservice.concurrency.threads import Threads
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.sending import ShortData, Turns, in_memory, send_blocks, send_file
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
     Handler,
     Serving,

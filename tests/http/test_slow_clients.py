@@ -16,9 +16,9 @@ from imgservice.concurrency.threads import Threads
 from imgservice.domain.rates import Buckets, ByteRate
 from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
 from imgservice.http.minimum_rate import MinimumRate
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.sending import Turns, send_blocks, send_file
-from imgservice.http.streaming import StreamingRequest
 from tests.http.serving import (
     Certificate,
     Handler,
@@ -315,8 +315,8 @@ async def test_the_first_body_has_all_the_idle_time(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_is_idle_makes_room_when_others_wait(serve: Serve) -> None:
-    door = ConnectionLimits(reactor, ConnectionCaps(in_all=4))
-    serving = serve(echo, admission=door, crowded_idle=0.3)
+    limits = ConnectionLimits(reactor, ConnectionCaps(in_all=4))
+    serving = serve(echo, connection_limits=limits, crowded_idle=0.3)
 
     def idle(wire: Wire) -> bool:
         wire.ask("GET")
@@ -324,6 +324,6 @@ async def test_who_is_idle_makes_room_when_others_wait(serve: Serve) -> None:
         return wire.ends()
 
     others = several(serving, idle, 4)
-    await until(lambda: door.connections == 4)
+    await until(lambda: limits.connections == 4)
     await is_served(serving)
     assert [await one for one in others] == [True] * 4

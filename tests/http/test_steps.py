@@ -19,7 +19,7 @@ from imgservice.domain.access import DefaultRules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import HeaderTooLong, ImageServiceError, Invalid, NotAuthenticated
 from imgservice.http.networks import networks
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 from tests.http.asking import asked, passed
 
 header_text = st.text(st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n"))

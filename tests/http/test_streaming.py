@@ -8,9 +8,10 @@ import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
+from imgservice.http.channel import READ_SIZE
+from imgservice.http.limits import LINGER_IDLE
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import READ_SIZE, StreamingRequest
-from imgservice.http.timeouts import LINGER_IDLE
 from tests.http.serving import (
     PATIENCE,
     Serving,

@@ -15,9 +15,9 @@ from imgservice.concurrency.threads import Threads
 from imgservice.domain.context import Context
 from imgservice.domain.errors import TooManyRequests
 from imgservice.domain.rates import Buckets, ByteRate, Places
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.sending import Turns, send_blocks, send_file
-from imgservice.http.streaming import StreamingRequest
 from imgservice.http.throttle import ByteRates, Throttle, Transfers
 from tests.http.serving import PATIENCE, Handler, Serving, Wire, reactor, request_bytes
 

@@ -11,8 +11,8 @@ import attrs
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
 from imgservice.http.networks import is_within
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 IDENTITY_HEADERS = (
     "x-identity-status",

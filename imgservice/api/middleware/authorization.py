@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from imgservice.domain.errors import NotAuthenticated
-from imgservice.http.streaming import StreamingRequest
+from imgservice.http.request import StreamingRequest
 
 
 def authorization(request: StreamingRequest, scheme: bytes, challenge: str) -> bytes | None:

@@ -9,8 +9,8 @@ from imgservice.auth.htpasswd import Passwords
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
 from imgservice.http.networks import neighbourhood
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 CHALLENGE = 'Basic realm="imgservice", charset="UTF-8"'
 LONGEST = 2048

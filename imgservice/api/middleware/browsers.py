@@ -12,8 +12,8 @@ from typing import Any
 
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import Step
+from imgservice.http.request import NO_ADDRESS, StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import NO_ADDRESS, StreamingRequest
 
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 """These change nothing, and a foreign page is not shown their answers."""

@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 from imgservice.auth.certificates import Subject, subject_of
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotAuthenticated
+from imgservice.http.request import RequestChannel, StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingChannel, StreamingRequest
 
 
 class ClientCertificate:
@@ -26,7 +26,7 @@ class ClientCertificate:
     ) -> None:
         self._users = people
         self._now = now
-        self._subjects: WeakKeyDictionary[StreamingChannel, Subject] = WeakKeyDictionary()
+        self._subjects: WeakKeyDictionary[RequestChannel, Subject] = WeakKeyDictionary()
 
     async def __call__(self, request: StreamingRequest) -> Response | None:
         subject = self._subject(request.channel)
@@ -41,7 +41,7 @@ class ClientCertificate:
         request.identified = True
         return None
 
-    def _subject(self, channel: StreamingChannel) -> Subject | None:
+    def _subject(self, channel: RequestChannel) -> Subject | None:
         if channel not in self._subjects:
             shown = _certificate(channel.transport)
             if shown is None:

@@ -5,8 +5,8 @@ import attrs
 from imgservice.domain.access import Rules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import NotAuthenticated
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
 """May see and download what everybody may, and change nothing."""

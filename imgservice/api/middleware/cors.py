@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 METHODS = "GET,PUT,POST,DELETE,PATCH"
 ALLOWED = (

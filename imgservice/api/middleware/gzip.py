@@ -9,8 +9,8 @@ from werkzeug.http import parse_accept_header
 
 from imgservice.concurrency.threads import Threads
 from imgservice.http.conditional import gzip_tag
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 SMALLEST = 1024
 """Bytes; what is shorter fits into the first packet anyway."""

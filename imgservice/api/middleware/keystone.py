@@ -8,8 +8,8 @@ from imgservice.auth.keystone.access_rules import permits
 from imgservice.auth.keystone.identity import Identity
 from imgservice.auth.keystone.tokens import KeystoneTokens
 from imgservice.domain.context import Context
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 
 def challenge_of(url: str) -> str:

@@ -3,8 +3,8 @@
 import re
 
 from imgservice.http.networks import Networks, is_within
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 _HOST = re.compile(r"[A-Za-z0-9._\-:\[\]]+")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~\-]++)*+")

@@ -4,8 +4,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from imgservice.http.pipeline import Step
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 PATHS = ([b"openapi.json"],)
 """Below the version; nothing in these answers depends on the caller."""

@@ -8,8 +8,8 @@ import attrs
 from imgservice.domain.errors import NotAuthenticated, TooManyRequests
 from imgservice.domain.rates import Buckets
 from imgservice.http.networks import Networks, is_within, neighbourhood
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 Clock = Callable[[], float]
 CREDENTIALS = (b"authorization", b"x-auth-token", b"x-storage-token", b"x-service-token")

@@ -3,8 +3,8 @@
 import os
 
 from imgservice.domain.errors import HeaderTooLong, Invalid
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 HEADER = b"x-openstack-request-id"
 

@@ -3,8 +3,8 @@
 from imgservice.api.middleware.authorization import authorization, only_one
 from imgservice.auth.tokens import Tokens
 from imgservice.domain.errors import NotAuthenticated
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.streaming import StreamingRequest
 
 CHALLENGE = 'Bearer realm="imgservice"'
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgservice.domain.errors import Invalid, NotFound
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response
-from imgservice.http.streaming import StreamingRequest
 
 # The order in which Glance lists what a node without a cache speaks. Clients take the highest
 # number; none of the numbers switches anything on or off.

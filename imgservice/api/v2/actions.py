@@ -1,9 +1,9 @@
 """Routes that switch an image off and on: /v2/images/{id}/actions."""
 
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
 from imgservice.http.route import NOTHING, RouteInfo
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 from imgservice.service.images import ImageService
 
 DEACTIVATE = RouteInfo("Let only administrators download an image.", {204: NOTHING})

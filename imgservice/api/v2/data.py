@@ -19,11 +19,11 @@ from imgservice.http.conditional import (
     wants_part,
 )
 from imgservice.http.ranges import ByteRange, wanted_range
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import CACHE_CONTROL, PRIVATE, Response, no_content
 from imgservice.http.route import NOTHING, OCTETS, RouteInfo
 from imgservice.http.routing import ApiApp
 from imgservice.http.sending import Turns, send_blocks, send_file
-from imgservice.http.streaming import StreamingRequest
 from imgservice.http.throttle import Throttle, Transfers
 from imgservice.service.data import Copy, DataService, Download, Upload
 from imgservice.store.interface import LocalFiles

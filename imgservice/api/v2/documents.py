@@ -22,8 +22,8 @@ from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.names import DETECTED_FORMAT, HASH_HOST, STAGE_HOST, is_reserved
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.conditional import Validators, check_unchanged, is_known, not_modified
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, json_text
-from imgservice.http.streaming import StreamingRequest
 from imgservice.service.images import NewImage
 
 WRITABLE = (

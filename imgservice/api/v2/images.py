@@ -10,10 +10,10 @@ from imgservice.api.v2.listing import Paging, image_query, links, parse_query
 from imgservice.api.v2.patches import READERS, operations_of, reader_of
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import LOCATIONS, Operation
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, no_content
 from imgservice.http.route import NOTHING, RouteInfo, json_of, named
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 from imgservice.http.throttle import Transfers
 from imgservice.service.images import ImageService
 

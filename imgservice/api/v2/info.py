@@ -7,10 +7,10 @@ import attrs
 
 from imgservice.domain.access import Access
 from imgservice.domain.errors import NotFound
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response
 from imgservice.http.route import shows
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 from imgservice.service.quota import QuotaService
 
 

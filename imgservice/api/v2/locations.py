@@ -5,10 +5,10 @@ from functools import partial
 from imgservice.api.v2.documents import ImageDocuments
 from imgservice.domain.errors import Invalid
 from imgservice.domain.locations import read_location
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response
 from imgservice.http.route import NOTHING, RouteInfo
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 from imgservice.http.throttle import Transfers, while_connected
 from imgservice.service.locations import LocationService
 

@@ -6,10 +6,10 @@ from imgservice.api.v2.documents import check_text
 from imgservice.domain.errors import Invalid
 from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.member import Member
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, no_content
 from imgservice.http.route import NOTHING, RouteInfo, json_of
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 from imgservice.service.members import MemberService
 
 LIST = RouteInfo("List the projects that an image is shared with.", {200: json_of("members")})

@@ -12,10 +12,10 @@ import fastjsonschema
 from imgservice.api.v2.metadef_schemas import METADEFS
 from imgservice.domain.errors import Invalid
 from imgservice.domain.patterns import Pattern, compiled
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response
 from imgservice.http.route import shows
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 
 UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 STATUSES = (

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from imgservice.api.v2.documents import check_text
 from imgservice.api.v2.schemas import ImageSchemas
+from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
 from imgservice.http.route import NOTHING, RouteInfo
 from imgservice.http.routing import ApiApp
-from imgservice.http.streaming import StreamingRequest
 from imgservice.service.images import ImageService
 
 ADD = RouteInfo("Give an image a tag.", {204: NOTHING}, errors=(413,))

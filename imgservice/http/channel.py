@@ -8,40 +8,26 @@ is. `tests/http/test_streaming.py` pins every private name of Twisted that is us
 
 import re
 import socket
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
-from io import BytesIO
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPFactory, _MalformedChunkedDataError
-from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.http import _MalformedChunkedDataError
 
-from imgservice.domain.context import Context
-from imgservice.domain.errors import BodyAborted, BodyTooSlow
+from imgservice.domain.errors import BodyTooSlow
 from imgservice.http.answer_memory import LARGE, AnswerMemory
 from imgservice.http.body import UNREAD_LIMIT, RequestBody
-from imgservice.http.connection_limits import ConnectionLimits
 from imgservice.http.half_closed import HalfClosedChannel
-from imgservice.http.minimum_rate import MinimumRate
-from imgservice.http.timeouts import CROWDED_IDLE, LINGER_IDLE, LINGER_TIME, Sweeper
+from imgservice.http.request import StreamingRequest
+from imgservice.http.timeouts import TimedSite
 
 READ_SIZE = 256 << 10
-ANSWER_MEMORY = 64 << 20
 DRAIN_LIMIT = 256 << 10
 """A rest of this size is read to keep the connection; a larger one ends it."""
-SMALL_CHUNK = 64
-"""Bytes that the chunks of a body must have on the average: each costs the time of a thousand."""
-SMALL_CHUNKS = 4096
-"""Empty ones that are forgiven, or a few more small ones."""
 PIPELINED_AT_ONCE = 16
 """Requests of one connection after which it is the turn of the others."""
-NO_ADDRESS = "-"
-"""The peer of a connection through a Unix socket."""
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"host"))
 LONGEST_CONTENT_LENGTH = 18
 """Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
@@ -53,140 +39,25 @@ METHODS = frozenset(
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?")
 
 
-class StreamingRequest(Request):
-    """A request whose body comes as it is read; with what every handler wants to know."""
+class ServingSite(TimedSite, Protocol):
+    """The site, as its connections see it."""
 
-    channel: "StreamingChannel"
-    prepath: list[bytes]
-    postpath: list[bytes]
-    body: RequestBody
-    context: Context = Context()
-    identified = False
-    """Whether an authentication, of whatever mode, has established the context."""
-    request_id = ""
-    api_version = ""
-    """"v2", once the version is known; the path after it is in `postpath`."""
-    encode: Callable[[Any], Awaitable[Any]] | None = None
-    """Encodes an `Response` before it is sent, where a step of the pipeline has set it."""
-    client_address: str | None = None
-    """Where the request came from, seen through trusted proxies."""
-    base_url: str | None = None
-    """How the client addressed us, when a trusted proxy told; else None."""
-    aborted = False
-    has_headers = False
-    _smallness = 0
-
-    def __init__(self, channel: "StreamingChannel", *args: Any, **kwargs: Any) -> None:
-        super().__init__(channel, *args, **kwargs)
-        self.started_at = time.monotonic()
-        self.peer: str = getattr(channel.getPeer(), "host", None) or NO_ADDRESS
-
-    # -- the life of a request, in order ----------------------------------------------------------
-
-    def gotLength(self, length: int | None) -> None:
-        self.content = BytesIO()
-        self.has_headers = True
-        expect = self.requestHeaders.getRawHeaders(b"Expect")
-        waits = expect is not None and expect[0].lower() == b"100-continue"
-        self.body = RequestBody(self.channel, length, waits and self.channel.speaks_http_1_1)
-
-    def headers_complete(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Handle the request soon, whether or not its body has come by then."""
-        self._line = (command, path, version)
-        self.channel.callLater(0, self._begin)
-
-    def _begin(self) -> None:
-        if not self._disconnected:
-            super().requestReceived(*self._line)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        if self.body.length is None:
-            self._smallness = max(0, self._smallness + SMALL_CHUNK - len(data))
-            if self._smallness > SMALL_CHUNK * SMALL_CHUNKS:
-                raise _MalformedChunkedDataError("its chunks are too small")
-        self.body.feed(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request is in: handle it, or end the body of one that is being handled."""
-        if self.body.complete:
-            super().requestReceived(command, path, version)
-        else:
-            answered_early = self.finished
-            self.body.end()  # the handler may well run to its end in here
-            if answered_early:
-                self._cleanup()
-
-    def write(self, data: bytes) -> None:
-        if not self.startedWriting and not self._disconnected:
-            self.responseHeaders.removeHeader(b"server")  # Twisted's, with its version
-            self.channel.answer_begins(self)
-        super().write(data)
-
-    def finish(self) -> None:
-        if self.body.complete or self._disconnected:
-            super().finish()
-        else:
-            self.queued = True  # keeps the next request waiting until this one's body is in
-            super().finish()
-            self.channel.answer_done_early(self)
-
-    async def room(self, size: int) -> AbstractContextManager[None]:
-        """Wait for room for a large answer; `BodyAborted` when there is no client any more."""
-        if not self.disconnected:
-            room = await self.channel.site.answers.room(size)
-            if not self._disconnected:
-                return room
-            with room:
-                pass
-        raise BodyAborted("The client closed the connection before its answer was made.")
-
-    def refused(self, status: int) -> None:
-        """Note that the channel answered: this never became a request that one could handle."""
-        self.code, self.finished = status, 1
-        self.channel.site.log(self)
-
-    def connectionLost(self, reason: Failure) -> None:
-        if self.has_headers and not self.finished:
-            self.aborted = True
-            self.channel.site.log(self)
-        super().connectionLost(reason)
-        if self.has_headers:
-            self.body.fail("The client closed the connection before the end of the request body.")
+    draining: bool
+    retiring: bool
 
     @property
-    def disconnected(self) -> bool:
-        return bool(self._disconnected)
+    def channels(self) -> set["StreamingChannel"]: ...
 
     @property
-    def is_transfer(self) -> bool:
-        """Whether its body is still coming, or its answer still going."""
-        return self.has_headers and (not self.body.complete or bool(self.startedWriting))
+    def answers(self) -> AnswerMemory: ...
 
-    # -- conveniences -----------------------------------------------------------------------------
-
-    def header(self, name: str) -> str | None:
-        """Return the first value of a header field."""
-        values = self.header_values(name)
-        return values[0] if values else None
-
-    def header_values(self, name: str) -> list[str]:
-        """Return all values of a header field; what is not UTF-8 in them is replaced."""
-        values = self.requestHeaders.getRawHeaders(name.encode("ascii"), [])
-        return [value.decode("utf-8", "replace") for value in values]
-
-    def url_base(self) -> str:
-        """Return scheme and authority (and a proxy's prefix) as the client addressed us."""
-        if self.base_url is not None:
-            return self.base_url
-        scheme = "https" if self.isSecure() else "http"
-        host = self.header("host") or f"{self.getHost().host}:{self.getHost().port}"
-        return f"{scheme}://{host}"
+    def log(self, request: Any, /) -> None: ...
 
 
 class StreamingChannel(HalfClosedChannel):
     """One connection."""
 
-    site: "StreamingSite"
+    site: ServingSite
     _networkProducer: Any
     _transferDecoder: Any
     requests: list[StreamingRequest]
@@ -202,13 +73,13 @@ class StreamingChannel(HalfClosedChannel):
         self._enter()
 
     def _enter(self) -> None:
-        self._place = self.site.admission.enter(getattr(self.getPeer(), "host", None))
+        self._counted_as = self.site.connection_limits.enter(getattr(self.getPeer(), "host", None))
         self.site.channels.add(self)
 
     def _take_limits(self) -> None:
-        self.MAX_LENGTH = self.site.max_header_line
-        self.totalHeadersSize = self.site.max_headers_size
-        self.maxHeaders = self.site.max_headers
+        self.MAX_LENGTH = self.site.limits.max_header_line
+        self.totalHeadersSize = self.site.limits.max_headers_size
+        self.maxHeaders = self.site.limits.max_headers
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._exit()
@@ -218,7 +89,7 @@ class StreamingChannel(HalfClosedChannel):
     def _exit(self) -> None:
         if self in self.site.channels:
             self.site.channels.remove(self)
-            self.site.admission.leave(self._place)
+            self.site.connection_limits.leave(self._counted_as)
             self.site.answers.forget(self)
 
     # -- headers ----------------------------------------------------------------------------------
@@ -384,14 +255,14 @@ class StreamingChannel(HalfClosedChannel):
         """Whether no other request can be taken on this connection, here or elsewhere."""
         site = self.site
         cannot_move = site.retiring and self.transport is not self._socket
-        return site.draining or cannot_move or not site.keepalive or self.has_heard_all
+        return site.draining or cannot_move or not site.limits.keepalive or self.has_heard_all
 
     def answer_done_early(self, request: StreamingRequest) -> None:
         """Read the rest of the body, or leave without it."""
         request.body.discard()
         if self.persistent:
-            self._linger_until = self.site.seconds() + self.site.linger_time
-            self.setTimeout(self.site.linger_idle)
+            self._linger_until = self.site.seconds() + self.site.limits.linger_time
+            self.setTimeout(self.site.limits.linger_idle)
         else:
             self._leave()
 
@@ -477,7 +348,7 @@ class StreamingChannel(HalfClosedChannel):
         self._socket.connectionLost(Failure(connectionDone.value))
         return taken
 
-    def move(self, site: "StreamingSite") -> None:
+    def move(self, site: ServingSite) -> None:
         """Let another site of this process have this idle connection."""
         self._exit()
         self.site = self.factory = site
@@ -500,91 +371,3 @@ def _may_drain(body: RequestBody) -> bool:
 def _listed(values: Sequence[bytes]) -> list[bytes]:
     """Return the elements of a header field's lists, lower-cased."""
     return [element.strip().lower() for value in values for element in value.split(b",")]
-
-
-class StreamingSite(Site):
-    """The factory of connections; knows all of them, and can let them go in peace."""
-
-    protocol = StreamingChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 wrapper here
-    displayTracebacks = False
-
-    def __init__(
-        self,
-        resource: Resource,
-        *,
-        reactor: Any,
-        keepalive: bool = True,
-        idle_timeout: float = 900,
-        header_timeout: float = 60,
-        max_header_line: int = 16384,
-        max_headers_size: int = 65536,
-        max_headers: int = 200,
-        linger_time: float = LINGER_TIME,
-        linger_idle: float = LINGER_IDLE,
-        crowded_idle: float = CROWDED_IDLE,
-        minimum_rate: MinimumRate | None = None,
-        sweep_interval: float = 1.0,
-        admission: ConnectionLimits | None = None,
-        answer_memory: int = ANSWER_MEMORY,
-    ) -> None:
-        super().__init__(
-            resource,
-            requestFactory=StreamingRequest,
-            parsePOSTFormSubmission=False,
-            timeout=idle_timeout,
-            reactor=reactor,
-        )
-        self.header_timeout = header_timeout
-        self.max_header_line = max_header_line
-        self.max_headers_size = max_headers_size
-        self.max_headers = max_headers
-        self.linger_time = linger_time
-        self.linger_idle = linger_idle
-        self.crowded_idle = crowded_idle
-        self.minimum_rate = minimum_rate
-        self.channels: set[StreamingChannel] = set()
-        self.admission = admission or ConnectionLimits(reactor)
-        self.answers = AnswerMemory(reactor, answer_memory)
-        self.keepalive = keepalive
-        self.draining = False
-        self.retiring = False
-        self.served = 0
-        """Requests that were answered, as whoever logs them counts them."""
-        self.seconds = reactor.seconds
-        self._sweeper = Sweeper(self.channels, sweep_interval, reactor)
-
-    def buildProtocol(self, addr: Any) -> Any:
-        channel = cast(StreamingChannel, HTTPFactory.buildProtocol(self, addr))
-        channel.site = self
-        channel.requestFactory = self.requestFactory
-        return channel
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/2 hands over bodies before all headers are there: it is never offered."""
-        return [b"http/1.1"]
-
-    def startFactory(self) -> None:
-        self._sweeper.start()
-
-    def stopFactory(self) -> None:
-        """Connections that are still there are looked after until the last of them is gone."""
-        self._sweeper.stop_when_alone()
-
-    def log(self, request: Any) -> None:
-        """Called once for every request, when its answer is complete or its client is gone."""
-
-    def drain(self) -> None:
-        """Close idle connections now and the others with their present answer."""
-        self.draining = True
-        for channel in list(self.channels):
-            if channel.is_idle:
-                channel.loseConnection()
-
-    def retire(self) -> None:
-        """Let connections that cannot go on elsewhere end with their next answer."""
-        self.retiring = True
-
-    def abort(self) -> None:
-        """Cut all connections."""
-        for channel in list(self.channels):
-            channel.abort()

@@ -22,13 +22,13 @@ Serve = Callable[..., Serving]
 reactor: Any = installed_reactor
 
 
-def admission(in_all: int | None = None, each: int | None = None, *exempt: str) -> ConnectionLimits:
+def limits(in_all: int | None = None, each: int | None = None, *exempt: str) -> ConnectionLimits:
     return ConnectionLimits(reactor, ConnectionCaps(in_all, each, networks(exempt)))
 
 
 @pytest.fixture
 def told() -> Iterator[list[LogEvent]]:
-    """What Admission logged."""
+    """What the connection limits logged."""
     events: list[LogEvent] = []
 
     def note(event: LogEvent) -> None:
@@ -60,7 +60,7 @@ def _is_refused(serving: Serving, source: str) -> bool:
 
 @pytest_twisted.ensureDeferred
 async def test_an_address_has_so_many_connections(serve_both: Serve) -> None:
-    serving = serve_both(echo, admission=admission(None, 3, "127.0.0.9"))
+    serving = serve_both(echo, connection_limits=limits(None, 3, "127.0.0.9"))
 
     def client(wire: Wire) -> None:
         with ExitStack() as stack:
@@ -76,14 +76,14 @@ async def test_an_address_has_so_many_connections(serve_both: Serve) -> None:
             assert all(_is_served(open_one("127.0.0.3")) for _ in range(3))
             assert all(_is_served(open_one("127.0.0.9")) for _ in range(10))
             first.close()
-            _until_in_thread(lambda: serving.site.admission.admits("127.0.0.2"))
+            _until_in_thread(lambda: serving.site.connection_limits.admits("127.0.0.2"))
             assert _is_served(open_one("127.0.0.2"))
             assert _is_refused(serving, "127.0.0.2")
         assert _is_served(wire)
 
     await serving.talk(client, source="127.0.0.9")
     await serving.quiet()
-    assert serving.site.admission.connections == 0
+    assert serving.site.connection_limits.connections == 0
 
 
 def _until_in_thread(condition: Callable[[], bool]) -> None:
@@ -95,7 +95,7 @@ def _until_in_thread(condition: Callable[[], bool]) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_refusing_is_logged_once_in_a_while(serve: Serve, told: list[LogEvent]) -> None:
-    serving = serve(echo, admission=admission(None, 1))
+    serving = serve(echo, connection_limits=limits(None, 1))
 
     def client(wire: Wire) -> None:
         assert _is_served(wire)
@@ -103,18 +103,18 @@ async def test_refusing_is_logged_once_in_a_while(serve: Serve, told: list[LogEv
             assert _is_refused(serving, "127.0.0.2")
 
     await serving.talk(client, source="127.0.0.2")
-    assert serving.site.admission.refused == 200
+    assert serving.site.connection_limits.refused == 200
     assert [event["host"] for event in told] == ["127.0.0.2"]
 
 
 def test_what_was_not_logged_is_counted(told: list[LogEvent]) -> None:
     clock = Clock()
-    door = ConnectionLimits(clock, ConnectionCaps(of_each_address=1))
-    door.enter("192.0.2.1")
+    counted = ConnectionLimits(clock, ConnectionCaps(of_each_address=1))
+    counted.enter("192.0.2.1")
     for _ in range(10):
-        assert not door.admits("192.0.2.1")
+        assert not counted.admits("192.0.2.1")
     clock.advance(SILENCE)
-    assert not door.admits("192.0.2.1")
+    assert not counted.admits("192.0.2.1")
     assert [event["count"] for event in told] == [1, 10]
 
 
@@ -130,21 +130,21 @@ def test_what_was_not_logged_is_counted(told: list[LogEvent]) -> None:
     ],
 )
 def test_what_one_address_is(one: str, other: str, are_one: bool) -> None:
-    door = admission(None, 1)
-    key = door.enter(one)
-    assert door.admits(other) != are_one
-    door.leave(key)
-    assert door.admits(other)
+    counted = limits(None, 1)
+    key = counted.enter(one)
+    assert counted.admits(other) != are_one
+    counted.leave(key)
+    assert counted.admits(other)
 
 
 @pytest_twisted.ensureDeferred
 async def test_unix_sockets_have_no_address(serve: Serve, tmp_path: Any) -> None:
-    serving = serve(echo, admission=admission(None, 1))
+    serving = serve(echo, connection_limits=limits(None, 1))
     path = tmp_path / "socket"
     listening: list[Any] = []
     endpoint: Any = UNIXServerEndpoint(reactor, str(path))
     endpoint.listen(serving.site).addCallback(listening.append)
-    serving.site.admission.watch(listening[0])
+    serving.site.connection_limits.watch(listening[0])
 
     def client(_: Wire) -> None:
         with ExitStack() as stack:
@@ -164,14 +164,14 @@ async def test_unix_sockets_have_no_address(serve: Serve, tmp_path: Any) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_who_is_too_many_waits(serve: Serve, told: list[LogEvent]) -> None:
-    serving = serve(echo, admission=admission(10))
+    serving = serve(echo, connection_limits=limits(10))
 
     def client(wire: Wire) -> None:
         assert _is_served(wire)
         waiting = [serving.open() for _ in range(40)]
-        _until_in_thread(lambda: serving.site.admission.is_crowded)
+        _until_in_thread(lambda: serving.site.connection_limits.is_crowded)
         assert serving.listener not in in_reactor(reactor.getReaders)
-        assert in_reactor(lambda: serving.site.admission.connections) == 10
+        assert in_reactor(lambda: serving.site.connection_limits.connections) == 10
         assert _is_served(wire)
         for late in waiting:
             assert _is_served(late)
@@ -180,24 +180,24 @@ async def test_who_is_too_many_waits(serve: Serve, told: list[LogEvent]) -> None
     await serving.talk(client)
     await serving.quiet()
     await until(lambda: serving.listener in reactor.getReaders())
-    assert serving.site.admission.refused == 0
+    assert serving.site.connection_limits.refused == 0
     assert [event["connections"] for event in told] == [10]
 
 
 @pytest_twisted.ensureDeferred
 async def test_accepting_goes_on_when_there_is_room_again(serve: Serve) -> None:
     """And not with every connection that ends."""
-    serving = serve(echo, admission=admission(40))
+    serving = serve(echo, connection_limits=limits(40))
 
     def client(wire: Wire) -> None:
         with ExitStack() as stack:
             open_ = [stack.enter_context(serving.open()) for _ in range(39)]
             late = stack.enter_context(serving.open())
             late.ask("GET")
-            _until_in_thread(lambda: serving.site.admission.is_crowded)
+            _until_in_thread(lambda: serving.site.connection_limits.is_crowded)
             open_[0].close()
-            _until_in_thread(lambda: serving.site.admission.connections == 39)
-            assert in_reactor(lambda: serving.site.admission.is_crowded)
+            _until_in_thread(lambda: serving.site.connection_limits.connections == 39)
+            assert in_reactor(lambda: serving.site.connection_limits.is_crowded)
             assert _is_served(wire)
             open_[1].close()
             assert late.reply().status == 200
@@ -207,12 +207,12 @@ async def test_accepting_goes_on_when_there_is_room_again(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_port_that_stops_while_it_waits(serve: Serve) -> None:
-    serving = serve(echo, admission=admission(1))
+    serving = serve(echo, connection_limits=limits(1))
 
     def client(wire: Wire) -> None:
         assert _is_served(wire)
         with serving.open():
-            _until_in_thread(lambda: serving.site.admission.is_crowded)
+            _until_in_thread(lambda: serving.site.connection_limits.is_crowded)
             in_reactor(serving.listener.stopListening)
 
     await serving.talk(client)

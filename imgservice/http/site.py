@@ -1,0 +1,83 @@
+"""The factory of the server's connections."""
+
+from typing import Any, cast
+
+from twisted.web.http import HTTPFactory
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from imgservice.http.answer_memory import AnswerMemory
+from imgservice.http.channel import StreamingChannel
+from imgservice.http.connection_limits import ConnectionLimits
+from imgservice.http.limits import ServerLimits
+from imgservice.http.request import StreamingRequest
+from imgservice.http.timeouts import Sweeper
+
+
+class StreamingSite(Site):
+    """The factory of connections; knows all of them, and can let them go in peace."""
+
+    protocol = StreamingChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 wrapper here
+    displayTracebacks = False
+
+    def __init__(
+        self,
+        resource: Resource,
+        *,
+        reactor: Any,
+        limits: ServerLimits,
+        connection_limits: ConnectionLimits | None = None,
+    ) -> None:
+        super().__init__(
+            resource,
+            requestFactory=StreamingRequest,
+            parsePOSTFormSubmission=False,
+            timeout=limits.idle_timeout,
+            reactor=reactor,
+        )
+        self.limits = limits
+        self.connection_limits = connection_limits or ConnectionLimits(reactor)
+        self.channels: set[StreamingChannel] = set()
+        self.answers = AnswerMemory(reactor, limits.answer_memory)
+        self.draining = False
+        self.retiring = False
+        self.served = 0
+        """Requests that were answered, as whoever logs them counts them."""
+        self.seconds = reactor.seconds
+        self._sweeper = Sweeper(self.channels, limits.sweep_interval, reactor)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        channel = cast(StreamingChannel, HTTPFactory.buildProtocol(self, addr))
+        channel.site = self
+        channel.requestFactory = self.requestFactory
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/2 hands over bodies before all headers are there: it is never offered."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        self._sweeper.start()
+
+    def stopFactory(self) -> None:
+        """Connections that are still there are looked after until the last of them is gone."""
+        self._sweeper.stop_when_alone()
+
+    def log(self, request: Any) -> None:
+        """Called once for every request, when its answer is complete or its client is gone."""
+
+    def drain(self) -> None:
+        """Close idle connections now and the others with their present answer."""
+        self.draining = True
+        for channel in list(self.channels):
+            if channel.is_idle:
+                channel.loseConnection()
+
+    def retire(self) -> None:
+        """Let connections that cannot go on elsewhere end with their next answer."""
+        self.retiring = True
+
+    def abort(self) -> None:
+        """Cut all connections."""
+        for channel in list(self.channels):
+            channel.abort()
