@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogBeginner
 
 from imgservice.concurrency.clock import make_monotonic
+from imgservice.concurrency.reactor import Reactor, installed_reactor, looping_call, sleep
 from imgservice.config.errors import ConfigError
 from imgservice.process.addresses import Address, read_address
 from imgservice.process.control import Control, read_hidden_file
-from imgservice.process.serving import POLL, Serving, sleep
+from imgservice.process.serving import POLL, Serving
 from imgservice.process.tls import ServerContexts
 from imgservice.process.worker_process import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
 from imgservice.process.workers import worker_count
@@ -40,14 +40,13 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR2, file=STACKS, all_threads=True)
     # It comes from our parent, and from nobody else.
     bootstrap: Bootstrap = pickle.loads(read_hidden_file(BOOTSTRAP))  # noqa: S301
-    from twisted.internet import reactor
-
+    reactor = installed_reactor()
     make_monotonic(reactor)
     return _Worker(reactor, bootstrap).run()
 
 
 class _Worker:
-    def __init__(self, reactor: Any, bootstrap: Bootstrap) -> None:
+    def __init__(self, reactor: Reactor, bootstrap: Bootstrap) -> None:
         self._reactor = reactor
         self._setup = bootstrap.setup
         self._places = [
@@ -63,8 +62,7 @@ class _Worker:
         self._ending: Deferred[None] | None = None
         self._is_leaving = False
         self._grace: float = self._setup.config.server.shutdown_grace
-        self._beats = LoopingCall(self._beat)
-        self._beats.clock = reactor
+        self._beats = looping_call(reactor, self._beat)
 
     def run(self) -> int:
         self._reactor.callWhenRunning(self._take_signals)

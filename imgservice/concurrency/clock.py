@@ -1,10 +1,11 @@
 """The clock of the reactor's timers."""
 
 import time
-from typing import Any
+
+from imgservice.concurrency.reactor import Reactor
 
 
-def make_monotonic(reactor: Any) -> None:
+def make_monotonic(reactor: Reactor) -> None:
     """Let the reactor's timers run on the monotonic clock; to be called before any is set.
 
     Twisted's own choice is the wall clock. An administrator, or NTP, who sets that one would end
@@ -14,4 +15,4 @@ def make_monotonic(reactor: Any) -> None:
         return
     if reactor.getDelayedCalls():
         raise RuntimeError("The reactor's clock cannot be changed: timers run already.")
-    reactor.seconds = time.monotonic
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]

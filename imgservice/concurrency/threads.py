@@ -7,8 +7,9 @@ from threading import Lock
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
+
+from imgservice.concurrency.reactor import ThreadedReactor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,7 +18,7 @@ T = TypeVar("T")
 class Threads:
     """A bounded pool of threads whose results come back to the reactor."""
 
-    def __init__(self, reactor: IReactorFromThreads, size: int, name: str) -> None:
+    def __init__(self, reactor: ThreadedReactor, size: int, name: str) -> None:
         self._reactor = reactor
         self._executor = ThreadPoolExecutor(size, name)
 
@@ -57,7 +58,7 @@ class SerialQueue:
     def __init__(
         self,
         executor: ThreadPoolExecutor,
-        reactor: IReactorFromThreads,
+        reactor: ThreadedReactor,
         window: int | Callable[[], int],
     ) -> None:
         self._executor = executor

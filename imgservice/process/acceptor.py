@@ -11,11 +11,18 @@ from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IListeningPort, IReadDescriptor, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorFDSet,
+    IReadDescriptor,
+    IStreamServerEndpoint,
+)
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from imgservice.concurrency.reactor import DelayedCall, Reactor
 
 AT_ONCE = 100
 """Connections that are accepted in one turn of the reactor."""
@@ -39,7 +46,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, reactor: Any, listener: socket.socket, factory: Any, backlog: int, is_shared: bool
+        self, reactor: Reactor, listener: socket.socket, factory: Any, backlog: int, is_shared: bool
     ) -> None:
         self._reactor = reactor
         self._listener = listener
@@ -52,7 +59,7 @@ class Acceptor:
         self._backlog = backlog
         self._is_shared = is_shared
         self._is_paused = False
-        self._resting: Any = None
+        self._resting: DelayedCall | None = None
 
     # -- IListeningPort ---------------------------------------------------------------------------
 
@@ -157,7 +164,9 @@ class Acceptor:
         if protocol is None:
             made.close()
             return
-        transport = Server(made, protocol, peer, cast(Any, None), peer[1], self._reactor)
+        transport = Server(
+            made, protocol, peer, cast(Any, None), peer[1], cast(IReactorFDSet, self._reactor)
+        )
         transport.repstr = f"<{type(protocol).__name__} of {peer[0]}>"
         protocol.makeConnection(transport)
 
@@ -170,7 +179,7 @@ class SocketEndpoint:
     """An endpoint on a bound socket, of which it takes a copy."""
 
     def __init__(
-        self, reactor: Any, bound: socket.socket, backlog: int, is_shared: bool = False
+        self, reactor: Reactor, bound: socket.socket, backlog: int, is_shared: bool = False
     ) -> None:
         self._make: Callable[[Any], Acceptor] = lambda factory: Acceptor(
             reactor, bound.dup(), factory, backlog, is_shared

@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from imgservice.concurrency.reactor import Reactor
+
 LARGEST = 1 << 16
 MOST_DESCRIPTORS = 250
 """The kernel takes 253 with one message."""
@@ -33,7 +35,7 @@ class Control:
     """One end. Whoever sends descriptors gives them away; whoever receives them owns them."""
 
     def __init__(
-        self, reactor: Any, end: socket.socket, received: Received, lost: Callable[[], None]
+        self, reactor: Reactor, end: socket.socket, received: Received, lost: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._end = end

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from imgservice.concurrency.reactor import Clock, looping_call
 from imgservice.domain.errors import ImageServiceError
 from imgservice.troubles import Troubles
 
@@ -39,7 +38,7 @@ class Probes:
 
     def __init__(
         self,
-        reactor: Any,
+        clock: Clock,
         probes: Sequence[Probe],
         troubles: Troubles,
         interval: float,
@@ -51,8 +50,7 @@ class Probes:
         self._seconds = seconds
         self._begun: dict[str, float] = {}
         self._is_ended = False
-        self._looks = LoopingCall(self._look)
-        self._looks.clock = reactor
+        self._looks = looping_call(clock, self._look)
 
     def start(self) -> None:
         """Begin; of what is not probed, nobody could tell that its trouble is over."""

@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.protocols.haproxy import proxyEndpoint
 
+from imgservice.concurrency.reactor import Reactor, looping_call, sleep
 from imgservice.domain.errors import Unavailable
 from imgservice.process.acceptor import SocketEndpoint
 from imgservice.process.addresses import Address, keep_alive
@@ -43,7 +44,12 @@ class Serving:
     """Serves what was built, with one configuration, from `start` to `stop` or `retire`."""
 
     def __init__(
-        self, reactor: Any, built: Any, contexts: Any, keepidle: float, has_fellows: bool = False
+        self,
+        reactor: Reactor,
+        built: Any,
+        contexts: Any,
+        keepidle: float,
+        has_fellows: bool = False,
     ) -> None:
         self._reactor = reactor
         self._built = built
@@ -72,9 +78,7 @@ class Serving:
             else:
                 troubles.clear(name)
 
-        call = LoopingCall(lambda: Deferred.fromCoroutine(careful()))
-        call.clock = self._reactor
-        return call
+        return looping_call(self._reactor, lambda: Deferred.fromCoroutine(careful()))
 
     async def _recover(self) -> None:
         settled = await self._built.data.recover()
@@ -234,9 +238,3 @@ class Serving:
 async def _settled(result: Any) -> None:
     if hasattr(result, "__await__"):
         await result
-
-
-def sleep(reactor: Any, seconds: float) -> Deferred[None]:
-    slept: Deferred[None] = Deferred()
-    reactor.callLater(seconds, slept.callback, None)
-    return slept

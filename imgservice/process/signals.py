@@ -5,12 +5,14 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from imgservice.concurrency.reactor import RunningReactor
+
 
 class Ending:
     """Takes SIGINT and SIGTERM in the reactor's place, which fails when it is told to end twice."""
 
     def __init__(
-        self, reactor: Any, interrupted: Callable[[], None], at_once: Callable[[], None]
+        self, reactor: RunningReactor, interrupted: Callable[[], None], at_once: Callable[[], None]
     ) -> None:
         self._reactor = reactor
         self._interrupted = interrupted

@@ -9,15 +9,14 @@ from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from imgservice.concurrency.reactor import Reactor, looping_call, sleep
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError
 from imgservice.process.descriptors import raise_descriptor_limit
-from imgservice.process.serving import sleep
 from imgservice.process.signals import Ending
 from imgservice.process.sockets import Sockets
 from imgservice.process.state import StateFile
@@ -59,7 +58,7 @@ class Supervisor(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         setup: Setup,
         source: Source,
         crew: WorkerPool,
@@ -95,8 +94,7 @@ class Supervisor(Service):
         self._reload_wanted = False
         self._reloading: Deferred[None] | None = None
         self._tls: TlsReloader | None = None
-        self._looks = LoopingCall(self._look)
-        self._looks.clock = reactor
+        self._looks = looping_call(reactor, self._look)
 
     def _enter(self, phase: str) -> None:
         self._phase, self._phase_since = phase, time.time()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import attrs
 from cryptography import x509
@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.application.service import Service
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from imgservice.concurrency.reactor import Clock, looping_call
 from imgservice.config.sections.server import TlsOptions, TlsPair
 from imgservice.process.addresses import ListenError
 
@@ -334,7 +334,7 @@ class TlsReloader(Service):
 
     def __init__(
         self,
-        reactor: Any,
+        clock: Clock,
         read: Callable[[], TlsMaterial],
         signature: Callable[[], object],
         contexts: Replaceable,
@@ -349,8 +349,7 @@ class TlsReloader(Service):
         self._complaint = ""
         self._reminded: datetime | None = None
         self._interval = interval
-        self._looks = LoopingCall(self._look)
-        self._looks.clock = reactor
+        self._looks = looping_call(clock, self._look)
 
     def startService(self) -> None:
         super().startService()

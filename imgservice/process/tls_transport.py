@@ -13,6 +13,8 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from imgservice.concurrency.reactor import Clock, twisted_clock
+
 RECORD = 16 << 10
 PIECE = 4 * RECORD
 """Encrypted at a time: more costs more, since the allocator gets such buffers anew each time."""
@@ -59,11 +61,11 @@ class TlsEndpoint:
     `contexts` is what provides IOpenSSLServerConnectionCreator.
     """
 
-    def __init__(self, reactor: Any, endpoint: Any, contexts: Any) -> None:
-        self._reactor = reactor
+    def __init__(self, clock: Clock, endpoint: Any, contexts: Any) -> None:
+        self._clock = clock
         self._endpoint = endpoint
         self._contexts = contexts
 
     def listen(self, factory: IProtocolFactory) -> "Deferred[Any]":
-        secured = _TlsFactory(self._contexts, False, factory, clock=self._reactor)
+        secured = _TlsFactory(self._contexts, False, factory, clock=twisted_clock(self._clock))
         return cast("Deferred[Any]", self._endpoint.listen(secured))

@@ -4,11 +4,11 @@ import faulthandler
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+
+from imgservice.concurrency.reactor import Clock, looping_call
 
 LOOK = 1.0
 """Seconds between two signs of life."""
@@ -22,15 +22,14 @@ class Watchdog(Service):
     A thread that needs neither the reactor nor Python's lock does that, as plain text.
     """
 
-    def __init__(self, reactor: Any, limit: float, descriptor: Callable[[], int]) -> None:
+    def __init__(self, clock: Clock, limit: float, descriptor: Callable[[], int]) -> None:
         self.limit = limit
         """May be changed at any time."""
         self._descriptor = descriptor
         """Tells where the log is written to at present."""
         self._own = -1
         self._last_sign = 0.0
-        self._signs = LoopingCall(self._sign)
-        self._signs.clock = reactor
+        self._signs = looping_call(clock, self._sign)
 
     def startService(self) -> None:
         super().startService()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
+from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address
@@ -88,7 +89,7 @@ class InProcess:
     trouble: str | None = None
     is_alive = True  # whoever can ask has the answer: there is but one reactor
 
-    def __init__(self, reactor: Any, make: Callable[[Config, Troubles], Any]) -> None:
+    def __init__(self, reactor: Reactor, make: Callable[[Config, Troubles], Any]) -> None:
         self._reactor = reactor
         self._make = make
         self.troubles = TroubleLog()

@@ -16,6 +16,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from imgservice.concurrency.reactor import Reactor
 from imgservice.process.control import Control, connection, hidden_file
 from imgservice.process.serving import UnderWay
 from imgservice.process.sockets import Place
@@ -49,7 +50,7 @@ class Worker(ProcessProtocol):
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         slot: int,
         setup: Setup,
         heard: Callable[["Worker", Mapping[str, Any], Sequence[int]], None],
@@ -91,7 +92,7 @@ class Worker(ProcessProtocol):
         }  # fmt: skip
         environment = {k: v for k, v in os.environ.items() if k not in NOT_FOR_WORKERS}
         try:
-            process: Any = self._reactor.spawnProcess(
+            process = self._reactor.spawnProcess(
                 self, sys.executable, list(command), env=environment, childFDs=descriptors
             )
         finally:

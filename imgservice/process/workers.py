@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from imgservice.concurrency.reactor import DelayedCall, Reactor, looping_call, sleep
 from imgservice.config.sections import Config
-from imgservice.process.serving import UnderWay, sleep
+from imgservice.process.serving import UnderWay
 from imgservice.process.sockets import Change, Place, Sockets
 from imgservice.process.tls import TlsMaterial
 from imgservice.process.worker_pool import Setup, WorkerPoolError, in_all
@@ -51,7 +51,7 @@ class Slot:
         self.substitute: Worker | None = None
         """Another slot's worker that accepts for this one meanwhile."""
         self.failures = 0
-        self.retry: Any = None
+        self.retry: DelayedCall | None = None
 
     @property
     def is_served(self) -> bool:
@@ -63,7 +63,7 @@ class Workers:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         count: int,
         command: Sequence[str],
         log_file: Callable[[Config], str | None],
@@ -84,8 +84,7 @@ class Workers:
         self._is_proving = False
         self._is_closed = False
         self._is_well = True
-        self._looks = LoopingCall(self._look)
-        self._looks.clock = reactor
+        self._looks = looping_call(reactor, self._look)
 
     def count(self, setup: Setup) -> int:
         return worker_count(setup.config)

@@ -11,6 +11,7 @@ import orjson
 from twisted.logger import ILogObserver, LogLevel, formatEvent
 from zope.interface import implementer
 
+from imgservice.concurrency.reactor import Clock
 from imgservice.config.sections.logging import LoggingOptions
 from imgservice.escaping import escaped, target, words
 from imgservice.http.request import StreamingRequest
@@ -43,7 +44,7 @@ class Output:
         self._descriptor = 1 if path is None else self._open()
         self._inode = os.fstat(self._descriptor).st_ino
         self._lines: list[bytes] = []
-        self._reactor: Any = None
+        self._clock: Clock | None = None
         self._scheduled = False
 
     @property
@@ -71,17 +72,17 @@ class Output:
         if self._path is not None:
             os.fchown(self._descriptor, uid, gid)
 
-    def start(self, reactor: Any) -> None:
+    def start(self, clock: Clock) -> None:
         """From now on lines may wait for the reactor."""
-        self._reactor = reactor
+        self._clock = clock
 
     def write(self, line: bytes, urgent: bool = False) -> None:
         self._lines.append(line)
-        if urgent or self._reactor is None or len(self._lines) >= MOST_WAITING:
+        if urgent or self._clock is None or len(self._lines) >= MOST_WAITING:
             self.flush()
         elif not self._scheduled:
             self._scheduled = True
-            self._reactor.callLater(FLUSH_INTERVAL, self._flush_scheduled)
+            self._clock.callLater(FLUSH_INTERVAL, self._flush_scheduled)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -98,7 +99,7 @@ class Output:
 
     def stop(self) -> None:
         """Write everything at once from now on."""
-        self._reactor = None
+        self._clock = None
         self.flush()
 
     def _flush_scheduled(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from imgservice.api.root import Healthcheck, Root, Versions
+from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
@@ -66,7 +67,7 @@ class LoggingSite(StreamingSite):
 
 def build(
     config: Config,
-    reactor: Any,
+    reactor: Reactor,
     access_log: Callable[[StreamingRequest], None] | None = None,
     troubles: Troubles | None = None,
 ) -> Built:
@@ -122,7 +123,7 @@ def build(
     )  # fmt: skip
 
 
-def _open_database(config: Config, reactor: Any, troubles: Troubles) -> Database:
+def _open_database(config: Config, reactor: Reactor, troubles: Troubles) -> Database:
     what = database_name(config)
 
     def tell(why: str) -> None:
@@ -146,7 +147,7 @@ def _database_limits(config: Config) -> DatabaseLimits:
 
 def _site(
     config: Config,
-    reactor: Any,
+    reactor: Reactor,
     root: Root,
     access: Callable[[StreamingRequest], None] | None,
 ) -> StreamingSite:

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 
 import attrs
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.logger import ILogObserver, Logger
 
 from imgservice.concurrency.clock import make_monotonic
+from imgservice.concurrency.reactor import Reactor, installed_reactor
 from imgservice.config.errors import ConfigError, OptionError
 from imgservice.config.loader import located
 from imgservice.config.sections import Config
@@ -93,12 +94,11 @@ class ImageService(MultiService):
                       uid=self._process.uid)  # fmt: skip
 
     def startService(self) -> None:
-        from twisted.internet import reactor
-
         self._or_fail(super().startService)
+        reactor = installed_reactor()
         self._output.start(reactor)
         # Not atexit: twistd ends by the signal that stopped it, and then nothing else is run.
-        cast(Any, reactor).addSystemEventTrigger("after", "shutdown", self._output.stop)
+        reactor.addSystemEventTrigger("after", "shutdown", self._output.stop)
 
     def _or_fail(self, start: Callable[[], None]) -> None:
         try:
@@ -113,8 +113,7 @@ class ImageService(MultiService):
 
 def make_service(path: Path | None, process: ProcessOptions) -> ImageService:
     """Build the service, or end the process with one line that says why not."""
-    from twisted.internet import reactor
-
+    reactor = installed_reactor()
     make_monotonic(reactor)
     try:
         return _service(path, process, reactor)
@@ -136,7 +135,7 @@ def _say_nothing(*_: object) -> None:
     """Print no traceback of an error that was told already."""
 
 
-def _service(path: Path | None, process: ProcessOptions, reactor: Any) -> ImageService:
+def _service(path: Path | None, process: ProcessOptions, reactor: Reactor) -> ImageService:
     """Read the configuration, and make everything that needs no rights."""
     source = Files(path)
     setup = source.read(1)
@@ -190,7 +189,7 @@ def _greet(setup: Setup, is_shown: bool) -> None:
         _log.info("{summary}", summary=summary(setup))
 
 
-def _give_up(reactor: Any, why: str) -> None:
+def _give_up(reactor: Reactor, why: str) -> None:
     """End the process by and by, with an exit code that tells of a failure."""
     _log.error("Giving up: {why}", why=why)
     _tell(why)

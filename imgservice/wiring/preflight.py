@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -169,7 +169,7 @@ def _check_exposure(config: Config) -> None:
 
 def _check_choice(config: Config) -> None:
     reactor = _Waiting()
-    threads = Threads(cast(IReactorFromThreads, reactor), 1, "check")
+    threads = Threads(reactor, 1, "check")
     try:
         make_choice(config, make_stores(config, threads, make_fetcher(config, reactor)))
     finally:
@@ -234,7 +234,7 @@ def check_keystone(config: Config, reactor: Any) -> None:
 def check_stores(config: Config) -> None:
     """Ask every store whether it takes data."""
     reactor = _Waiting()
-    threads = Threads(cast(IReactorFromThreads, reactor), 1, "check")
+    threads = Threads(reactor, 1, "check")
     try:
         stores = make_stores(config, threads, make_fetcher(config, reactor))
         for store_id, store in stores.items():
