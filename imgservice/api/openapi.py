@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from imgservice.api.middleware.version import SEVERAL_STORES
-from imgservice.api.v2.schemas import ImageSchemas
+from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, title
 from imgservice.http.route import ALWAYS, Content, RouteInfo, named, shows

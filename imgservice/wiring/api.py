@@ -16,9 +16,9 @@ from imgservice.api.v2 import schemas as schema_routes
 from imgservice.api.v2 import tags as tag_routes
 from imgservice.api.v2.documents import ImageDocuments
 from imgservice.api.v2.info import StoreInfo
+from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
+from imgservice.api.v2.json_schemas.schema_file import read_custom_properties
 from imgservice.api.v2.listing import Paging
-from imgservice.api.v2.schema_file import read_custom_properties
-from imgservice.api.v2.schemas import ImageSchemas
 from imgservice.concurrency.file_watch import Unreadable, Watched
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError

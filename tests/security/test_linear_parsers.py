@@ -23,10 +23,11 @@ from imgservice.api.middleware.request_id import RequestId
 from imgservice.api.middleware.version import VersionNegotiation
 from imgservice.api.v2.data import _preferred
 from imgservice.api.v2.documents import new_image
+from imgservice.api.v2.json_schemas.custom import CustomProperties
+from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
+from imgservice.api.v2.json_schemas.schema_file import SchemaFileError
 from imgservice.api.v2.listing import Paging, image_query, links, parse_query, split_values
 from imgservice.api.v2.patches import reader_of
-from imgservice.api.v2.schema_file import SchemaFileError
-from imgservice.api.v2.schemas import CustomProperties, ImageSchemas
 from imgservice.auth import htpasswd
 from imgservice.auth import users_file as people
 from imgservice.auth.certificates import subject_name

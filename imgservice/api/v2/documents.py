@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import orjson
 
-from imgservice.api.v2.schemas import ImageSchemas, to_text
+from imgservice.api.v2.json_schemas.custom import to_text
+from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, Invalid
 from imgservice.domain.image import (

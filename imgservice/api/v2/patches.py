@@ -6,7 +6,8 @@ from typing import Any
 import attrs
 
 from imgservice.api.v2.documents import check_text
-from imgservice.api.v2.schemas import ImageSchemas, to_text
+from imgservice.api.v2.json_schemas.custom import to_text
+from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.domain.errors import UnsupportedPatch
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import (

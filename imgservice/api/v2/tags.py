@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from imgservice.api.v2.documents import check_text
-from imgservice.api.v2.schemas import ImageSchemas
+from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
 from imgservice.http.route import NOTHING, RouteInfo

@@ -1,17 +1,11 @@
 """The JSON schemas of metadata definitions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-Schema = dict[str, Any]
+from imgservice.api.v2.json_schemas.fields import READ_ONLY_TEXT, TEXT, Schema, pages
 
-_LINKS = [{"rel": rel, "href": f"{{{name}}}"} for rel, name in (
-    ("first", "first"), ("next", "next"), ("describedby", "schema")
-)]  # fmt: skip
 _JSON_TYPES = ["array", "boolean", "integer", "number", "object", "string", None]
-_TEXT = {"type": "string"}
 _NAME = {"type": "string", "maxLength": 80}
-_SELF = {"readOnly": True, "type": "string"}
 _TYPE = {"type": "string", "enum": _JSON_TYPES}
 _STRINGS = {"$ref": "#/definitions/stringArray"}
 _COUNT = {"$ref": "#/definitions/positiveInteger"}
@@ -44,9 +38,9 @@ def _objects(**properties: Schema) -> Schema:
 
 _PROPERTY = {
     "name": _NAME,
-    "title": _TEXT,
-    "description": _TEXT,
-    "operators": {"type": "array", "items": _TEXT},
+    "title": TEXT,
+    "description": TEXT,
+    "operators": {"type": "array", "items": TEXT},
     "type": _TYPE,
     "required": _STRINGS,
     "minimum": {"type": "number"},
@@ -69,11 +63,11 @@ _NUMBERS = {
 }
 _PROPERTY_DEFINITIONS = {
     **_NUMBERS,
-    "stringArray": {"type": "array", "items": _TEXT, "minItems": 1, "uniqueItems": True},
+    "stringArray": {"type": "array", "items": TEXT, "minItems": 1, "uniqueItems": True},
 }
 _DEFINITIONS = {
     **_NUMBERS,
-    "stringArray": {"type": "array", "items": _TEXT, "uniqueItems": True},
+    "stringArray": {"type": "array", "items": TEXT, "uniqueItems": True},
     "property": {
         "type": "object",
         "additionalProperties": {
@@ -97,19 +91,10 @@ def _single(
     }
 
 
-def _paged(name: str, held: Schema, definitions: Schema | None) -> Schema:
-    return {
-        "name": name,
-        "properties": {name: held, "first": _TEXT, "next": _TEXT, "schema": _TEXT},
-        "links": _LINKS,
-        **({"definitions": definitions} if definitions else {}),
-    }
-
-
-def _collection(name: str, item: Schema) -> Schema:
+def _collection(name: str, item: Schema, definitions: Schema | None = None) -> Schema:
     """Describe pages of items; what these define moves to the top, where `$ref` looks for it."""
     bare = {key: part for key, part in item.items() if key != "definitions"}
-    return _paged(name, {"type": "array", "items": bare}, item.get("definitions"))
+    return pages(name, {"type": "array", "items": bare}, definitions)
 
 
 NAMESPACE = _single(
@@ -131,14 +116,12 @@ NAMESPACE = _single(
         },
         "owner": _text("Owner of the namespace.", 255),
         **_times("namespace"),
-        "schema": _SELF,
-        "self": _SELF,
-        "resource_type_associations": _objects(name=_TEXT, prefix=_TEXT, properties_target=_TEXT),
+        "schema": READ_ONLY_TEXT,
+        "self": READ_ONLY_TEXT,
+        "resource_type_associations": _objects(name=TEXT, prefix=TEXT, properties_target=TEXT),
         "properties": _PROPERTIES,
-        "objects": _objects(
-            name=_TEXT, description=_TEXT, required=_STRINGS, properties=_PROPERTIES
-        ),
-        "tags": _objects(name=_TEXT),
+        "objects": _objects(name=TEXT, description=TEXT, required=_STRINGS, properties=_PROPERTIES),
+        "tags": _objects(name=TEXT),
     },
     ["namespace"],
     _DEFINITIONS,
@@ -173,11 +156,11 @@ OBJECT = _single(
     "object",
     {
         "name": _NAME,
-        "description": _TEXT,
+        "description": TEXT,
         "required": _STRINGS,
         "properties": _PROPERTIES,
-        "schema": _SELF,
-        "self": _SELF,
+        "schema": READ_ONLY_TEXT,
+        "self": READ_ONLY_TEXT,
         **_times("object"),
     },
     ["name"],
@@ -189,22 +172,20 @@ TAG = _single("tag", {"name": _NAME, **_times("tag")}, ["name"])
 def _properties() -> Schema:
     """Describe pages of properties, which are members named by them: they need no name inside."""
     held = _single("property", _PROPERTY, ["type", "title"])
-    return _paged(
-        "properties",
-        {"type": "object", "additionalProperties": held},
-        _PROPERTY_DEFINITIONS,
+    return pages(
+        "properties", {"type": "object", "additionalProperties": held}, _PROPERTY_DEFINITIONS
     )
 
 
 METADEFS: Mapping[str, Schema] = {
     "metadefs/namespace": NAMESPACE,
-    "metadefs/namespaces": _collection("namespaces", NAMESPACE),
+    "metadefs/namespaces": _collection("namespaces", NAMESPACE, _DEFINITIONS),
     "metadefs/resource_type": RESOURCE_TYPE,
     "metadefs/resource_types": _collection("resource_type_associations", RESOURCE_TYPE),
     "metadefs/property": PROPERTY,
     "metadefs/properties": _properties(),
     "metadefs/object": OBJECT,
-    "metadefs/objects": _collection("objects", OBJECT),
+    "metadefs/objects": _collection("objects", OBJECT, _DEFINITIONS),
     "metadefs/tag": TAG,
     "metadefs/tags": _collection("tags", TAG),
 }

@@ -1,15 +1,16 @@
 """The file in which an operator describes custom properties of images."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from imgservice.api.v2.schemas import CustomProperties, compiled_schema, image_properties
+from imgservice.api.v2.json_schemas.checks import compiled_schema
+from imgservice.api.v2.json_schemas.custom import CustomProperties, types_of
+from imgservice.api.v2.json_schemas.fields import Fields
+from imgservice.api.v2.json_schemas.image_fields import FIELDS
 from imgservice.concurrency.file_watch import Unreadable
+from imgservice.domain.documents import Json, JsonObject
 
-BASE = image_properties((), ()).keys()
 STORABLE = frozenset(("string", "integer", "number", "boolean", "null"))
 
 
@@ -31,36 +32,39 @@ def read_custom_properties(path: Path) -> CustomProperties:
         raise SchemaFileError(f"{path}: {error}") from None
 
 
-def _custom_properties(document: Any) -> CustomProperties:
+def _custom_properties(document: Json) -> CustomProperties:
     if not isinstance(document, dict):
         raise SchemaFileError("expected a JSON object")
-    required: Any = []
-    properties = document
-    if "properties" in document:
-        properties, required = document["properties"], document.get("required") or []
+    if "properties" not in document:
+        return CustomProperties(_properties(document))
+    properties = document["properties"]
     if not isinstance(properties, dict):
         raise SchemaFileError("properties: expected a JSON object")
-    if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
-        raise SchemaFileError("required: expected a list of names")
-    for name, schema in properties.items():
-        _check_property(name, schema)
-    return CustomProperties(properties, tuple(required))
+    required = _required(document.get("required") or [])
+    return CustomProperties(_properties(properties), required)
 
 
-def _check_property(name: str, schema: Any) -> None:
+def _required(names: Json) -> tuple[str, ...]:
+    if isinstance(names, list):
+        texts = tuple(name for name in names if isinstance(name, str))
+        if len(texts) == len(names):
+            return texts
+    raise SchemaFileError("required: expected a list of names")
+
+
+def _properties(document: JsonObject) -> Fields:
+    return {name: _property(name, schema) for name, schema in document.items()}
+
+
+def _property(name: str, schema: Json) -> JsonObject:
     if not isinstance(schema, dict):
         raise SchemaFileError(f"{name}: expected a JSON object")
-    types = schema.get("type", "string")
-    named = types if isinstance(types, list) else [types]
-    if not all(isinstance(type_, str) and type_ in STORABLE for type_ in named):
+    if not all(isinstance(type_, str) and type_ in STORABLE for type_ in types_of(schema)):
         raise SchemaFileError(f"{name}: the type must be among {', '.join(sorted(STORABLE))}")
-    if name in BASE:
+    if name in FIELDS:
         raise SchemaFileError(f"{name}: every image has a field of this name already")
-    _check_schema(name, schema)
-
-
-def _check_schema(name: str, schema: Mapping[str, Any]) -> None:
     try:
         compiled_schema(dict(schema))
     except Exception as error:  # whatever the compiler trips over is wrong with the schema
         raise SchemaFileError(f"{name}: not a usable JSON schema: {error}") from None
+    return schema
