@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from imgservice.domain.errors import NotFound, Unavailable
 from imgservice.http.networks import Networks, is_within
 from imgservice.http.request import StreamingRequest
-from imgservice.service.data import Download
+from imgservice.service.reading import ImageData
 
 HEADER = "x-accel-redirect"
 _CONDITIONS = (
@@ -30,18 +30,18 @@ class Acceleration:
         self._prefix = prefix and prefix.rstrip("/")
         self._proxies = proxies
 
-    async def place(self, request: StreamingRequest, download: Download) -> str | None:
+    async def place(self, request: StreamingRequest, data: ImageData) -> str | None:
         """Return where the proxy finds the data that it shall send; None when we send it."""
         if self._prefix is None or not is_within(request.peer, self._proxies):
             return None
         if any(request.header(name) is not None for name in _CONDITIONS):
             return None
-        copy = download.copies[0]
+        copy = data.copies[0]
         if not isinstance(copy.store, FilesForProxy):
             return None
         try:
             path = copy.store.proxy_path(copy.url)
-            is_whole = path is not None and await copy.store.size(copy.url) == download.size
+            is_whole = path is not None and await copy.store.size(copy.url) == data.size
         except (NotFound, Unavailable):
             return None  # whoever sends goes on to the next copy, or says what is wrong
         return f"{self._prefix}/{path}" if is_whole else None

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IWriteDescriptor
@@ -31,6 +31,55 @@ class ClientGone(Exception):
 
 class ShortData(Exception):
     """The store had fewer bytes than the image has; the connection was cut."""
+
+
+class BlockBody(Protocol):
+    """A body that comes block by block."""
+
+    @property
+    def length(self) -> int: ...
+
+    def blocks(self) -> AsyncIterator[bytes]: ...
+
+
+@runtime_checkable
+class FileBody(Protocol):
+    """A body that is a part of a local file."""
+
+    @property
+    def descriptor(self) -> int: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+
+class Sender:
+    """Sends bodies that are too large for memory: local files by the kernel, all others by us."""
+
+    def __init__(self, reactor: Any, threads: Threads) -> None:
+        self._turns = Turns(reactor)
+        self._threads = threads
+
+    def takes_files(self, request: StreamingRequest) -> bool:
+        """Tell whether the kernel can send a file as this answer; it cannot encrypt."""
+        return not request.isSecure()
+
+    async def send(
+        self, request: StreamingRequest, body: BlockBody | FileBody, pace: Throttle | None = None
+    ) -> None:
+        """Send the body as fast as the client and the throttle take it, then finish the request.
+
+        The status and the headers are set already. `ShortData` when the body has not as many bytes
+        as it says: the connection is cut then, so that nobody takes the part for the whole. The
+        caller closes the body.
+        """
+        if isinstance(body, FileBody):
+            await _send_file(request, body, self._threads, self._turns, pace)
+        else:
+            await _send_blocks(request, body.blocks(), body.length, pace)
 
 
 @implementer(IPushProducer)
@@ -71,19 +120,9 @@ class Gate:
             waiter.callback(None)
 
 
-async def send_blocks(
-    request: StreamingRequest,
-    blocks: AsyncIterator[bytes],
-    length: int,
-    pace: Throttle | None = None,
+async def _send_blocks(
+    request: StreamingRequest, blocks: AsyncIterator[bytes], length: int, pace: Throttle | None
 ) -> None:
-    """Write the blocks as fast as the client takes them, and no faster than the pace, if there is
-    one; then finish the request.
-
-    The status and the headers are set already. `ShortData` when the blocks are not `length` bytes
-    together: the connection is cut then, so that nobody takes the part for the whole. The iterator
-    is closed in any case, if it can be.
-    """
     try:
         await _write_blocks(request, blocks, length, pace)
     except ClientGone:
@@ -91,10 +130,6 @@ async def send_blocks(
     except Exception:
         cut(request)
         raise
-    finally:
-        close = getattr(blocks, "aclose", None)
-        if close is not None:
-            await close()
     if request.disconnected:
         raise ClientGone
     request.finish()
@@ -145,30 +180,21 @@ def cut(request: StreamingRequest) -> None:
         request.channel.abort()
 
 
-async def send_file(
+async def _send_file(
     request: StreamingRequest,
-    descriptor: int,
-    start: int,
-    length: int,
+    body: FileBody,
     threads: Threads,
     turns: "Turns",
-    pace: Throttle | None = None,
+    pace: Throttle | None,
 ) -> None:
-    """Let the kernel send a part of a file over plain TCP, then finish the request.
-
-    Takes over the descriptor and closes it. Errors as `send_blocks`.
-    """
+    if request.disconnected:
+        raise ClientGone
+    request.write(b"")  # the headers; an empty body has no more to it
+    sender = _SendFile(request, body, threads, turns, pace)
     try:
-        if request.disconnected:
-            raise ClientGone
-        request.write(b"")  # the headers; an empty body has no more to it
-        sender = _SendFile(request, descriptor, start, length, threads, turns, pace)
-        try:
-            await sender.run()
-        finally:
-            sender.close()
+        await sender.run()
     finally:
-        os.close(descriptor)
+        sender.close()
     request.finish()
 
 
@@ -211,9 +237,7 @@ class _SendFile:
     def __init__(
         self,
         request: StreamingRequest,
-        descriptor: int,
-        start: int,
-        length: int,
+        body: FileBody,
         threads: Threads,
         turns: Turns,
         pace: Throttle | None,
@@ -225,10 +249,9 @@ class _SendFile:
         self._turns = turns
         self._pace = pace
         self._rest: Any = None
-        self._file = descriptor
-        self._position = start
-        self._end = start + length
-        self._warm = start
+        self._file = body.descriptor
+        self._position = self._warm = body.start
+        self._end = body.start + body.length
         self._threads = threads
         self._socket = os.dup(self._transport.fileno())
         self._done: Deferred[None] = Deferred()

@@ -1,4 +1,4 @@
-"""Use cases around an image's bytes: upload, download, removal, and recovery after a crash."""
+"""Use cases around an image's bytes: upload, removal, and recovery after a crash."""
 
 import uuid
 from collections.abc import (
@@ -63,24 +63,6 @@ class Upload:
 
 Guard = Callable[[AsyncGenerator[bytes, None]], AsyncIterator[bytes]]
 """Passes a stream on as long as somebody wants it, and raises after that."""
-
-
-@attrs.frozen
-class Copy:
-    """One of the places from which the data can be read."""
-
-    store: DataStore
-    url: str = attrs.field(repr=False)
-
-
-@attrs.frozen
-class Download:
-    """Data that a client may have."""
-
-    image: Image
-    size: int = 0
-    copies: Sequence[Copy] = ()
-    """Those to be tried first in front; none when the image has no data."""
 
 
 @attrs.define
@@ -323,41 +305,6 @@ class DataService:
 
         with suppress(NotFound, Unavailable):
             await self._images.update(image_id, change)
-
-    # -- out --------------------------------------------------------------------------------------
-
-    async def download(
-        self, context: Context, image_id: str, prefer: Sequence[str] = ()
-    ) -> Download:
-        """Find the data of an image that the asker may have.
-
-        `prefer` names stores that are to be tried before all others, in their order; that has a
-        rule of its own.
-        """
-        image = await self._images.get(image_id, context.project)
-        self._access.require(context, "download_image", image)
-        if image.status is Status.DEACTIVATED and not context.is_admin:
-            raise Forbidden(
-                "The requested image has been deactivated. Image data download is forbidden."
-            )
-        if prefer:
-            self._access.require(context, "download_from_store", image)
-        self._stores.check_preferred(prefer)
-        if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
-            return Download(image)
-        return Download(image, image.size or 0, self._copies(image, prefer))
-
-    def _copies(self, image: Image, prefer: Sequence[str]) -> list[Copy]:
-        """Return the copies in the stores that are configured here; `Unavailable` if none is."""
-        copies, reason = [], None
-        for location in self._stores.order(image.locations, prefer):
-            try:
-                copies.append(Copy(self._stores.holding(location), location.url))
-            except Unavailable as error:
-                reason = error
-        if reason is not None and not copies:
-            raise reason
-        return copies
 
     # -- away -------------------------------------------------------------------------------------
 

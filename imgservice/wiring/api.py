@@ -20,14 +20,13 @@ from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.api.v2.json_schemas.schema_file import read_custom_properties
 from imgservice.api.v2.listing import Paging
 from imgservice.concurrency.file_watch import Unreadable, Watched
-from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.access import Access
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.networks import networks
 from imgservice.http.routing import ApiApp, Tasks
-from imgservice.http.sending import Turns
+from imgservice.http.sending import Sender
 from imgservice.http.throttle import Transfers
 from imgservice.store import registry
 from imgservice.store.choose import Stores
@@ -40,9 +39,8 @@ def make_v2(
     access: Access,
     property_rules: Callable[[], PropertyRules],
     stores: Stores,
-    threads: Threads,
     tasks: Tasks,
-    turns: Turns,
+    sender: Sender,
     transfers: Transfers,
     handover: Forwarder,
 ) -> ApiApp:
@@ -71,8 +69,8 @@ def make_v2(
     data_routes.routes(
         app,
         services.data,
-        threads,
-        turns,
+        services.reading,
+        sender,
         transfers,
         Acceleration(config.transfer.accel, networks(config.server.trusted_proxies)),
     )

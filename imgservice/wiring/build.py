@@ -18,7 +18,7 @@ from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.pipeline import Pipeline
 from imgservice.http.request import StreamingRequest
 from imgservice.http.routing import Tasks
-from imgservice.http.sending import Turns
+from imgservice.http.sending import Sender
 from imgservice.http.site import StreamingSite
 from imgservice.process.probes import Probes
 from imgservice.service.data import DataService
@@ -92,7 +92,7 @@ def build(
         make_nodes(config),
     )
     tasks = Tasks()
-    turns, transfers = Turns(reactor), make_transfers(config, reactor)
+    sender, transfers = Sender(reactor, threads), make_transfers(config, reactor)
     handover = make_forwarder(config, reactor)
     v2 = make_v2(
         config,
@@ -100,9 +100,8 @@ def build(
         access,
         property_rules,
         stores,
-        threads,
         tasks,
-        turns,
+        sender,
         transfers,
         handover,
     )

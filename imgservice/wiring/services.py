@@ -24,6 +24,7 @@ from imgservice.service.locations import LocationOptions, LocationService
 from imgservice.service.members import MemberService
 from imgservice.service.ports import LimitSource
 from imgservice.service.quota import QuotaService
+from imgservice.service.reading import ReadingService
 from imgservice.store.choose import Stores
 
 _log = Logger()
@@ -36,6 +37,7 @@ class Services:
     images: ImageService
     members: MemberService
     data: DataService
+    reading: ReadingService
     locations: LocationService
     quotas: QuotaService
 
@@ -76,6 +78,7 @@ def make_services(
         images=ImageService(images, data, limits, locations, access, quotas, property_rules, nodes),
         members=MemberService(images, Members(database), limits, access),
         data=data,
+        reading=ReadingService(images, stores, access),
         locations=locations,
         quotas=quotas,
     )

@@ -5,7 +5,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -17,7 +17,8 @@ from twisted.logger import LogEvent
 from imgservice.concurrency.threads import Threads
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.sending import ShortData, Turns, in_memory, send_blocks, send_file
+from imgservice.http.sending import ShortData, in_memory
+from tests.http.bodies import send_blocks, send_file
 from tests.http.serving import (
     Handler,
     Serving,
@@ -47,7 +48,7 @@ def from_file(path: Path, threads: Threads, start: int = 0, length: int | None =
     async def handler(request: StreamingRequest) -> None:
         count = path.stat().st_size - start if length is None else length
         request.setHeader("content-length", str(count))
-        await send_file(request, os.open(path, os.O_RDONLY), start, count, threads, Turns(reactor))
+        await send_file(request, path, start, count, threads)
 
     return handler
 
@@ -60,7 +61,7 @@ class Blocks:
         self.given = 0
         self.closed = False
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self) -> AsyncGenerator[bytes, None]:
         try:
             while self.given < self.size:
                 await pause(0)
@@ -340,7 +341,7 @@ async def test_blocks_of_another_length(
 
 @pytest_twisted.ensureDeferred
 async def test_store_that_fails_amid_a_download(serve_both: Serve, logged: list[LogEvent]) -> None:
-    async def failing() -> AsyncIterator[bytes]:
+    async def failing() -> AsyncGenerator[bytes, None]:
         yield bytes(MiB)
         raise OSError("the disk is on fire")
 
@@ -464,7 +465,7 @@ async def test_client_leaves_before_the_last_look_at_the_store(serve_both: Serve
     written = Signal()
     requests: list[StreamingRequest] = []
 
-    async def blocks() -> AsyncIterator[bytes]:
+    async def blocks() -> AsyncGenerator[bytes, None]:
         yield b"body"
         written.happen()
         await until(lambda: requests[0].disconnected)

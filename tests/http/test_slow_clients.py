@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
 from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.sending import Turns, send_blocks, send_file
+from tests.http.bodies import send_blocks, send_file
 from tests.http.serving import (
     Certificate,
     Handler,
@@ -172,12 +172,12 @@ def from_file(path: Path, threads: Threads) -> Handler:
     async def handler(request: StreamingRequest) -> None:
         size = path.stat().st_size
         request.setHeader("content-length", str(size))
-        await send_file(request, os.open(path, os.O_RDONLY), 0, size, threads, Turns(reactor))
+        await send_file(request, path, 0, size, threads)
 
     return handler
 
 
-async def _blocks(count: int, size: int, seconds: float) -> AsyncIterator[bytes]:
+async def _blocks(count: int, size: int, seconds: float) -> AsyncGenerator[bytes, None]:
     for _ in range(count):
         await pause(seconds)
         yield bytes(size)

@@ -1,8 +1,7 @@
 """Bytes at a given pace: as many a second as were allowed, and a client that leaves is noticed."""
 
-import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -17,8 +16,8 @@ from imgservice.domain.errors import TooManyRequests
 from imgservice.domain.rates import Buckets, ByteRate, Places
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.sending import Turns, send_blocks, send_file
 from imgservice.http.throttle import ByteRates, Throttle, Transfers
+from tests.http.bodies import send_blocks, send_file
 from tests.http.serving import PATIENCE, Handler, Serving, Wire, reactor, request_bytes
 
 Serve = Callable[..., Serving]
@@ -47,15 +46,14 @@ def file_at_a_pace(size: int, folder: Path, threads: Threads, buckets: Buckets) 
 
     async def handler(request: StreamingRequest) -> None:
         request.setHeader("content-length", str(size))
-        descriptor = os.open(folder / "image", os.O_RDONLY)
         pace = pace_of(request, buckets)
-        await send_file(request, descriptor, 0, size, threads, Turns(reactor), pace)
+        await send_file(request, folder / "image", 0, size, threads, pace)
 
     return handler
 
 
 def blocks_at_a_pace(size: int, buckets: Buckets) -> Handler:
-    async def blocks() -> AsyncIterator[bytes]:
+    async def blocks() -> AsyncGenerator[bytes, None]:
         for _ in range(size // MiB):
             yield bytes(MiB)
 

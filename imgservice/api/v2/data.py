@@ -1,15 +1,14 @@
 """Routes of the image's bytes: /v2/images/{id}/file."""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
 
 from imgservice.api import acceleration as accel
 from imgservice.api.filenames import disposition
 from imgservice.api.v2.listing import parse_query
-from imgservice.concurrency.threads import Threads
-from imgservice.domain.errors import Invalid, NotFound, Unavailable, UnsupportedContent
+from imgservice.domain.errors import Invalid, UnsupportedContent
 from imgservice.domain.image import Image
 from imgservice.http.conditional import (
     Validators,
@@ -23,13 +22,12 @@ from imgservice.http.request import StreamingRequest
 from imgservice.http.response import CACHE_CONTROL, PRIVATE, Response, no_content
 from imgservice.http.route import NOTHING, OCTETS, RouteInfo
 from imgservice.http.routing import ApiApp
-from imgservice.http.sending import Turns, send_blocks, send_file
+from imgservice.http.sending import Sender
 from imgservice.http.throttle import Throttle, Transfers
-from imgservice.service.data import Copy, DataService, Download, Upload
-from imgservice.store.interface import LocalFiles
+from imgservice.service.data import DataService, Upload
+from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingService
 
 BLOCK = 1 << 20
-Send = Callable[[Throttle | None], Awaitable[None]]
 DIGESTS = {"sha512": "sha-512", "sha256": "sha-256"}
 """What RFC 9530 calls the algorithms that it is sure about."""
 OCTET_STREAM = "application/octet-stream"
@@ -56,8 +54,8 @@ DOWNLOAD = RouteInfo(
 def routes(
     app: ApiApp,
     data: DataService,
-    threads: Threads,
-    turns: Turns,
+    reading: ReadingService,
+    sender: Sender,
     transfers: Transfers,
     acceleration: accel.Acceleration,
 ) -> None:
@@ -75,27 +73,28 @@ def routes(
 
     @app.route("/images/<image_id>/file", methods=["GET"], about=DOWNLOAD)
     async def download_image(request: StreamingRequest, image_id: str) -> Response | None:
-        download = await data.download(request.context, image_id, _preferred(request))
-        if not download.copies:
+        found = await reading.find(request.context, image_id, _preferred(request))
+        if not found.copies:
             return no_content()
-        current = _validators(download.image)
+        current = _validators(found.image)
         check_unchanged(request, current)
         if is_known(request, current):
             return not_modified(current)
-        part = _wanted_part(request, current, download.size)
+        part = _wanted_part(request, current, found.size)
         if request.method == b"HEAD":
-            _set_headers(request, download, part)
+            _set_headers(request, found, part)
             return None
         pace = transfers.outgoing(request)
-        place = None if pace else await acceleration.place(request, download)
+        place = None if pace else await acceleration.place(request, found)
         if place is not None:
-            _set_headers(request, download, None)
+            _set_headers(request, found, None)
             return Response(200, headers={accel.HEADER: place})
-        send = await _opened(request, download, part, threads, turns)
-        if send is None:
+        opened = await _open(found, part, sender.takes_files(request))
+        if opened is None:
             return no_content()  # the record says there is data, the stores say there is none
-        _set_headers(request, download, part)
-        await send(pace)
+        async with aclosing(opened):
+            _set_headers(request, found, part)
+            await sender.send(request, opened, pace)
         return None
 
 
@@ -147,52 +146,15 @@ def _wanted_part(request: StreamingRequest, current: Validators, size: int) -> B
     return wanted_range(request.header("range"), request.header("content-range"), size)
 
 
-async def _opened(
-    request: StreamingRequest,
-    download: Download,
-    part: ByteRange | None,
-    threads: Threads,
-    turns: Turns,
-) -> Send | None:
-    """Open the first copy that can be opened; None when no store has one.
-
-    What is opened is closed by the sending, which must follow.
-    """
-    start, length = (part.start, part.length) if part else (0, download.size)
-    trouble: Unavailable | None = None
-    for copy in download.copies:
-        try:
-            return await _open(request, copy, start, length, threads, turns)
-        except NotFound:
-            continue
-        except Unavailable as error:
-            trouble = error
-    if trouble is not None:
-        raise trouble
-    return None
-
-
 async def _open(
-    request: StreamingRequest, copy: Copy, start: int, length: int, threads: Threads, turns: Turns
-) -> Send:
-    if isinstance(copy.store, LocalFiles) and not request.isSecure():
-        descriptor = await copy.store.open_file(copy.url)
-        return partial(send_file, request, descriptor, start, length, threads, turns)
-    blocks = copy.store.read(copy.url, start, length)
-    first = await anext(blocks, b"")  # a missing object is told before the headers are out
-    return partial(send_blocks, request, _chain(first, blocks), length)
+    data: ImageData, part: ByteRange | None, as_file: bool
+) -> OpenFile | OpenBlocks | None:
+    start, length = (part.start, part.length) if part else (0, data.size)
+    return await (data.open_file if as_file else data.open)(start, length)
 
 
-async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(rest):
-        if first:
-            yield first
-        async for block in rest:
-            yield block
-
-
-def _set_headers(request: StreamingRequest, download: Download, part: ByteRange | None) -> None:
-    image = download.image
+def _set_headers(request: StreamingRequest, data: ImageData, part: ByteRange | None) -> None:
+    image = data.image
     request.setHeader("content-type", OCTET_STREAM)
     request.setHeader("content-disposition", disposition(image))
     request.setHeader(CACHE_CONTROL, PRIVATE)
@@ -203,11 +165,11 @@ def _set_headers(request: StreamingRequest, download: Download, part: ByteRange 
         request.setHeader("repr-digest", _repr_digest(image.os_hash_algo, image.os_hash_value))
     if image.checksum is not None:
         request.setHeader("content-md5", image.checksum)
-    length = download.size
+    length = data.size
     if part is not None:
         length = part.length
         request.setResponseCode(206)
-        request.setHeader("content-range", part.content_range(download.size))
+        request.setHeader("content-range", part.content_range(data.size))
     request.setHeader("content-length", str(length))
 
 

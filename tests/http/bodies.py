@@ -1,0 +1,56 @@
+"""Bodies to be sent, as a store would open them."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import attrs
+
+from imgservice.concurrency.threads import Threads
+from imgservice.http.request import StreamingRequest
+from imgservice.http.sending import Sender
+from imgservice.http.throttle import Throttle
+from tests.http.serving import reactor
+
+
+@attrs.frozen
+class _File:
+    descriptor: int
+    start: int
+    length: int
+
+
+@attrs.frozen
+class _Blocks:
+    _blocks: AsyncGenerator[bytes, None]
+    length: int
+
+    def blocks(self) -> AsyncGenerator[bytes, None]:
+        return self._blocks
+
+
+async def send_file(
+    request: StreamingRequest,
+    path: Path,
+    start: int,
+    length: int,
+    threads: Threads,
+    pace: Throttle | None = None,
+) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        await Sender(reactor, threads).send(request, _File(descriptor, start, length), pace)
+    finally:
+        os.close(descriptor)
+
+
+async def send_blocks(
+    request: StreamingRequest,
+    blocks: AsyncGenerator[bytes, None],
+    length: int,
+    pace: Throttle | None = None,
+) -> None:
+    idle = Threads(reactor, 1, "idle")
+    async with aclosing(blocks):
+        await Sender(reactor, idle).send(request, _Blocks(blocks, length), pace)
