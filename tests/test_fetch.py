@@ -19,8 +19,11 @@ from twisted.internet.task import deferLater
 from imgservice import __version__
 from imgservice.domain.errors import TooLarge
 from imgservice.domain.url_filter import Address, Refused, TargetRules
-from imgservice.net.client import Fetched, Fetcher, FetchFailed, FetchLimits
+from imgservice.net.answers import Fetched
+from imgservice.net.client import Fetcher
+from imgservice.net.errors import FetchFailed
 from imgservice.net.interfaces import BindableAddresses, own_addresses
+from imgservice.net.limits import FetchLimits
 from tests.origin import Origin, origin
 from tests.process.certificates import write_certificate
 

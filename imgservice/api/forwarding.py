@@ -8,7 +8,9 @@ from twisted.logger import Logger
 from imgservice.domain import errors
 from imgservice.domain.url_filter import Refused
 from imgservice.http.request import StreamingRequest
-from imgservice.net.client import Fetched, Fetcher, FetchFailed
+from imgservice.net.answers import Fetched
+from imgservice.net.client import Fetcher
+from imgservice.net.errors import FetchFailed
 
 MARK = "x-imgservice-handed-over"
 """On requests that come from a node of ours: these go no further."""
@@ -70,8 +72,7 @@ class Forwarder:
 async def _message(answer: Fetched) -> str:
     """Return what the other node says, without the markup that ends it."""
     try:
-        data = b"".join([block async for block in answer.blocks(MOST_BYTES)])
-        message = orjson.loads(data)["message"].partition("<br")[0].strip()
+        message = orjson.loads(await answer.read(MOST_BYTES))["message"].partition("<br")[0].strip()
     except (errors.ImageServiceError, ValueError, TypeError, LookupError, AttributeError):
         message = ""
     return str(message) or "The node that works on the image refuses."

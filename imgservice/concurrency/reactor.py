@@ -7,9 +7,10 @@ Twisted's own interfaces belong to zope.interface, which tells a type checker no
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IHostnameResolver,
+    IHostResolution,
     IProtocolFactory,
     IReactorTime,
     ITransport,
@@ -112,11 +113,33 @@ class ProcessReactor(Protocol):
     ) -> Process: ...
 
 
+class ResolutionReceiver(Protocol):
+    """Is told the addresses of a host name."""
+
+    def resolutionBegan(self, resolution: IHostResolution, /) -> None: ...
+
+    def addressResolved(self, address: IPv4Address | IPv6Address, /) -> None: ...
+
+    def resolutionComplete(self) -> None: ...
+
+
+class HostnameResolver(Protocol):
+    def resolveHostName(
+        self,
+        receiver: ResolutionReceiver,
+        host: str,
+        port: int,
+        kinds: Sequence[type[IPv4Address | IPv6Address]],
+        transport: str,
+        /,
+    ) -> object: ...
+
+
 class ResolvingReactor(Protocol):
     """Looks up host names."""
 
     @property
-    def nameResolver(self) -> IHostnameResolver: ...
+    def nameResolver(self) -> HostnameResolver: ...
 
 
 class RunningReactor(Protocol):

@@ -7,7 +7,10 @@ import attrs
 
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.url_filter import Refused
-from imgservice.net.client import Fetched, Fetcher, FetchFailed, authorities
+from imgservice.net.answers import Fetched
+from imgservice.net.client import Fetcher
+from imgservice.net.errors import FetchFailed
+from imgservice.net.tls import authorities
 from imgservice.store.interface import (
     DataNotFound,
     LocationRefused,

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from imgservice.api.middleware.keystone import KeystoneToken, challenge_of
 from imgservice.auth.keystone import credentials
@@ -19,7 +18,7 @@ from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.config.sections.auth import KeystoneAuthOptions
 from imgservice.domain.units import Secret
-from imgservice.net.client import UnverifiedTls, authorities
+from imgservice.net.tls import TlsPolicy, tls_policy
 from imgservice.troubles import Troubles
 
 PLACE = ("auth", "keystone")
@@ -101,13 +100,11 @@ def _base(url: str, position: int) -> str:
     return base if base.endswith("/v3") else f"{base}/v3"
 
 
-def _tls(options: KeystoneAuthOptions) -> Any:
-    if options.insecure:
-        if options.ca_file:
-            raise OptionError((*PLACE, "ca_file"), "and insecure contradict each other")
-        return UnverifiedTls()
+def _tls(options: KeystoneAuthOptions) -> TlsPolicy:
+    if options.insecure and options.ca_file:
+        raise OptionError((*PLACE, "ca_file"), "and insecure contradict each other")
     try:
-        return BrowserLikePolicyForHTTPS(authorities(options.ca_file))
+        return tls_policy(options.ca_file, verify=not options.insecure)
     except ValueError as error:
         raise OptionError((*PLACE, "ca_file"), str(error)) from None
 

@@ -10,7 +10,8 @@ from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.nodes import Nodes, node_url
 from imgservice.domain.url_filter import Refused, TargetRules
-from imgservice.net.client import Fetcher, FetchLimits
+from imgservice.net.client import Fetcher
+from imgservice.net.limits import FetchLimits
 
 _EVERYWHERE = tuple(map(ip_network, ("0.0.0.0/0", "::/0")))
 _LIMITS = FetchLimits(connect=10, idle=60)

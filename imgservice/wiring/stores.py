@@ -8,7 +8,8 @@ from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.url_filter import Refused, TargetRules, read_host
-from imgservice.net.client import Fetcher, FetchLimits
+from imgservice.net.client import Fetcher
+from imgservice.net.limits import FetchLimits
 from imgservice.store import registry
 from imgservice.store.choose import KnowsItsUrls, SingleStore, Stores
 from imgservice.store.interface import Store

@@ -49,7 +49,7 @@ from imgservice.http.body import decode_json
 from imgservice.http.errors import error_response
 from imgservice.http.networks import networks
 from imgservice.http.ranges import wanted_range
-from imgservice.net.client import authorities
+from imgservice.net.tls import authorities
 from imgservice.policy.files import Sources
 from imgservice.policy.property_protections import read_protections, roles_permission
 from imgservice.process.tls import _CERTIFICATE, _KEY

@@ -30,7 +30,7 @@ EXAMINED = {
     ("domain.patch", r"/\s*/"): "begins with a slash, and ends at the next one",
     ("domain.patterns", "_END"): "begins behind what is no backslash, and the operator writes it",
     ("domain.url_filter", "[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?"): "one repeat: it gives back once",
-    ("net.client", "_CERTIFICATE"): "begins with dashes, and has none",
+    ("net.tls", "_CERTIFICATE"): "begins with dashes, and has none",
     ("policy.checks", "_WORDS"): "matches whatever is no blank, up to where it goes on",
     ("wiring.preflight", "(/[A-Za-z0-9._~-]+)+/?"): "a slash tells, and the operator writes it",
     ("process.addresses", "_HOST_AND_PORT"): "the operator writes it, in a line",

@@ -1,0 +1,156 @@
+"""Connections to other servers, cut when more comes than an answer may have."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.client import URI
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from imgservice.concurrency.reactor import Reactor
+from imgservice.domain.url_filter import Target
+from imgservice.net.limits import FetchLimits
+from imgservice.net.tls import TlsPolicy
+
+
+class Endpoint(Protocol):
+    """Twisted's `IStreamClientEndpoint`, for type checkers."""
+
+    def connect(self, factory: IProtocolFactory, /) -> Deferred[IProtocol]: ...
+
+
+class EndpointFactory(Protocol):
+    """Twisted's `IAgentEndpointFactory`, for type checkers."""
+
+    def endpointForURI(self, uri: URI, /) -> Endpoint: ...
+
+
+@implementer(IAgentEndpointFactory)
+class ConfiguredHosts:
+    """Makes the endpoints of an agent that asks hosts of the configuration, by their names."""
+
+    def __init__(self, reactor: Reactor, tls: TlsPolicy, limits: FetchLimits) -> None:
+        self._reactor = reactor
+        self._tls = tls
+        self._limits = limits
+
+    def endpointForURI(self, uri: URI) -> "GuardedEndpoint":
+        plain = HostnameEndpoint(self._reactor, uri.host, uri.port, self._limits.connect)
+        is_tls = uri.scheme == b"https"
+        endpoint = _over_tls(plain, self._tls, uri.host, uri.port) if is_tls else plain
+        return GuardedEndpoint([endpoint], self._limits)
+
+
+def pinned_endpoint(
+    reactor: Reactor,
+    target: Target,
+    addresses: Sequence[str],
+    tls: TlsPolicy,
+    limits: FetchLimits,
+) -> "GuardedEndpoint":
+    """Return an endpoint that connects to one of these addresses, whatever the target's host is."""
+    plain = [
+        (TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint)(
+            reactor, address, target.port, limits.connect
+        )
+        for address in addresses
+    ]
+    if target.scheme == "http":
+        return GuardedEndpoint(plain, limits)
+    host = target.host.encode("ascii")
+    return GuardedEndpoint([_over_tls(one, tls, host, target.port) for one in plain], limits)
+
+
+def _over_tls(endpoint: Endpoint, tls: TlsPolicy, host: bytes, port: int) -> Endpoint:
+    creator = tls.creatorForNetloc(host, port)
+    return cast(Endpoint, wrapClientTLS(creator, cast(IStreamClientEndpoint, endpoint)))
+
+
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
+class GuardedEndpoint:
+    """Connects to the first of several endpoints that answers."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], limits: FetchLimits) -> None:
+        self._endpoints = endpoints
+        self._limits = limits
+
+    def endpointForURI(self, uri: URI) -> "GuardedEndpoint":
+        """Return itself: the agent of a single request has no other endpoint."""
+        return self
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        return Deferred.fromCoroutine(self._connect(factory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        guarded = cast(IProtocolFactory, _GuardFactory(factory, self._limits))
+        *others, last = self._endpoints
+        for endpoint in others:
+            try:
+                return _unwrapped(await endpoint.connect(guarded))
+            except ConnectError:
+                continue
+        return _unwrapped(await last.connect(guarded))
+
+
+def _unwrapped(guard: "_Guard") -> IProtocol:
+    return guard.wrappedProtocol
+
+
+class _Guard(ProtocolWrapper):
+    """Counts what comes since something was last sent, which is when the next answer begins."""
+
+    def __init__(self, factory: "_GuardFactory", wrapped: IProtocol) -> None:
+        super().__init__(factory, wrapped)
+        self._limits = factory.limits
+        self._begin()
+
+    def _begin(self) -> None:
+        self._is_in_head = True
+        self._left: int | None = self._limits.head
+
+    def write(self, data: bytes) -> None:
+        self._begin()
+        super().write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self._begin()
+        super().writeSequence(data)
+
+    def pauseProducing(self) -> None:
+        """Note that the head is over: Twisted's parser pauses the connection then, not before."""
+        if self._is_in_head:
+            self._is_in_head, self._left = False, self._limits.answer
+        if self.transport is not None:
+            self.transport.pauseProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close at once: a peer that drips on would keep a connection that ends in order."""
+        if self.transport is not None:
+            self.transport.abortConnection()
+
+
+class _GuardFactory(WrappingFactory[_Guard]):
+    protocol = _Guard
+    noisy = False  # its line in the log would have the URL's host
+
+    def __init__(self, wrapped: IProtocolFactory, limits: FetchLimits) -> None:
+        wrapped.noisy = False  # likewise
+        super().__init__(wrapped)
+        self.limits = limits
