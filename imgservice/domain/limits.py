@@ -13,8 +13,6 @@ LARGEST_SIZE = (1 << 63) - 1
 """Bytes: the most that the database's columns for sizes hold."""
 LONGEST_VALUE = (1 << 16) - 1
 """Bytes in the value of a property: what a column of type TEXT holds in MySQL and MariaDB."""
-LONGEST_NAME = 255
-"""Characters in the name of a property, and in the id of a project."""
 
 
 @attrs.frozen

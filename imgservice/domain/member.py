@@ -5,6 +5,9 @@ from enum import StrEnum
 
 import attrs
 
+from imgservice.domain.errors import Invalid
+from imgservice.domain.storable import LONGEST_NAME, check_storable
+
 
 class MemberStatus(StrEnum):
     """What the project thinks of the offer; only what it accepted is in its lists."""
@@ -23,3 +26,20 @@ class Member:
     status: MemberStatus
     created_at: datetime
     updated_at: datetime
+
+
+def read_project(value: object) -> str:
+    """Return the id of a project that an image is to be shared with; `Invalid` if it is none."""
+    if not value:
+        raise Invalid("Member can't be empty")
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
+        raise Invalid(f"A member is a string of at most {LONGEST_NAME} characters.")
+    check_storable("member", value)
+    return value
+
+
+def read_status(value: object) -> MemberStatus:
+    """Return what a project thinks of an offer; `Invalid` if it is no such status."""
+    if not isinstance(value, str) or value not in tuple(MemberStatus):
+        raise Invalid('Incorrect request: Status must be "pending", "accepted" or "rejected".')
+    return MemberStatus(value)

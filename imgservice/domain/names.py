@@ -1,4 +1,10 @@
-"""Names of image members that clients may not use freely."""
+"""Names of the fields and properties of an image, and what clients may do with them."""
+
+IMAGE_FIELDS = frozenset(
+    ("id", "name", "owner", "visibility", "protected", "os_hidden", "disk_format",
+     "container_format", "min_disk", "min_ram", "tags")
+)  # fmt: skip
+"""The fields that clients may set; all other names that they choose are custom properties."""
 
 RESERVED_NAMES = frozenset(("location", "deleted", "deleted_at"))
 RESERVED_PREFIX = "os_glance"

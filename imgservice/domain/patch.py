@@ -1,7 +1,7 @@
 """Changes to an image, as JSON patches ask for them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, cast
 
 import attrs
@@ -9,7 +9,8 @@ import attrs
 from imgservice.domain.errors import Conflict, Forbidden, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import bounded
-from imgservice.domain.names import READ_ONLY_NAMES, is_reserved
+from imgservice.domain.names import IMAGE_FIELDS, READ_ONLY_NAMES, is_reserved
+from imgservice.domain.storable import check_storable
 
 Verb = Literal["add", "remove", "replace"]
 VERBS: tuple[Verb, ...] = ("add", "remove", "replace")
@@ -17,11 +18,6 @@ _ALL_VERBS = "It must be one of the following: add, remove, replace."
 _SHOWN = 80
 """Characters of a client's mistake that an error repeats."""
 
-FIELDS = frozenset(
-    ("name", "owner", "visibility", "protected", "os_hidden", "disk_format", "container_format",
-     "min_disk", "min_ram", "tags")
-)  # fmt: skip
-"""The members of an image that a patch may set; all others are custom properties."""
 LOCATIONS = "locations"
 _DEPTHS: Mapping[Verb, int] = {"add": 2, "remove": 2, "replace": 1}
 """How deep a pointer into the locations goes."""
@@ -31,7 +27,10 @@ _WITHOUT_DATA = (Status.QUEUED, Status.IMPORTING)
 
 @attrs.frozen
 class Operation:
-    """One step of a patch; `path` is the pointer, split and unescaped."""
+    """One step of a patch, with text that can be stored.
+
+    `path` is the pointer, split and unescaped.
+    """
 
     verb: Verb
     path: tuple[str, ...]
@@ -39,22 +38,36 @@ class Operation:
     strict: bool = False
     """Whether `add` refuses what is there already, as the older of the two media types has it."""
 
+    def __attrs_post_init__(self) -> None:
+        if self.verb != "remove" and self.name != LOCATIONS:
+            check_storable(self.name, self.value)
+
     @property
     def name(self) -> str:
         return self.path[0]
 
 
+Accept = Callable[[tuple[str, ...], Any], Any]
+"""Checks what is to be at a path, and returns it as it is stored."""
+
+
 # -- reading --------------------------------------------------------------------------------------
 
 
-def read_current(document: Any) -> Iterator[Operation]:
-    """Read `[{"op": …, "path": …, "value": …}, …]`, one after the other."""
-    return map(_current, _changes(document))
+def read_current(document: Any, accept: Accept) -> Iterator[Operation]:
+    """Read `[{"op": …, "path": …, "value": …}, …]`.
+
+    Each operation is checked before the next one is looked at: `Invalid`, or `Forbidden` for what
+    no client may change.
+    """
+    for change in _changes(document):
+        yield _current(change, accept)
 
 
-def read_draft(document: Any) -> Iterator[Operation]:
-    """Read the older `[{"replace": "/name", "value": …}, …]`, one after the other."""
-    return map(_draft, _changes(document))
+def read_draft(document: Any, accept: Accept) -> Iterator[Operation]:
+    """Do the same with the older `[{"replace": "/name", "value": …}, …]`."""
+    for change in _changes(document):
+        yield _draft(change, accept)
 
 
 def _changes(document: Any) -> Iterator[Mapping[str, Any]]:
@@ -66,7 +79,7 @@ def _changes(document: Any) -> Iterator[Mapping[str, Any]]:
         yield change
 
 
-def _current(change: Mapping[str, Any]) -> Operation:
+def _current(change: Mapping[str, Any], accept: Accept) -> Operation:
     verb = change.get("op")
     if verb is None:
         raise Invalid(f"Unable to find `op` in JSON Schema change. {_ALL_VERBS}")
@@ -74,10 +87,11 @@ def _current(change: Mapping[str, Any]) -> Operation:
         raise Invalid(f"Invalid operation: `{str(verb)[:_SHOWN]}`. {_ALL_VERBS}")
     if "path" not in change:
         raise Invalid("Unable to find 'path' in JSON Schema change")
-    return Operation(verb, _path(verb, change["path"]), _value(verb, change))
+    path = _path(verb, change["path"])
+    return _operation(verb, path, _value(verb, change), False, accept)
 
 
-def _draft(change: Mapping[str, Any]) -> Operation:
+def _draft(change: Mapping[str, Any], accept: Accept) -> Operation:
     verbs = [verb for verb in VERBS if verb in change]
     if len(verbs) != 1:
         count = "only one" if verbs else "exactly one"
@@ -85,7 +99,15 @@ def _draft(change: Mapping[str, Any]) -> Operation:
             f'Operation objects must contain {count} member named "add", "remove", or "replace".'
         )
     [verb] = verbs
-    return Operation(verb, _path(verb, change[verb]), _value(verb, change), strict=True)
+    return _operation(verb, _path(verb, change[verb]), _value(verb, change), True, accept)
+
+
+def _operation(
+    verb: Verb, path: tuple[str, ...], value: Any, strict: bool, accept: Accept
+) -> Operation:
+    check_name(path[0])
+    accepted = None if verb == "remove" else accept(path, value)
+    return Operation(verb, path, accepted, strict)
 
 
 def _value(verb: Verb, change: Mapping[str, Any]) -> Any:
@@ -122,12 +144,12 @@ def split_pointer(pointer: Any) -> tuple[str, ...]:
     )
 
 
-def check_name(operation: Operation) -> None:
+def check_name(name: str) -> None:
     """Raise `Forbidden` for what no client may change."""
-    if operation.name in READ_ONLY_NAMES:
-        raise Forbidden(f"Attribute '{operation.name}' is read-only.")
-    if is_reserved(operation.name):
-        raise Forbidden(f"Attribute '{operation.name}' is reserved.")
+    if name in READ_ONLY_NAMES:
+        raise Forbidden(f"Attribute '{name}' is read-only.")
+    if is_reserved(name):
+        raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
 # -- applying -------------------------------------------------------------------------------------
@@ -143,7 +165,7 @@ def begin(image: Image) -> Image:
 
 def apply(image: Image, operation: Operation) -> Image:
     """Return what the operation, whose value the schema allows, makes of an image of `begin`."""
-    if operation.name not in FIELDS:
+    if operation.name not in IMAGE_FIELDS:
         check_property(operation, operation.name in image.properties)
         return change_property(image, operation)
     if operation.verb == "remove":

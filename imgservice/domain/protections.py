@@ -11,10 +11,10 @@ from imgservice.domain import patch
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden
 from imgservice.domain.image import Image
-from imgservice.domain.limits import LONGEST_NAME
-from imgservice.domain.names import RESERVED_PREFIX
-from imgservice.domain.patch import FIELDS, Operation
+from imgservice.domain.names import IMAGE_FIELDS, RESERVED_PREFIX
+from imgservice.domain.patch import Operation
 from imgservice.domain.patterns import Pattern
+from imgservice.domain.storable import LONGEST_NAME
 
 Deed = Literal["create", "read", "update", "delete"]
 DEEDS: Sequence[Deed] = get_args(Deed)
@@ -132,7 +132,7 @@ class Protected:
             self._require(context, ("create",), name)
 
     def apply(self, context: Context, image: Image, operation: Operation) -> Image:
-        if operation.name in FIELDS:
+        if operation.name in IMAGE_FIELDS:
             return patch.apply(image, operation)
         is_there = operation.name in image.properties
         is_seen = is_there and self.may(context, "read", operation.name)

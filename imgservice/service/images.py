@@ -16,15 +16,18 @@ from imgservice.domain.nodes import Nodes
 from imgservice.domain.patch import Operation
 from imgservice.domain.protections import PropertyRules
 from imgservice.domain.query import ImageQuery
+from imgservice.domain.storable import check_storable
 from imgservice.service.data import DataService
 from imgservice.service.locations import LocationChange, LocationService
 from imgservice.service.ports import ImageRepository
 from imgservice.service.quota import QuotaService
 
+_TEXTS = ("id", "name", "owner", "disk_format", "container_format", "tags")
+
 
 @attrs.frozen
 class NewImage:
-    """What a client asks for when it creates an image."""
+    """What a client asks for when it creates an image, with text that can be stored."""
 
     id: str | None = None
     name: str | None = None
@@ -41,6 +44,12 @@ class NewImage:
     min_ram: int = 0
     tags: Sequence[str] = ()
     properties: Mapping[str, str | None] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        for name in _TEXTS:
+            check_storable(name, getattr(self, name))
+        for name, value in self.properties.items():
+            check_storable(name, value)
 
 
 Requirement = Callable[[Context, str, Image], None]
@@ -150,6 +159,7 @@ class ImageService:
 
     async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
         """Give the image a tag; nothing changes when it has it already."""
+        check_storable("tags", (tag,))
 
         def change(image: Image) -> Image:
             self._access.require(context, "modify_image", image)

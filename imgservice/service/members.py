@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from imgservice.domain.access import Access
 from imgservice.domain.context import Context
-from imgservice.domain.errors import Forbidden, Invalid, MemberNotFound, NotFound
+from imgservice.domain.errors import Forbidden, MemberNotFound, NotFound
 from imgservice.domain.image import Image, Visibility
 from imgservice.domain.limits import ImageLimits
-from imgservice.domain.member import Member, MemberStatus
+from imgservice.domain.member import Member, read_project, read_status
 from imgservice.service.ports import ImageRepository, MemberRepository
 
 
@@ -37,8 +37,9 @@ class MemberService:
             return ()
         return [member for member in members if _sees(context, image, member.project)]
 
-    async def add(self, context: Context, image_id: str, project: str) -> Member:
-        """Offer the image to a project."""
+    async def add(self, context: Context, image_id: str, wanted: object) -> Member:
+        """Offer the image to the wanted project."""
+        project = read_project(wanted)
         image = await self._shared(context, image_id, "create")
         self._access.require(context, "add_member", image)
         return await self._members.add(image.id, project, self._limits.members)
@@ -56,7 +57,7 @@ class MemberService:
         image = await self._shared(context, image_id, "update")
         await self._find(context, image, project)
         self._access.require(context, "modify_member", image)
-        return await self._members.set_status(image.id, project, _status(status))
+        return await self._members.set_status(image.id, project, read_status(status))
 
     async def remove(self, context: Context, image_id: str, project: str) -> None:
         """Take the offer back."""
@@ -87,9 +88,3 @@ def _sees(context: Context, image: Image, project: str) -> bool:
     if context.project is None:
         return context.is_admin
     return context.is_admin or context.project in (project, image.owner)
-
-
-def _status(value: object) -> MemberStatus:
-    if not isinstance(value, str) or value not in tuple(MemberStatus):
-        raise Invalid('Incorrect request: Status must be "pending", "accepted" or "rejected".')
-    return MemberStatus(value)

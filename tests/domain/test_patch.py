@@ -14,6 +14,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Conflict, Forbidden, ImageServiceError, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import LARGEST_INTEGER, ImageLimits, bounded, check_count
+from imgservice.domain.names import IMAGE_FIELDS
 from imgservice.domain.patch import Operation, read_current, read_draft, split_pointer
 from imgservice.domain.protections import DEEDS, UNPROTECTED, Protected, Section, everybody
 
@@ -34,6 +35,10 @@ CHANGES = st.lists(
     | JSON,
     max_size=3,
 )
+
+
+def as_it_is(path: tuple[str, ...], value: Any) -> Any:
+    return value
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -88,11 +93,11 @@ def test_whatever_is_escaped_is_found_again(parts: list[str]) -> None:
 def test_only_locations_have_a_second_level(verb: str, pointer: str, fits: bool) -> None:
     document = [{"op": verb, "path": pointer, "value": "x"}]
     if fits:
-        [operation] = read_current(document)
+        [operation] = read_current(document, as_it_is)
         assert operation.path == split_pointer(pointer)
     else:
         with pytest.raises(Invalid, match="Invalid JSON pointer"):
-            list(read_current(document))
+            list(read_current(document, as_it_is))
 
 
 @pytest.mark.parametrize(
@@ -111,11 +116,11 @@ def test_only_locations_have_a_second_level(verb: str, pointer: str, fits: bool)
 )
 def test_changes_that_are_none(change: Any) -> None:
     with pytest.raises(Invalid):
-        list(read_current([change]))
+        list(read_current([change], as_it_is))
 
 
 def test_the_older_form() -> None:
-    found = list(read_draft([{"replace": "/name", "value": 1}, {"remove": "/a~1b"}]))
+    found = list(read_draft([{"replace": "/name", "value": 1}, {"remove": "/a~1b"}], as_it_is))
     assert found == [
         Operation("replace", ("name",), 1, strict=True),
         Operation("remove", ("a/b",), strict=True),
@@ -132,7 +137,7 @@ def test_the_older_form() -> None:
 )
 def test_mistakes_in_the_older_form(change: Any, message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        list(read_draft([change]))
+        list(read_draft([change], as_it_is))
 
 
 @settings(deadline=None)
@@ -140,8 +145,8 @@ def test_mistakes_in_the_older_form(change: Any, message: str) -> None:
 def test_any_document_is_read_or_refused(document: Any) -> None:
     for read in (read_current, read_draft):
         try:
-            operations = list(read(document))
-        except Invalid as error:
+            operations = list(read(document, as_it_is))
+        except (Invalid, Forbidden) as error:
             assert len(error.message) < 300
         else:
             assert all(isinstance(each, Operation) and each.path for each in operations)
@@ -150,13 +155,13 @@ def test_any_document_is_read_or_refused(document: Any) -> None:
 @pytest.mark.parametrize("name", ["id", "status", "size", "self", "created_at", "direct_url"])
 def test_what_is_read_only(name: str) -> None:
     with pytest.raises(Forbidden, match="read-only"):
-        patch.check_name(Operation("replace", (name,), "x"))
+        patch.check_name(name)
 
 
 @pytest.mark.parametrize("name", ["location", "deleted", "deleted_at", "os_glance", "os_glance_x"])
 def test_what_is_reserved(name: str) -> None:
     with pytest.raises(Forbidden, match="reserved"):
-        patch.check_name(Operation("remove", (name,)))
+        patch.check_name(name)
 
 
 # -- applying -------------------------------------------------------------------------------------
@@ -193,7 +198,7 @@ def test_what_is_not_there(verb: patch.Verb) -> None:
         applied(Operation(verb, ("nope",), "x"))
 
 
-@pytest.mark.parametrize("name", sorted(patch.FIELDS))
+@pytest.mark.parametrize("name", sorted(IMAGE_FIELDS))
 def test_fields_stay(name: str) -> None:
     with pytest.raises(Forbidden, match="may not be removed"):
         applied(Operation("remove", (name,)))
@@ -229,9 +234,14 @@ def test_a_whole_number_may_have_a_point() -> None:
     assert repr(bounded("min_disk", 3.0)) == "3"
 
 
+# Glance's tables in MySQL hold no others.
+TEXT = st.text(
+    st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"], exclude_characters="\0"),
+    max_size=4,
+)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "name": st.none() | st.text(max_size=4),
-    "owner": st.none() | st.text(max_size=4),
+    "name": st.none() | TEXT,
+    "owner": st.none() | TEXT,
     "visibility": st.sampled_from([each.value for each in Visibility]),
     "protected": st.booleans(),
     "os_hidden": st.booleans(),
@@ -248,7 +258,7 @@ NAMES = st.sampled_from([*VALUES, "os", "old", "new", "stores", ""])
 def operations(draw: st.DrawFn) -> Operation:
     """Draw an operation whose value the schema allows."""
     name = draw(NAMES)
-    value = draw(VALUES.get(name, st.text(max_size=4)))
+    value = draw(VALUES.get(name, TEXT))
     return Operation(draw(st.sampled_from(patch.VERBS)), (name,), value, draw(st.booleans()))
 
 
@@ -266,7 +276,7 @@ def test_an_image_stays_valid_whatever_is_done_to_it(
         assert 0 <= image.min_disk <= LARGEST_INTEGER and 0 <= image.min_ram <= LARGEST_INTEGER
         assert isinstance(image.visibility, Visibility)
         assert list(image.tags) == sorted(set(image.tags))
-        assert not {*patch.FIELDS, "stores"} & image.properties.keys()
+        assert not {*IMAGE_FIELDS, "stores"} & image.properties.keys()
         assert (image.id, image.status, image.size) == (start.id, start.status, start.size)
         if status not in (Status.QUEUED, Status.IMPORTING):
             assert image.disk_format == "raw"

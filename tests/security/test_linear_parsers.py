@@ -36,11 +36,11 @@ from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.domain.formats import FormatCheck, FormatRules
-from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.location_urls import is_encrypted, public_url, read_place
 from imgservice.domain.locations import read_location
 from imgservice.domain.patch import split_pointer
 from imgservice.domain.protections import Protected
+from imgservice.domain.storable import LONGEST_NAME
 from imgservice.domain.units import Secret
 from imgservice.domain.url_filter import LONGEST_URL, read_target
 from imgservice.glance_config import ini

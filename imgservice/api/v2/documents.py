@@ -19,27 +19,19 @@ from imgservice.domain.image import (
     Status,
     Visibility,
 )
-from imgservice.domain.limits import LONGEST_NAME
-from imgservice.domain.names import DETECTED_FORMAT, HASH_HOST, STAGE_HOST, is_reserved
+from imgservice.domain.names import (
+    DETECTED_FORMAT,
+    HASH_HOST,
+    IMAGE_FIELDS,
+    STAGE_HOST,
+    is_reserved,
+)
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.conditional import Validators, check_unchanged, is_known, not_modified
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, json_text
 from imgservice.service.images import NewImage
 
-WRITABLE = (
-    "id",
-    "name",
-    "owner",
-    "visibility",
-    "protected",
-    "os_hidden",
-    "disk_format",
-    "container_format",
-    "min_disk",
-    "min_ram",
-    "tags",
-)
 HIDDEN_PROPERTIES = (STAGE_HOST, HASH_HOST)
 """Notes between nodes, shown to nobody."""
 HIDDEN_FROM_USERS = (*HIDDEN_PROPERTIES, DETECTED_FORMAT)
@@ -186,11 +178,12 @@ def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
     _check_writable(document, schemas)
     schemas.check(document)
     _check_reserved(document)
-    check_text(document)
-    fields = {name: document[name] for name in WRITABLE if name in document}
+    fields = {name: document[name] for name in IMAGE_FIELDS if name in document}
     if "visibility" in fields:
         fields["visibility"] = Visibility(fields["visibility"])
-    properties = {name: to_text(value) for name, value in document.items() if name not in WRITABLE}
+    properties = {
+        name: to_text(value) for name, value in document.items() if name not in IMAGE_FIELDS
+    }
     ownerless = "owner" in document and document["owner"] is None
     return NewImage(**fields, ownerless=ownerless, properties=properties)
 
@@ -205,17 +198,3 @@ def _check_reserved(document: dict[str, Any]) -> None:
     for name in document:
         if name == "locations" or is_reserved(name):
             raise Forbidden(f"Attribute '{name}' is reserved.")
-
-
-def check_text(document: dict[str, Any]) -> None:
-    """Refuse what not every database can hold: 4-byte UTF-8, null characters, overlong names."""
-    for name, value in document.items():
-        for text in (name, *(value if isinstance(value, list) else (value,))):
-            if isinstance(text, str) and text and (max(text) > "\uffff" or "\0" in text):
-                what = name.capitalize() if name in WRITABLE else f"Property {name!a}"
-                kind = "null" if "\0" in text else "4 byte unicode"
-                raise Invalid(f"{what} can't contain {kind} characters.")
-        if len(name) > LONGEST_NAME:
-            raise Invalid(
-                f"The property name {name[:40]!r}... is longer than {LONGEST_NAME} characters."
-            )

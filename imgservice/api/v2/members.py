@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from imgservice.api.v2.documents import check_text
 from imgservice.domain.errors import Invalid
-from imgservice.domain.limits import LONGEST_NAME
 from imgservice.domain.member import Member
+from imgservice.domain.storable import LONGEST_NAME
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, no_content
 from imgservice.http.route import NOTHING, RouteInfo, json_of
@@ -86,19 +85,13 @@ def member_document(member: Member) -> dict[str, Any]:
     }
 
 
-def new_member(document: Any) -> str:
-    """Read `{"member": PROJECT}`."""
+def new_member(document: Any) -> Any:
+    """Read `{"member": PROJECT}`; whether that is one, the service looks at."""
     if not isinstance(document, dict):
         raise Invalid('Expected a member in the form: {"member": "image_id"}')
     if "member" not in document:
         raise Invalid("Member to be added not specified")
-    project = document["member"]
-    if not project:
-        raise Invalid("Member can't be empty")
-    if not isinstance(project, str) or len(project) > LONGEST_NAME:
-        raise Invalid(f"A member is a string of at most {LONGEST_NAME} characters.")
-    check_text({"member": project})
-    return project
+    return document["member"]
 
 
 def new_status(document: Any) -> Any:

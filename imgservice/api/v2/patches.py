@@ -3,23 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import attrs
-
-from imgservice.api.v2.documents import check_text
 from imgservice.api.v2.json_schemas.custom import to_text
 from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.domain.errors import UnsupportedPatch
 from imgservice.domain.limits import ImageLimits
-from imgservice.domain.patch import (
-    FIELDS,
-    LOCATIONS,
-    Operation,
-    check_name,
-    read_current,
-    read_draft,
-)
+from imgservice.domain.names import IMAGE_FIELDS
+from imgservice.domain.patch import LOCATIONS, Accept, Operation, read_current, read_draft
 
-Reader = Callable[[Any], Iterator[Operation]]
+Reader = Callable[[Any, Accept], Iterator[Operation]]
 
 READERS: Mapping[str, Reader] = {
     "application/openstack-images-v2.0-json-patch": read_draft,
@@ -38,26 +29,20 @@ def reader_of(content_type: str | None) -> Reader:
 def operations_of(
     reader: Reader, document: Any, schemas: ImageSchemas, limits: ImageLimits
 ) -> Sequence[Operation]:
-    """Read the operations, each checked before the next one is looked at.
+    """Read the operations.
 
     `Invalid` and `Forbidden` tell what no image at all would allow, `TooLarge` that there are too
     many.
     """
     if isinstance(document, list):
         limits.check_operations(document)
-    operations = [_checked(operation, schemas) for operation in reader(document)]
+
+    def accept(path: tuple[str, ...], value: Any) -> Any:
+        name = path[0]
+        schemas.check_part({name: value if len(path) == 1 else [value]})
+        return value if name == LOCATIONS or name in IMAGE_FIELDS else to_text(value)
+
+    operations = list(reader(document, accept))
     last = {operation.name: operation.verb for operation in operations}
     schemas.check_removed(name for name, verb in last.items() if verb == "remove")
     return operations
-
-
-def _checked(operation: Operation, schemas: ImageSchemas) -> Operation:
-    check_name(operation)
-    name, value = operation.name, operation.value
-    if operation.verb == "remove":
-        return operation
-    schemas.check_part({name: value if len(operation.path) == 1 else [value]})
-    if name == LOCATIONS:
-        return operation
-    check_text({name: value})
-    return operation if name in FIELDS else attrs.evolve(operation, value=to_text(value))
