@@ -31,7 +31,7 @@ PARTS = {
     "fastjsonschema/": "documents and JSON",
     "imgservice/http/response.py": "documents and JSON",
     "imgservice/http/conditional.py": "documents and JSON",
-    "imgservice/telemetry/logs.py": "access log",
+    "imgservice/telemetry/": "access log",
     "imgservice/policy/": "policy",
     "imgservice/domain/access.py": "policy",
     "imgservice/domain/protections.py": "policy",

@@ -21,9 +21,10 @@ from imgservice.process.serving import POLL, Serving
 from imgservice.process.tls import ServerContexts
 from imgservice.process.worker_process import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
 from imgservice.process.workers import worker_count
-from imgservice.telemetry.logs import access_log, make_logs
+from imgservice.telemetry.logs import make_logs
 from imgservice.troubles import Troubles
 from imgservice.wiring.build import build
+from imgservice.wiring.listeners import make_listeners
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -77,8 +78,8 @@ class _Worker:
         config = self._setup.config
         try:
             contexts = ServerContexts(self._setup.tls) if self._setup.tls else None
-            log = access_log(config.logging, self._output)
-            built = build(config, self._reactor, log, self._troubles)
+            listeners = make_listeners(config, self._output)
+            built = build(config, self._reactor, listeners, self._troubles)
             self._serving = Serving(
                 self._reactor,
                 built,

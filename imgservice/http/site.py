@@ -1,5 +1,6 @@
 """The factory of the server's connections."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.web.http import HTTPFactory
@@ -27,7 +28,9 @@ class StreamingSite(Site):
         reactor: Any,
         limits: ServerLimits,
         connection_limits: ConnectionLimits | None = None,
+        finished: Callable[[StreamingRequest], None] | None = None,
     ) -> None:
+        """Call `finished` with each request when its answer is complete or its client is gone."""
         super().__init__(
             resource,
             requestFactory=StreamingRequest,
@@ -42,7 +45,8 @@ class StreamingSite(Site):
         self.draining = False
         self.retiring = False
         self.served = 0
-        """Requests that were answered, as whoever logs them counts them."""
+        """Requests that are over."""
+        self._finished = finished
         self.seconds = reactor.seconds
         self._sweeper = Sweeper(self.channels, limits.sweep_interval, reactor)
 
@@ -63,8 +67,11 @@ class StreamingSite(Site):
         """Connections that are still there are looked after until the last of them is gone."""
         self._sweeper.stop_when_alone()
 
-    def log(self, request: Any) -> None:
-        """Called once for every request, when its answer is complete or its client is gone."""
+    def log(self, request: StreamingRequest) -> None:  # type: ignore[override]
+        """Take note that a request is over: Twisted calls this once for each."""
+        self.served += 1
+        if self._finished is not None:
+            self._finished(request)
 
     def drain(self) -> None:
         """Close idle connections now and the others with their present answer."""

@@ -1,4 +1,4 @@
-"""Log lines that an operator can live with: text or JSON, and one for every request."""
+"""The log: lines of text or JSON."""
 
 import os
 import sys
@@ -13,8 +13,7 @@ from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Clock
 from imgservice.config.sections.logging import LoggingOptions
-from imgservice.escaping import escaped, target, words
-from imgservice.http.request import StreamingRequest
+from imgservice.escaping import escaped
 
 FLUSH_INTERVAL = 0.2
 MOST_WAITING = 500
@@ -28,9 +27,6 @@ _LEVELS = {
 }
 _NOISE = ("Starting factory ", "Stopping factory ")
 """How events of Twisted's begin that tell of every connection, and belong to the level debug."""
-_PROBES = b"/healthcheck"
-_CHOSEN = ("request_id", "client", "user", "project", "method", "path")
-"""Of a line about a request, what clients choose."""
 
 
 class Output:
@@ -142,44 +138,13 @@ class Observer:
         if level < self._least and "log_failure" not in event:
             return
         text, trace = formatEvent(event), _traceback(event)
-        moment = _moment(event.get("log_time", time.time()))
+        when = moment(event.get("log_time", time.time()))
         line = (
-            _json(time=moment, level=level.name, message=text, traceback=trace)
+            json_line(time=when, level=level.name, message=text, traceback=trace)
             if self._as_json
-            else _text(moment, level.name, text, trace)
+            else _text(when, level.name, text, trace)
         )
         self._output.write(line, urgent=level >= LogLevel.warn)
-
-
-class AccessLog:
-    """Writes one line for every request; for those of load balancers only where told to."""
-
-    def __init__(self, output: Output, as_json: bool, with_probes: bool = False) -> None:
-        self._output = output
-        self._as_json = as_json
-        self._with_probes = with_probes
-
-    def __call__(self, request: StreamingRequest) -> None:
-        if request.uri.startswith(_PROBES) and not self._with_probes:
-            return
-        context = request.context
-        is_one = request.uri is not StreamingRequest.uri  # else it was refused before it was read
-        facts: dict[str, Any] = {
-            "time": _moment(time.time()),
-            "level": "access",
-            "request_id": request.request_id or None,
-            "client": request.client_address or request.peer,
-            "user": context.user,
-            "project": context.project,
-            "method": request.method.decode("latin-1") if is_one else None,
-            "path": target(request.uri) if is_one else None,
-            "status": None if request.aborted and not request.startedWriting else request.code,
-            "received": request.body.received if hasattr(request, "body") else 0,
-            "sent": request.sentLength,
-            "seconds": round(time.monotonic() - request.started_at, 4),
-            "aborted": request.aborted or None,
-        }
-        self._output.write(_json(**facts) if self._as_json else _access_text(facts))
 
 
 def make_logs(options: LoggingOptions, file: str | None) -> tuple[Output, Observer]:
@@ -188,39 +153,24 @@ def make_logs(options: LoggingOptions, file: str | None) -> tuple[Output, Observ
     return output, Observer(output, options.format == "json", options.level)
 
 
-def access_log(options: LoggingOptions, output: Output) -> AccessLog | None:
-    if not options.access:
-        return None
-    return AccessLog(output, options.format == "json", options.level == "debug")
-
-
-def _access_text(facts: dict[str, Any]) -> bytes:
-    chosen = words([facts[name] or "-" for name in _CHOSEN])
-    end = "aborted" if facts["aborted"] else facts["status"]
-    return (
-        f"{facts['time']} access {chosen} {end}"
-        f" in={facts['received']} out={facts['sent']} {facts['seconds']:.4f}s\n"
-    ).encode()
-
-
 def _level(event: dict[str, Any]) -> Any:
     is_noise = str(event.get("log_format")).startswith(_NOISE)
     return LogLevel.debug if is_noise else event.get("log_level", LogLevel.info)
 
 
-def _moment(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return moment.replace("+00:00", "Z")
+def moment(seconds: float) -> str:
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
-def _text(moment: str, level: str, text: str, trace: str | None) -> bytes:
+def _text(when: str, level: str, text: str, trace: str | None) -> bytes:
     """What follows the first line is indented: it cannot be taken for another event."""
     first, *more = text.rstrip().split("\n") + (trace or "").rstrip().split("\n")
-    lines = [f"{moment} {level} {escaped(first)}", *(f"  {escaped(one)}" for one in more if one)]
+    lines = [f"{when} {level} {escaped(first)}", *(f"  {escaped(one)}" for one in more if one)]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _json(**facts: Any) -> bytes:
+def json_line(**facts: object) -> bytes:
     told = {name: value for name, value in facts.items() if value is not None}
     try:
         text = orjson.dumps(told).decode()

@@ -1,7 +1,6 @@
 """From the configuration to a site: the one place that knows every class."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import attrs
 
@@ -16,12 +15,14 @@ from imgservice.domain.access import Access
 from imgservice.http.limits import ServerLimits
 from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.pipeline import Pipeline
-from imgservice.http.request import StreamingRequest
 from imgservice.http.routing import Tasks
 from imgservice.http.sending import Sender
 from imgservice.http.site import StreamingSite
 from imgservice.process.probes import Probes
 from imgservice.service.data import DataService
+from imgservice.service.events import Listener
+from imgservice.telemetry.events import EventHub
+from imgservice.telemetry.requests import request_reporter
 from imgservice.troubles import Troubles
 from imgservice.wiring.api import make_v2
 from imgservice.wiring.authentication import Authentication, make_authentication
@@ -52,27 +53,15 @@ class Built:
     probes: Probes
 
 
-class LoggingSite(StreamingSite):
-    """A site that hands every finished request to the access log."""
-
-    def __init__(self, access: Callable[[StreamingRequest], None] | None, **options: Any) -> None:
-        super().__init__(**options)
-        self._access = access
-
-    def log(self, request: Any) -> None:
-        self.served += 1
-        if self._access is not None:
-            self._access(request)
-
-
 def build(
     config: Config,
     reactor: Reactor,
-    access_log: Callable[[StreamingRequest], None] | None = None,
+    listeners: Sequence[Listener] = (),
     troubles: Troubles | None = None,
 ) -> Built:
     """Make everything, start nothing; what does not work is reported to `troubles`."""
     troubles = troubles or Troubles(reactor)
+    events = EventHub(listeners, troubles)
     threads = Threads(reactor, config.transfer.threads, "data")
     database = _open_database(config, reactor, troubles)
     configured = make_stores(config, threads, make_fetcher(config, reactor))
@@ -115,7 +104,7 @@ def build(
         *(authentication.probes or limits.probes),
     ]
     root = Root(pipeline, health)
-    site = _site(config, reactor, root, access_log)
+    site = _site(config, reactor, root, events)
     return Built(
         site, health, services.data, database, threads, tasks, authentication, limits, troubles,
         Probes(reactor, probes, troubles, config.healthcheck.interval),
@@ -144,18 +133,13 @@ def _database_limits(config: Config) -> DatabaseLimits:
     )
 
 
-def _site(
-    config: Config,
-    reactor: Reactor,
-    root: Root,
-    access: Callable[[StreamingRequest], None] | None,
-) -> StreamingSite:
-    return LoggingSite(
-        access,
-        resource=root,
+def _site(config: Config, reactor: Reactor, root: Root, events: EventHub) -> StreamingSite:
+    return StreamingSite(
+        root,
         reactor=reactor,
         limits=_server_limits(config),
         connection_limits=make_connection_limits(config, reactor),
+        finished=request_reporter(events),
     )
 
 

@@ -22,10 +22,11 @@ from imgservice.process.supervisor import StartError, Supervisor
 from imgservice.process.watchdog import Watchdog
 from imgservice.process.worker_pool import InProcess, Setup, WorkerPool
 from imgservice.process.workers import Workers, worker_count
-from imgservice.telemetry.logs import Observer, Output, access_log, make_logs, say
+from imgservice.telemetry.logs import Observer, Output, make_logs, say
 from imgservice.troubles import Troubles
 from imgservice.wiring.build import Built, build
 from imgservice.wiring.greeting import hint, summary
+from imgservice.wiring.listeners import make_listeners
 from imgservice.wiring.load import Files, examine, prepare
 from imgservice.wiring.privileged_helper import PrivilegedHelper
 
@@ -143,7 +144,7 @@ def _service(path: Path | None, process: ProcessOptions, reactor: Reactor) -> Im
     output, observer = _logs(path, setup.config, process)
 
     def make(config: Config, troubles: Troubles) -> Built:
-        return build(config, reactor, access_log(config.logging, output), troubles)
+        return build(config, reactor, make_listeners(config, output), troubles)
 
     def prepare_at(config: Config) -> None:
         examine(path, config)
