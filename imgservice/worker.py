@@ -50,9 +50,9 @@ class _Worker:
     def __init__(self, reactor: Reactor, bootstrap: Bootstrap) -> None:
         self._reactor = reactor
         self._setup = bootstrap.setup
-        self._places = [
-            (read_address(*place), socket.socket(fileno=FIRST_SOCKET + index))
-            for index, place in enumerate(bootstrap.places)
+        self._sockets = [
+            (read_address(*one), socket.socket(fileno=FIRST_SOCKET + index))
+            for index, one in enumerate(bootstrap.sockets)
         ]
         self._output, self._observer = make_logs(self._setup.config.logging, bootstrap.log_file)
         globalLogBeginner.beginLoggingTo([cast(Any, self._observer)], redirectStandardIO=False)
@@ -67,14 +67,14 @@ class _Worker:
 
     def run(self) -> int:
         self._reactor.callWhenRunning(self._take_signals)
-        self._reactor.callWhenRunning(self._start)
+        self._reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._start()))
         self._reactor.addSystemEventTrigger("before", "shutdown", self._before_shutdown)
         self._output.start(self._reactor)
         self._reactor.run()
         self._output.stop()
         return 0 if self._serving is not None else 1
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         config = self._setup.config
         try:
             contexts = ServerContexts(self._setup.tls) if self._setup.tls else None
@@ -85,10 +85,9 @@ class _Worker:
                 built,
                 contexts,
                 config.server.tcp_keepidle,
-                has_fellows=worker_count(config) > 1,
+                is_one_of_several=worker_count(config) > 1,
             )
-            self._serving.listen("own", self._places)
-            self._serving.start()
+            await self._serving.start("own", self._sockets)
         except Exception as error:
             if not isinstance(error, ConfigError | OSError):
                 _log.failure("A worker cannot start")
@@ -96,7 +95,7 @@ class _Worker:
             self._serving = None
             self._leave()
             return
-        for _, bound in self._places:
+        for _, bound in self._sockets:
             bound.close()
         self._control.send({"say": "ready"})
         self._beats.start(BEAT)
@@ -133,7 +132,7 @@ class _Worker:
             case "health":
                 serving.set_health(message["well"])
             case "close":
-                serving.leave()
+                serving.stop_accepting()
             case "retire":
                 self._retire(message, serving)
             case "stop":
@@ -142,14 +141,14 @@ class _Worker:
     def _listen(
         self, message: Mapping[str, Any], descriptors: Sequence[int], serving: Serving
     ) -> None:
-        places = [
+        sockets = [
             (read_address(description, backlog), socket.socket(fileno=descriptor))
             for (description, backlog), descriptor in zip(
-                message["places"], descriptors, strict=True
+                message["sockets"], descriptors, strict=True
             )
         ]
-        serving.listen(message["key"], places)
-        for _, bound in places:
+        serving.listen(message["key"], sockets)
+        for _, bound in sockets:
             bound.close()
 
     def _retire(self, message: Mapping[str, Any], serving: Serving) -> None:

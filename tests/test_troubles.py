@@ -129,7 +129,7 @@ def test_a_look_finds_the_beginning_and_the_end(lines: list[str]) -> None:
     clock.advance(INTERVAL)
     assert whys(troubles) == [] and len(lines) == 2
     assert thing.looks == [False, False, True, True]
-    probes.stop()
+    probes.retire()
     clock.advance(10 * INTERVAL)
     assert len(thing.looks) == 4
 

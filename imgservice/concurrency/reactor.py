@@ -5,13 +5,12 @@ Twisted's own interfaces belong to zope.interface, which tells a type checker no
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IHostResolution,
-    IProtocolFactory,
     IReactorTime,
     ITransport,
 )
@@ -80,11 +79,22 @@ class DescriptorReactor(Protocol):
     def removeWriter(self, writer: Writer, /) -> None: ...
 
 
+class ConnectionFactory(Protocol):
+    """Makes the protocol of each connection; Twisted's factories are such."""
+
+    def doStart(self) -> None: ...
+
+    def doStop(self) -> None: ...
+
+    def buildProtocol(self, address: Any, /) -> Any:
+        """Return a Twisted protocol, or None to refuse the connection."""
+
+
 class SocketReactor(Protocol):
     """Serves connections that were accepted elsewhere."""
 
     def adoptStreamConnection(
-        self, descriptor: int, family: int, factory: IProtocolFactory, /
+        self, descriptor: int, family: int, factory: ConnectionFactory, /
     ) -> ITransport:
         """Serve a connection, of which the reactor makes its own copy."""
 

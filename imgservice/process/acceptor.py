@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.concurrency.reactor import DelayedCall, Reactor
+from imgservice.concurrency.reactor import ConnectionFactory, DelayedCall, Reactor
 
 AT_ONCE = 100
 """Connections that are accepted in one turn of the reactor."""
@@ -46,7 +46,12 @@ class Acceptor:
     """
 
     def __init__(
-        self, reactor: Reactor, listener: socket.socket, factory: Any, backlog: int, is_shared: bool
+        self,
+        reactor: Reactor,
+        listener: socket.socket,
+        factory: ConnectionFactory,
+        backlog: int,
+        is_shared: bool,
     ) -> None:
         self._reactor = reactor
         self._listener = listener
@@ -64,7 +69,11 @@ class Acceptor:
     # -- IListeningPort ---------------------------------------------------------------------------
 
     def startListening(self) -> None:
-        self._listener.listen(self._backlog)
+        try:
+            self._listener.listen(self._backlog)
+        except OSError:
+            self._listener.close()
+            raise
         self.factory.doStart()
         self.connected = True
         self._reactor.addReader(self)
@@ -181,11 +190,11 @@ class SocketEndpoint:
     def __init__(
         self, reactor: Reactor, bound: socket.socket, backlog: int, is_shared: bool = False
     ) -> None:
-        self._make: Callable[[Any], Acceptor] = lambda factory: Acceptor(
+        self._make: Callable[[ConnectionFactory], Acceptor] = lambda factory: Acceptor(
             reactor, bound.dup(), factory, backlog, is_shared
         )
 
-    def listen(self, protocolFactory: Any) -> Deferred[Any]:
-        port = self._make(protocolFactory)
+    def listen(self, protocolConnectionFactory: ConnectionFactory) -> Deferred[Acceptor]:
+        port = self._make(protocolConnectionFactory)
         port.startListening()
         return succeed(port)

@@ -60,11 +60,14 @@ class Probes:
                 self._troubles.clear(trouble.key)
         self._looks.start(self._interval)
 
-    def stop(self) -> None:
+    def retire(self) -> None:
         """Look no more; what is under way tells nothing."""
         self._is_ended = True
         if self._looks.running:
             self._looks.stop()
+
+    async def stop(self) -> None:
+        self.retire()
 
     def _look(self) -> None:
         for probe in self._probes:

@@ -1,27 +1,26 @@
-"""One site on its sockets: listens, keeps house, and ends without cutting anybody off."""
+"""One site on its sockets: listens, serves, and ends without cutting anybody off."""
 
 import math
 import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Protocol, cast
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.protocols.haproxy import proxyEndpoint
 
-from imgservice.concurrency.reactor import Reactor, looping_call, sleep
-from imgservice.domain.errors import Unavailable
-from imgservice.process.acceptor import SocketEndpoint
+from imgservice.concurrency.reactor import Reactor, sleep
+from imgservice.http.channel import StreamingChannel
+from imgservice.http.site import StreamingSite
+from imgservice.process.acceptor import Acceptor, SocketEndpoint
 from imgservice.process.addresses import Address, keep_alive
-from imgservice.process.sockets import Place
-from imgservice.process.tls_transport import TlsEndpoint
-from imgservice.service.data import LEASE_TIME
+from imgservice.process.components import Component, Components
+from imgservice.process.sockets import ListeningSocket
+from imgservice.process.tls import ServerContexts
+from imgservice.process.tls_transport import Endpoint, TlsEndpoint
 
-RECOVER_INTERVAL = 30.0
 POLL = 0.05
 PORTION = 100
 """Connections that are handed over at once: a request that comes meanwhile waits for them all."""
@@ -30,14 +29,30 @@ IDLE_TLS = 60.0
 
 UnderWay = tuple[int, int]
 """Requests that are not finished, and how many of them move data in either direction."""
+HandOver = Callable[[StreamingChannel], bool]
+"""Gives an idle connection to a successor; tells whether that was possible."""
 
-_log = Logger()
+
+class Health(Protocol):
+    """What load balancers are told."""
+
+    is_leaving: bool
+
+
+@attrs.frozen
+class Built:
+    """What one configuration comes to."""
+
+    site: StreamingSite
+    health: Health
+    components: Sequence[Component]
+    """In the order in which they start."""
 
 
 @attrs.frozen(eq=False)
 class _Listening:
     address: Address
-    port: Any
+    port: Acceptor
 
 
 class Serving:
@@ -46,91 +61,77 @@ class Serving:
     def __init__(
         self,
         reactor: Reactor,
-        built: Any,
-        contexts: Any,
+        built: Built,
+        contexts: ServerContexts | None,
         keepidle: float,
-        has_fellows: bool = False,
+        is_one_of_several: bool = False,
     ) -> None:
         self._reactor = reactor
-        self._built = built
+        self._site = built.site
+        self._health = built.health
+        self._components = Components(built.components)
         self.contexts = contexts
         """The TLS with which we serve, or None."""
         self._keepidle = keepidle
-        self._has_fellows = has_fellows
-        """Whether other processes accept at the same places."""
+        self._is_one_of_several = is_one_of_several
+        """Whether other processes accept connections on the same sockets."""
         self._listening: dict[object, list[_Listening]] = {}
         self._deadline = math.inf
         self.since = time.time()
-        self._recoveries = self._every("Recovery of leases", self._recover)
-        self._renewals = self._every("Renewal of leases", built.data.renew)
-
-    def _every(self, name: str, chore: Any) -> LoopingCall:
-        troubles = self._built.troubles
-
-        async def careful() -> None:
-            try:
-                await chore()
-            except Unavailable:
-                return  # what is not available reports itself
-            except Exception as error:
-                if troubles.report(name, name, type(error).__name__, is_essential=False):
-                    _log.failure("{name} failed; it will be tried again", name=name)
-            else:
-                troubles.clear(name)
-
-        return looping_call(self._reactor, lambda: Deferred.fromCoroutine(careful()))
-
-    async def _recover(self) -> None:
-        settled = await self._built.data.recover()
-        if settled:
-            _log.info("Cleaned up {settled} operations of a process that died", settled=settled)
 
     # -- listening --------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        self._built.probes.start()
-        self._recoveries.start(RECOVER_INTERVAL)
-        self._renewals.start(LEASE_TIME / 4)
+    async def start(self, key: object, sockets: Sequence[ListeningSocket]) -> None:
+        """Listen, and start the components; when either fails, nothing goes on."""
+        try:
+            self.listen(key, sockets)
+            await self._components.start()
+        except BaseException:
+            self._close_all(lambda _: False)
+            raise
 
-    def listen(self, key: object, places: Sequence[Place]) -> None:
-        """Accept connections at these places, until `close(key)`; the sockets stay the caller's."""
-        self._built.site.draining = False
-        for address, bound in places:
+    def listen(self, key: object, sockets: Sequence[ListeningSocket]) -> None:
+        """Accept connections on these sockets until `close(key)`; they stay the caller's."""
+        self._site.draining = False
+        for address, bound in sockets:
             keep_alive(bound, self._keepidle)
-            is_shared = self._has_fellows and not address.is_divisible
-            endpoint: Any = SocketEndpoint(self._reactor, bound, address.backlog, is_shared)
-            if address.is_proxied:
-                endpoint = proxyEndpoint(endpoint)
-            if self.contexts is not None:
-                endpoint = TlsEndpoint(self._reactor, endpoint, self.contexts)
-            opened = endpoint.listen(self._built.site).result
-            self._built.site.connection_limits.watch(opened)
-            self._listening.setdefault(key, []).append(_Listening(address, opened))
+            port = cast(Acceptor, self._endpoint(address, bound).listen(self._site).result)
+            self._site.connection_limits.watch(port)
+            self._listening.setdefault(key, []).append(_Listening(address, port))
+
+    def _endpoint(self, address: Address, bound: socket.socket) -> Endpoint:
+        is_shared = self._is_one_of_several and not address.is_divisible
+        endpoint: Endpoint = SocketEndpoint(self._reactor, bound, address.backlog, is_shared)
+        if address.is_proxied:
+            endpoint = proxyEndpoint(cast(IStreamServerEndpoint, endpoint))
+        if self.contexts is not None:
+            endpoint = TlsEndpoint(self._reactor, endpoint, self.contexts)
+        return endpoint
 
     def close(self, key: object, is_last: bool) -> None:
-        """Accept no more; if nobody else holds the sockets, then who waits there is let in."""
+        """Accept no more; if no other process has the sockets, first accept who waits there."""
         for one in self._listening.pop(key, ()):
             self._close(one, is_last)
 
-    def leave(self) -> None:
-        """Accept no more, where nobody else does either, until `listen`; finish requests."""
+    def stop_accepting(self) -> None:
+        """Accept no more until `listen`, where no other process does either; finish requests."""
         self._close_all(lambda _: True)
-        self._built.site.drain()
+        self._site.drain()
 
     def _close(self, one: _Listening, is_last: bool) -> None:
         if is_last:
             one.port.accept_waiting()
         one.port.stopListening()
 
-    def _close_all(self, last: Callable[[Address], bool]) -> None:
+    def _close_all(self, is_last: Callable[[Address], bool]) -> None:
         for listening in self._listening.values():
             for one in listening:
-                self._close(one, last(one.address))
+                self._close(one, is_last(one.address))
         self._listening.clear()
 
-    def take(self, channel: Any) -> bool:
+    def take(self, channel: StreamingChannel) -> bool:
         """Go on with a connection of another site in this process."""
-        channel.move(self._built.site)
+        channel.move(self._site)
         return True
 
     def take_connection(self, descriptor: int) -> None:
@@ -138,68 +139,64 @@ class Serving:
         with socket.socket(fileno=descriptor) as connection, suppress(OSError):
             connection.setblocking(False)
             taken = self._reactor.adoptStreamConnection(
-                connection.fileno(), connection.family, self._built.site
+                connection.fileno(), connection.family, self._site
             )
             taken.protocol.go_on()
 
     def set_health(self, is_well: bool) -> None:
         """Tell load balancers whether to send requests here."""
-        self._built.health.is_leaving = not is_well
+        self._health.is_leaving = not is_well
 
     @property
     def connections(self) -> int:
-        return len(self._built.site.channels)
+        return len(self._site.channels)
 
     @property
     def requests(self) -> int:
         """How many requests were answered."""
-        served: int = self._built.site.served
-        return served
+        return self._site.served
 
     @property
     def under_way(self) -> UnderWay:
-        requests = [one.requests[0] for one in self._built.site.channels if one.requests]
+        requests = [one.requests[0] for one in self._site.channels if one.requests]
         return len(requests), sum(one.is_transfer for one in requests)
 
     # -- the end ----------------------------------------------------------------------------------
 
     async def stop(self, grace: float) -> None:
-        """Accept no more, let requests end for so long, then let go of everything."""
-        self._end_recoveries()
+        """Accept no more, give requests `grace` seconds to finish, and release everything."""
+        self._components.retire()
         self._close_all(lambda _: True)
         self.hasten(grace)
-        await self._until_alone(lambda: None)
+        await self._until_no_connections(lambda: None)
         await self._end()
 
     async def retire(
-        self,
-        grace: float,
-        last: Callable[[Address], bool],
-        hand_over: Callable[[Any], bool],
+        self, grace: float, is_removed: Callable[[Address], bool], hand_over: HandOver
     ) -> None:
-        """Leave the place to a successor that serves already; nobody may notice.
+        """Give way to a successor that serves already, without failing a request.
 
-        `last` tells whether the successor does not listen at an address. `hand_over` gives it an
-        idle connection, or tells that it cannot have it. `grace` is how long requests may go on.
+        `is_removed` tells at which addresses the successor does not listen. Requests have `grace`
+        seconds to finish.
         """
-        self._end_recoveries()
-        self._close_all(last)
-        self._built.site.retire()
+        self._components.retire()
+        self._close_all(is_removed)
+        self._site.retire()
         self._deadline = min(self._deadline, time.monotonic() + grace)
-        await self._until_alone(lambda: self._part_with_idle(hand_over))
+        await self._until_no_connections(lambda: self._hand_over_idle(hand_over))
         await self._end()
 
     def hasten(self, grace: float) -> None:
-        """Close idle connections now, others with their present answer, all of them after so long.
+        """Close idle connections now, others after their present answer, and all after `grace`.
 
         This holds for an end that has begun, too.
         """
         self._deadline = min(self._deadline, time.monotonic() + grace)
-        self._built.site.drain()
+        self._site.drain()
 
-    def _part_with_idle(self, hand_over: Callable[[Any], bool]) -> None:
+    def _hand_over_idle(self, hand_over: HandOver) -> None:
         portion = self._portion()
-        for channel in list(self._built.site.channels):
+        for channel in list(self._site.channels):
             if not channel.is_idle:
                 continue
             if hand_over(channel):
@@ -210,31 +207,15 @@ class Serving:
                 return
 
     def _portion(self) -> int:
-        """Return how many to hand over now, so that all are gone before our time is over."""
+        """Return how many to hand over now, so that all are gone before the deadline."""
         left = max(2 * POLL, self._deadline - time.monotonic())
-        return max(PORTION, math.ceil(len(self._built.site.channels) * 2 * POLL / left))
+        return max(PORTION, math.ceil(len(self._site.channels) * 2 * POLL / left))
 
-    def _end_recoveries(self) -> None:
-        self._built.probes.stop()
-        if self._recoveries.running:
-            self._recoveries.stop()
-
-    async def _until_alone(self, meanwhile: Callable[[], None]) -> None:
-        while self._built.site.channels and time.monotonic() < self._deadline:
+    async def _until_no_connections(self, meanwhile: Callable[[], None]) -> None:
+        while self._site.channels and time.monotonic() < self._deadline:
             meanwhile()
             await sleep(self._reactor, POLL)
 
     async def _end(self) -> None:
-        self._built.site.abort()
-        await self._built.tasks.ended()
-        if self._renewals.running:  # as long as something runs, its lease must not expire
-            self._renewals.stop()
-        await _settled(self._built.database.close())
-        self._built.threads.stop()
-        await _settled(self._built.authentication.stop())
-        await _settled(self._built.limits.stop())
-
-
-async def _settled(result: Any) -> None:
-    if hasattr(result, "__await__"):
-        await result
+        self._site.abort()
+        await self._components.stop()

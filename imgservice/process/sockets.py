@@ -9,7 +9,7 @@ from imgservice.process.addresses import Address, release
 
 Bind = Callable[[Address, int, socket.socket | None], list[socket.socket]]
 """Make so many bound sockets at the address, where there may be one already."""
-Place = tuple[Address, socket.socket]
+ListeningSocket = tuple[Address, socket.socket]
 
 
 @attrs.frozen
@@ -26,7 +26,7 @@ class Sockets:
         self._bind = bind
         self._opened: Mapping[str, _Opened] = {}
 
-    def of(self, slot: int) -> list[Place]:
+    def of(self, slot: int) -> list[ListeningSocket]:
         """Return the sockets of a slot, which stay ours."""
         return [(one.address, one.sockets[slot]) for one in self._opened.values()]
 

@@ -4,16 +4,22 @@ Twisted moves each record of 16 KiB alone through OpenSSL and to the socket, whi
 quarter more. `tests/process/test_tls_transport.py` pins the private names of Twisted that are used.
 """
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.concurrency.reactor import Clock, twisted_clock
+from imgservice.concurrency.reactor import Clock, ConnectionFactory, twisted_clock
+from imgservice.process.acceptor import Acceptor
+from imgservice.process.tls import ServerContexts
 
 RECORD = 16 << 10
 PIECE = 4 * RECORD
@@ -54,18 +60,23 @@ class _TlsFactory(TLSMemoryBIOFactory):
     protocol = TlsTransport
 
 
+class Endpoint(Protocol):
+    """Where a site listens; like Twisted's, but it listens at once."""
+
+    def listen(self, factory: ConnectionFactory, /) -> Deferred[Acceptor]: ...
+
+
 @implementer(IStreamServerEndpoint)
 class TlsEndpoint:
-    """Speaks TLS on the connections of another endpoint.
+    """Speaks TLS on the connections of another endpoint."""
 
-    `contexts` is what provides IOpenSSLServerConnectionCreator.
-    """
-
-    def __init__(self, clock: Clock, endpoint: Any, contexts: Any) -> None:
+    def __init__(self, clock: Clock, endpoint: Endpoint, contexts: ServerContexts) -> None:
         self._clock = clock
         self._endpoint = endpoint
-        self._contexts = contexts
+        self._contexts = cast(IOpenSSLServerConnectionCreator, contexts)
 
-    def listen(self, factory: IProtocolFactory) -> "Deferred[Any]":
-        secured = _TlsFactory(self._contexts, False, factory, clock=twisted_clock(self._clock))
-        return cast("Deferred[Any]", self._endpoint.listen(secured))
+    def listen(self, factory: ConnectionFactory) -> Deferred[Acceptor]:
+        secured = _TlsFactory(
+            self._contexts, False, cast(IProtocolFactory, factory), clock=twisted_clock(self._clock)
+        )
+        return self._endpoint.listen(secured)

@@ -11,7 +11,7 @@ from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address
-from imgservice.process.serving import Serving, UnderWay
+from imgservice.process.serving import Built, Serving, UnderWay
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls import ServerContexts, TlsMaterial
 from imgservice.troubles import TroubleLog, Troubles
@@ -89,7 +89,7 @@ class InProcess:
     trouble: str | None = None
     is_alive = True  # whoever can ask has the answer: there is but one reactor
 
-    def __init__(self, reactor: Reactor, make: Callable[[Config, Troubles], Any]) -> None:
+    def __init__(self, reactor: Reactor, make: Callable[[Config, Troubles], Built]) -> None:
         self._reactor = reactor
         self._make = make
         self.troubles = TroubleLog()
@@ -103,16 +103,15 @@ class InProcess:
 
     async def start(self, setup: Setup, sockets: Sockets) -> None:
         try:
-            self._serving = self._begin(setup, sockets)
+            self._serving = await self._begin(setup, sockets)
         except (ConfigError, OSError) as error:
             raise WorkerPoolError(str(error)) from error
 
-    def _begin(self, setup: Setup, sockets: Sockets) -> Serving:
+    async def _begin(self, setup: Setup, sockets: Sockets) -> Serving:
         contexts = ServerContexts(setup.tls) if setup.tls else None
         built = self._make(setup.config, self._own)
         serving = Serving(self._reactor, built, contexts, setup.config.server.tcp_keepidle)
-        serving.listen(0, sockets.of(0))
-        serving.start()
+        await serving.start(0, sockets.of(0))
         self._setup = setup
         return serving
 
@@ -121,7 +120,7 @@ class InProcess:
         assert before is not None  # noqa: S101
         change.begin()
         try:
-            successor = self._begin(setup, sockets)
+            successor = await self._begin(setup, sockets)
         except (ConfigError, OSError) as error:
             change.undo()
             raise WorkerPoolError(str(error)) from error
@@ -147,7 +146,7 @@ class InProcess:
 
     async def close(self) -> None:
         if self._serving is not None:
-            self._serving.leave()
+            self._serving.stop_accepting()
 
     def reopen(self, sockets: Sockets) -> None:
         if self._serving is not None:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from imgservice.concurrency.reactor import Reactor
 from imgservice.process.control import Control, connection, hidden_file
 from imgservice.process.serving import UnderWay
-from imgservice.process.sockets import Place
+from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls import TlsMaterial
 from imgservice.process.worker_pool import Setup, WorkerPoolError
 
@@ -41,7 +41,7 @@ class Bootstrap:
     setup: Setup
     log_file: str | None
     """None: standard output."""
-    places: Sequence[tuple[str, int]]
+    sockets: Sequence[tuple[str, int]]
     """Endpoint strings, and the backlog of each; their sockets are the descriptors that follow."""
 
 
@@ -79,16 +79,18 @@ class Worker(ProcessProtocol):
         self.why = ""
         """Why it could not serve, in its own words or in ours."""
 
-    def spawn(self, command: Sequence[str], log_file: str | None, places: Sequence[Place]) -> None:
+    def spawn(
+        self, command: Sequence[str], log_file: str | None, sockets: Sequence[ListeningSocket]
+    ) -> None:
         bootstrap = Bootstrap(
-            self.setup, log_file, [(one.description, one.backlog) for one, _ in places]
+            self.setup, log_file, [(one.description, one.backlog) for one, _ in sockets]
         )
         ours, theirs = connection()
         secret = hidden_file(pickle.dumps(bootstrap))
         self._stacks = hidden_file(b"")
         descriptors = {
             0: 0, 1: 1, 2: 2, CONTROL: theirs.fileno(), BOOTSTRAP: secret, STACKS: self._stacks,
-            **{FIRST_SOCKET + n: bound.fileno() for n, (_, bound) in enumerate(places)},
+            **{FIRST_SOCKET + n: bound.fileno() for n, (_, bound) in enumerate(sockets)},
         }  # fmt: skip
         environment = {k: v for k, v in os.environ.items() if k not in NOT_FOR_WORKERS}
         try:
@@ -145,13 +147,13 @@ class Worker(ProcessProtocol):
         else:
             self._control.send({"do": what, **more}, descriptors)
 
-    def listen(self, key: int, places: Sequence[Place]) -> None:
+    def listen(self, key: int, sockets: Sequence[ListeningSocket]) -> None:
         """Let it accept at another slot's sockets, too."""
         self.send(
             "listen",
-            [os.dup(bound.fileno()) for _, bound in places],
+            [os.dup(bound.fileno()) for _, bound in sockets],
             key=key,
-            places=[(one.description, one.backlog) for one, _ in places],
+            sockets=[(one.description, one.backlog) for one, _ in sockets],
         )
 
     def set_tls(self, material: TlsMaterial) -> None:

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from imgservice.concurrency.reactor import DelayedCall, Reactor, looping_call, sleep
 from imgservice.config.sections import Config
 from imgservice.process.serving import UnderWay
-from imgservice.process.sockets import Change, Place, Sockets
+from imgservice.process.sockets import Change, ListeningSocket, Sockets
 from imgservice.process.tls import TlsMaterial
 from imgservice.process.worker_pool import Setup, WorkerPoolError, in_all
 from imgservice.process.worker_process import Worker
@@ -190,8 +190,8 @@ class Workers:
                 if slot.substitute is not None:
                     slot.substitute.listen(slot.index, self._divisible(slot.index))
 
-    def _divisible(self, slot: int) -> list[Place]:
-        return [place for place in self._sockets.of(slot) if place[0].is_divisible]
+    def _divisible(self, slot: int) -> list[ListeningSocket]:
+        return [one for one in self._sockets.of(slot) if one[0].is_divisible]
 
     def _ready(self) -> list[Worker]:
         return [one.worker for one in self._slots if one.worker is not None and one.is_served]

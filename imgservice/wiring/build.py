@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import attrs
-
 from imgservice.api.root import Healthcheck, Root, Versions
 from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
@@ -18,15 +16,17 @@ from imgservice.http.pipeline import Pipeline
 from imgservice.http.routing import Tasks
 from imgservice.http.sending import Sender
 from imgservice.http.site import StreamingSite
+from imgservice.process.components import Component, Resource
 from imgservice.process.probes import Probes
-from imgservice.service.data import DataService
+from imgservice.process.serving import Built
 from imgservice.service.events import Listener
 from imgservice.telemetry.events import EventHub
 from imgservice.telemetry.requests import request_reporter
 from imgservice.troubles import Troubles
 from imgservice.wiring.api import make_v2
-from imgservice.wiring.authentication import Authentication, make_authentication
-from imgservice.wiring.limits import Limits, make_limits
+from imgservice.wiring.authentication import make_authentication
+from imgservice.wiring.leases import LeaseRecovery, LeaseRenewal
+from imgservice.wiring.limits import make_limits
 from imgservice.wiring.nodes import make_forwarder, make_nodes
 from imgservice.wiring.policy import make_rules
 from imgservice.wiring.probes import DATABASE, database_name, database_probe, store_probes
@@ -35,22 +35,6 @@ from imgservice.wiring.rates import make_connection_limits, make_transfers
 from imgservice.wiring.services import make_services
 from imgservice.wiring.steps import make_steps
 from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
-
-
-@attrs.frozen
-class Built:
-    """A site, and what must be started, stopped or asked beside it."""
-
-    site: StreamingSite
-    health: Healthcheck
-    data: DataService
-    database: Database
-    threads: Threads
-    tasks: Tasks
-    authentication: Authentication
-    limits: Limits
-    troubles: Troubles
-    probes: Probes
 
 
 def build(
@@ -105,10 +89,17 @@ def build(
     ]
     root = Root(pipeline, health)
     site = _site(config, reactor, root, events)
-    return Built(
-        site, health, services.data, database, threads, tasks, authentication, limits, troubles,
+    components: list[Component] = [
+        Resource("limits", limits.stop),
+        Resource("authentication", authentication.stop),
+        Resource("threads", threads.stop),
+        Resource("database", database.close),
+        LeaseRenewal(reactor, services.data, troubles),
+        Resource("handlers", tasks.ended),
+        LeaseRecovery(reactor, services.data, troubles),
         Probes(reactor, probes, troubles, config.healthcheck.interval),
-    )  # fmt: skip
+    ]
+    return Built(site, health, components)
 
 
 def _open_database(config: Config, reactor: Reactor, troubles: Troubles) -> Database:

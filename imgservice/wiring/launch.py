@@ -18,13 +18,14 @@ from imgservice.config.errors import ConfigError, OptionError
 from imgservice.config.loader import located
 from imgservice.config.sections import Config
 from imgservice.process.addresses import ListenError
+from imgservice.process.serving import Built
 from imgservice.process.supervisor import StartError, Supervisor
 from imgservice.process.watchdog import Watchdog
 from imgservice.process.worker_pool import InProcess, Setup, WorkerPool
 from imgservice.process.workers import Workers, worker_count
 from imgservice.telemetry.logs import Observer, Output, make_logs, say
 from imgservice.troubles import Troubles
-from imgservice.wiring.build import Built, build
+from imgservice.wiring.build import build
 from imgservice.wiring.greeting import hint, summary
 from imgservice.wiring.listeners import make_listeners
 from imgservice.wiring.load import Files, examine, prepare

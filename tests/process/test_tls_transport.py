@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from OpenSSL import SSL
@@ -69,7 +69,7 @@ class Talk:
         material = read_material(TlsOptions(certificate=str(certificate), key=str(key)))
         self.clock, endpoint = Clock(), Endpoint()
         factory: Any = Factory.forProtocol(Greeting)
-        TlsEndpoint(self.clock, endpoint, ServerContexts(material)).listen(factory)
+        TlsEndpoint(self.clock, cast(Any, endpoint), ServerContexts(material)).listen(factory)
         self.wire, self.transport = endpoint.wire, endpoint.transport
         self._client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
         self._client.set_connect_state()

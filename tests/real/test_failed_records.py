@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from imgservice.config.loader import load
 from imgservice.wiring.build import build
+from imgservice.wiring.leases import LeaseRecovery
 from tests.origin import origin
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
@@ -152,16 +153,17 @@ async def test_a_cleanup_that_fails_again_and_again_is_told_of_once(tmp_path: Pa
         with refusing(service, REFUSALS["lease"]):
             assert service.client.upload(image_id, b"bytes").status == 500
         service.kill()
-        built = build(load(service.config), reactor)
+        components = build(load(service.config), reactor).components
+        recovery = next(one for one in components if isinstance(one, LeaseRecovery))
         with lines() as told, refusing(service, "BEFORE DELETE ON imgsvc_leases"):
             for _ in range(3):
-                assert await built.data.recover() == 0
+                assert await recovery.data.recover() == 0
             assert [line.partition(":")[0] for line in told] == [f"Image {image_id}"]
         with lines() as told:
-            assert await built.data.recover() == 1
+            assert await recovery.data.recover() == 1
             assert told == [f"Image {image_id}: cleanup after its upload done"]
-        await built.database.close()
-        built.threads.stop()
+        for component in reversed(components):
+            await component.stop()
 
 
 @contextmanager
