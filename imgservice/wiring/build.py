@@ -1,6 +1,8 @@
 """From the configuration to a site: the one place that knows every class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
 
 from imgservice.api.root import Healthcheck, Root, Versions
 from imgservice.concurrency.reactor import Reactor
@@ -9,7 +11,8 @@ from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
 from imgservice.db.engine.reactor import PoolLimits
-from imgservice.domain.access import Access
+from imgservice.domain.access import Access, Rules
+from imgservice.domain.protections import PropertyRules
 from imgservice.http.limits import ServerLimits
 from imgservice.http.minimum_rate import MinimumRate
 from imgservice.http.pipeline import Pipeline
@@ -17,24 +20,45 @@ from imgservice.http.routing import Tasks
 from imgservice.http.sending import Sender
 from imgservice.http.site import StreamingSite
 from imgservice.process.components import Component, Resource
-from imgservice.process.probes import Probes
+from imgservice.process.probes import Probe, Probes
 from imgservice.process.serving import Built
 from imgservice.service.events import Listener
+from imgservice.store.choose import Stores
+from imgservice.store.interface import Store
 from imgservice.telemetry.events import EventHub
 from imgservice.telemetry.requests import request_reporter
 from imgservice.troubles import Troubles
 from imgservice.wiring.api import make_v2
-from imgservice.wiring.authentication import make_authentication
+from imgservice.wiring.authentication import Authentication, make_authentication
 from imgservice.wiring.leases import LeaseRecovery, LeaseRenewal
-from imgservice.wiring.limits import make_limits
+from imgservice.wiring.limits import Limits, make_limits
 from imgservice.wiring.nodes import make_forwarder, make_nodes
 from imgservice.wiring.policy import make_rules
 from imgservice.wiring.probes import DATABASE, database_name, database_probe, store_probes
 from imgservice.wiring.protections import make_property_rules
 from imgservice.wiring.rates import make_connection_limits, make_transfers
-from imgservice.wiring.services import make_services
+from imgservice.wiring.services import Services, make_services
 from imgservice.wiring.steps import make_steps
 from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
+
+
+@attrs.frozen
+class _Parts:
+    """What is made once, and used by several others."""
+
+    config: Config
+    reactor: Reactor
+    troubles: Troubles
+    threads: Threads
+    database: Database
+    configured: Mapping[str, Store]
+    stores: Stores
+    rules: Rules
+    access: Access
+    property_rules: Callable[[], PropertyRules]
+    limits: Limits
+    authentication: Authentication
+    tasks: Tasks
 
 
 def build(
@@ -46,60 +70,87 @@ def build(
     """Make everything, start nothing; what does not work is reported to `troubles`."""
     troubles = troubles or Troubles(reactor)
     events = EventHub(listeners, troubles)
+    parts = _make_parts(config, reactor, troubles)
+    services = _services(parts)
+    health = Healthcheck(config.healthcheck.disable_by_file, troubles)
+    root = Root(_pipeline(parts, services), health)
+    site = _site(config, reactor, root, events)
+    return Built(site, health, _components(parts, services))
+
+
+def _make_parts(config: Config, reactor: Reactor, troubles: Troubles) -> _Parts:
     threads = Threads(reactor, config.transfer.threads, "data")
-    database = _open_database(config, reactor, troubles)
     configured = make_stores(config, threads, make_fetcher(config, reactor))
-    stores = make_choice(config, configured)
     rules = make_rules(config)
-    access = Access(rules)
-    property_rules = make_property_rules(config, rules)
-    limits = make_limits(config, reactor, troubles)
-    services = make_services(
-        config,
-        database,
-        stores,
-        threads,
-        access,
-        property_rules,
-        limits.source,
-        make_nodes(config),
+    return _Parts(
+        config=config,
+        reactor=reactor,
+        troubles=troubles,
+        threads=threads,
+        database=_open_database(config, reactor, troubles),
+        configured=configured,
+        stores=make_choice(config, configured),
+        rules=rules,
+        access=Access(rules),
+        property_rules=make_property_rules(config, rules),
+        limits=make_limits(config, reactor, troubles),
+        authentication=make_authentication(config, reactor, troubles),
+        tasks=Tasks(),
     )
-    tasks = Tasks()
-    sender, transfers = Sender(reactor, threads), make_transfers(config, reactor)
-    handover = make_forwarder(config, reactor)
+
+
+def _services(parts: _Parts) -> Services:
+    return make_services(
+        parts.config,
+        parts.database,
+        parts.stores,
+        parts.threads,
+        parts.access,
+        parts.property_rules,
+        parts.limits.source,
+        make_nodes(parts.config),
+    )
+
+
+def _pipeline(parts: _Parts, services: Services) -> Pipeline:
+    """Make the steps that a request passes, and the routes behind them."""
+    config, reactor = parts.config, parts.reactor
     v2 = make_v2(
         config,
         services,
-        access,
-        property_rules,
-        stores,
-        tasks,
-        sender,
-        transfers,
-        handover,
+        parts.access,
+        parts.property_rules,
+        parts.stores,
+        parts.tasks,
+        Sender(reactor, parts.threads),
+        make_transfers(config, reactor),
+        make_forwarder(config, reactor),
     )
-    authentication = make_authentication(config, reactor, troubles)
-    steps = make_steps(config, rules, authentication, threads)
-    pipeline = Pipeline(steps, Versions({"v2": v2.resource()}))
-    health = Healthcheck(config.healthcheck.disable_by_file, troubles)
-    probes = [
-        database_probe(config, database),
-        *store_probes(configured, config.default_store, troubles),
-        *(authentication.probes or limits.probes),
-    ]
-    root = Root(pipeline, health)
-    site = _site(config, reactor, root, events)
-    components: list[Component] = [
-        Resource("limits", limits.stop),
-        Resource("authentication", authentication.stop),
-        Resource("threads", threads.stop),
-        Resource("database", database.close),
+    steps = make_steps(config, parts.rules, parts.authentication, parts.threads)
+    return Pipeline(steps, Versions({"v2": v2.resource()}))
+
+
+def _components(parts: _Parts, services: Services) -> Sequence[Component]:
+    """List what runs beside the site: each may use those above it, which stop after it."""
+    reactor, troubles = parts.reactor, parts.troubles
+    return [
+        Resource("limits", parts.limits.stop),
+        Resource("authentication", parts.authentication.stop),
+        Resource("threads", parts.threads.stop),
+        Resource("database", parts.database.close),
         LeaseRenewal(reactor, services.data, troubles),
-        Resource("handlers", tasks.ended),
+        Resource("handlers", parts.tasks.ended),
         LeaseRecovery(reactor, services.data, troubles),
-        Probes(reactor, probes, troubles, config.healthcheck.interval),
+        Probes(reactor, _probes(parts), troubles, parts.config.healthcheck.interval),
     ]
-    return Built(site, health, components)
+
+
+def _probes(parts: _Parts) -> Sequence[Probe]:
+    return [
+        database_probe(parts.config, parts.database),
+        *store_probes(parts.configured, parts.config.default_store, parts.troubles),
+        *(parts.authentication.probes or parts.limits.probes),
+    ]
 
 
 def _open_database(config: Config, reactor: Reactor, troubles: Troubles) -> Database:
