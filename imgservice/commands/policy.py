@@ -13,7 +13,6 @@ import click
 from imgservice.config.errors import ConfigError
 from imgservice.config.loader import load, located
 from imgservice.config.sections import Config
-from imgservice.domain.access import GENERAL
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.roles import with_implied
@@ -151,8 +150,9 @@ def check(config: Config, rules: tuple[str, ...], **options: Any) -> None:
     context, image = attrs.evolve(context, is_admin=is_admin), _image(options)
     failed = 0
     for name in rules or found.decide:
-        about = None if name in GENERAL else image
-        passed = decide.allow(context, name, about, is_new=name == "add_image")
+        has_target = name not in RULES or RULES[name].has_target
+        target = image if has_target else None
+        passed = decide.allow(context, name, target, is_new=name == "add_image")
         click.echo(f"{'passed' if passed else 'failed'}: {name}")
         failed += not passed
     raise SystemExit(1 if rules and failed else 0)

@@ -1,11 +1,13 @@
 """The image: its fields, its states, and which state may follow which."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
 
 import attrs
 
+from imgservice.domain.errors import ImageNotFound
 from imgservice.domain.location_urls import is_encrypted, public_url
 
 
@@ -78,6 +80,7 @@ class Location:
 class Image:
     """An image as the database knows it; times are naive UTC, sizes are bytes."""
 
+    show_rule: ClassVar[str] = "get_image"
     id: str
     status: Status
     created_at: datetime
@@ -101,7 +104,58 @@ class Image:
     locations: tuple[Location, ...] = ()
     """The active ones, in the order in which they were added."""
     membership: str | None = None
-    """The asking project's member status, where the read was told who asks."""
+    """The member status of the caller's project, where the read was told the caller."""
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """What rules may look at, by their names for it; custom properties have their own."""
+        return _Fields(self)
+
+    def not_found(self) -> ImageNotFound:
+        return ImageNotFound(self.id)
+
+
+_FIELDS: Mapping[str, Callable[[Image], object]] = {
+    "id": lambda image: image.id,
+    "image_id": lambda image: image.id,
+    "project_id": lambda image: image.owner,
+    "owner": lambda image: image.owner,
+    "name": lambda image: image.name,
+    "status": lambda image: image.status,
+    "visibility": lambda image: image.visibility,
+    "protected": lambda image: image.protected,
+    "os_hidden": lambda image: image.os_hidden,
+    "created_at": lambda image: image.created_at,
+    "updated_at": lambda image: image.updated_at,
+    "min_disk": lambda image: image.min_disk,
+    "min_ram": lambda image: image.min_ram,
+    "disk_format": lambda image: image.disk_format,
+    "container_format": lambda image: image.container_format,
+    "size": lambda image: image.size,
+    "virtual_size": lambda image: image.virtual_size,
+    "checksum": lambda image: image.checksum,
+    "os_hash_algo": lambda image: image.os_hash_algo,
+    "os_hash_value": lambda image: image.os_hash_value,
+    "tags": lambda image: set(image.tags),
+}
+
+
+class _Fields(Mapping[str, object]):
+    """Reads a field when it is asked for: most rules look at one or two."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+
+    def __getitem__(self, name: str) -> object:
+        read = _FIELDS.get(name)
+        return self._image.properties[name] if read is None else read(self._image)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _FIELDS
+        yield from self._image.properties
+
+    def __len__(self) -> int:
+        return len(_FIELDS) + len(self._image.properties)
 
 
 Precondition = Callable[[Image], None]

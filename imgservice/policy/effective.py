@@ -15,7 +15,7 @@ from imgservice.domain.roles import KnownRoles
 from imgservice.policy import checks
 from imgservice.policy.checks import Check, Compiler, Decide, NotUnderstood
 from imgservice.policy.files import Sources, Written
-from imgservice.policy.subjects import CREDENTIALS, ImageTarget, credentials
+from imgservice.policy.subjects import CREDENTIALS, TargetNames, credentials
 from imgservice.policy.table import RULES
 
 _NOW = datetime(2026, 1, 1)
@@ -156,7 +156,7 @@ class _Reading:
             elif name in self._reach(other):
                 faults.append(f"it leads through {other!r} back to itself")
         for leaf in checks.leaves(check):
-            faults += checks.faults(leaf, ImageTarget(SAMPLE, _THEIRS), credentials(SAMPLE))
+            faults += checks.faults(leaf, TargetNames(SAMPLE, _THEIRS), credentials(SAMPLE))
             for doubt in (*_doubts(leaf), self._role_doubt(leaf)):
                 line = f"{self._at(name)}: {doubt}"
                 if doubt is not None and line not in self.doubts:

@@ -1,36 +1,24 @@
-"""Who may do what, where the operator's files have a say."""
+"""Decides by the operator's policy files."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from imgservice.concurrency.file_watch import Watched
-from imgservice.domain import access
-from imgservice.domain.access import DefaultRules, is_in_scope, is_visible, owns
+from imgservice.domain.access import Target, is_in_scope, is_visible
 from imgservice.domain.context import Context
-from imgservice.domain.image import Image
 from imgservice.domain.roles import KnownRoles
 from imgservice.policy import checks
+from imgservice.policy.defaults import DefaultRules
 from imgservice.policy.effective import Policy, read_policy
 from imgservice.policy.files import Sources
-from imgservice.policy.subjects import ImageTarget, caller, credentials, described
-from imgservice.policy.table import RULES
-
-_BY_DEFAULT = access.RULES.keys() | access.GENERAL.keys()
-"""The rules of which no more is asked than what the defaults know."""
-_FOR_OWNERS = frozenset(
-    {"modify_image", "delete_image", "upload_image", "deactivate", "reactivate",
-     "set_image_location", "delete_image_location", "add_image_location"}
-)  # fmt: skip
-"""What only the owner and administrators do to an image, whatever the rule says."""
-_FOR_SHARERS = frozenset({"add_member", "delete_member"})
-"""What only they do to its members, under the rules of former releases."""
+from imgservice.policy.subjects import TargetNames, credentials, described, stand_in
+from imgservice.policy.table import RULES, Rule
 
 
 class PolicyRules:
-    """The rules of the files, and for all that these do not touch the defaults.
+    """The rules of the files, and the default rules where the files change nothing.
 
-    Some things no rule allows: that somebody sees what is hidden from him, creates what belongs to
-    others, or changes what is not his, or anything when he may only look.
+    Whatever a file says, callers see nothing that is hidden from them, those without an identity
+    change nothing, and each rule has its limit in the table.
     """
 
     def __init__(
@@ -41,7 +29,7 @@ class PolicyRules:
         enforce_scope: bool = True,
         roles: Callable[[], KnownRoles] | None = None,
     ) -> None:
-        """`tell` is told what may be a mistake, at every reading, such as none of the `roles`."""
+        """`tell` gets what may be a mistake, such as unknown `roles`, at every reading."""
         self._roles = roles
         self._tell = tell
         self._new_defaults = new_defaults
@@ -56,55 +44,50 @@ class PolicyRules:
         return policy
 
     def allow(
-        self, context: Context, action: str, image: Image | None, is_new: bool = False
+        self, context: Context, rule: str, target: Target | None, is_new: bool = False
     ) -> bool:
         policy = self._policy()
-        if action in _BY_DEFAULT and action not in policy.overridden:
-            return self._defaults.allow(context, action, image, is_new)
-        decide = policy.decide[action]
-        if not self._is_possible(context, action):
-            return False
-        if image is not None and not self._may_be(context, action, image, is_new):
+        if rule in RULES and rule not in policy.overridden:
+            return self._defaults.allow(context, rule, target, is_new)
+        decide = policy.decide[rule]
+        if not self._can_be_allowed(context, RULES.get(rule), target, is_new):
             return False
         known = credentials(context)
-        if image is None:  # nothing is there that could be mistaken for his
+        if target is None:  # there is no owner that None could be mistaken for
             known.setdefault("project_id", context.project)
-        return decide(_target(context, action, image, is_new), known)
+        return decide(_names(context, rule, target, is_new), known)
 
-    def filters_lists(self) -> bool:
+    def filters_lists(self, show_rule: str, list_rule: str) -> bool:
         policy = self._policy()
-        if policy.decide["get_image"] is checks.yes:
+        if policy.decide[show_rule] is checks.yes:
             return False
-        return not policy.overridden.isdisjoint(("get_image", "get_images"))
+        return not policy.overridden.isdisjoint((show_rule, list_rule))
 
-    def _is_possible(self, context: Context, action: str) -> bool:
-        """Tell whether the asker may do any such thing; the operator's own names are his affair."""
-        rule = RULES.get(action)
-        if rule is None:
+    def _can_be_allowed(
+        self, context: Context, rule: Rule | None, target: Target | None, is_new: bool
+    ) -> bool:
+        """Tell whether a file can allow it; rules that the operator made up have no limit."""
+        if rule is not None and not self._is_possible(context, rule):
+            return False
+        if target is None or context.is_admin:
             return True
+        if not is_new and not is_visible(context, target):
+            return False
+        return rule is None or self._is_within_limit(context, rule, target)
+
+    def _is_possible(self, context: Context, rule: Rule) -> bool:
+        """Tell whether the caller can do such a thing to any target."""
         in_scope = not (self._enforce_scope and rule.scoped) or is_in_scope(context)
         return in_scope and not (context.read_only and rule.writes)
 
-    def _may_be(self, context: Context, action: str, image: Image, is_new: bool) -> bool:
-        """Tell what is so whatever the rule says."""
-        if context.is_admin:
-            return True
-        if is_new:
-            return action != "add_image" or image.owner == context.project
-        if not is_visible(context, image):
-            return False
-        if action == "add_image_location" and "service" in context.roles:
-            return True
-        if action in _FOR_OWNERS or (action in _FOR_SHARERS and not self._new_defaults):
-            return owns(context, image)
-        if action == "modify_member" and not self._new_defaults:
-            return image.owner != context.project
-        return True
+    def _is_within_limit(self, context: Context, rule: Rule, target: Target) -> bool:
+        former = None if self._new_defaults else rule.former_limit
+        return (former or rule.limit)(context, target)
 
 
-def _target(context: Context, action: str, image: Image | None, is_new: bool) -> Mapping[str, Any]:
-    if image is not None:
-        return described(image) if is_new else ImageTarget(context, image)
-    if action == "context_is_admin":
-        return caller(context)
-    return {"project_id": context.project} if action == "get_images" else {}
+def _names(
+    context: Context, rule: str, target: Target | None, is_new: bool
+) -> Mapping[str, object]:
+    if target is None:
+        return stand_in(context, rule)
+    return described(target) if is_new else TargetNames(context, target)

@@ -1,11 +1,12 @@
-"""What checks can ask about: the one who asks, and the image that it is about."""
+"""What checks can ask about: the caller and the target, by the names of the policy language."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from imgservice.domain.access import owns
+from imgservice.domain.access import Owned, Target, owns
 from imgservice.domain.context import Context
-from imgservice.domain.image import Image, Visibility
+
+Known = str | bool | Sequence[str] | None
+"""What is known of a caller under one name."""
 
 CREDENTIALS = (
     "user_id",
@@ -20,16 +21,18 @@ CREDENTIALS = (
     "service_user_id",
     "service_roles",
 )
-"""What `NAME:...` in a check can be. Glance knows further ones, that say who the service is."""
+"""What `NAME:...` in a check can be. Glance has more names for the service that asks."""
+_MEMBER = ("member_id", "member")
+"""Names for the caller's project in `%(NAME)s`; they hide custom properties of these names."""
 
 
-def credentials(context: Context) -> dict[str, Any]:
-    """Return what is known of the asker.
+def credentials(context: Context) -> dict[str, Known]:
+    """Return what is known of the caller.
 
-    What nobody knows is not there: else one who asks for no project would be of the same project as
-    an image that belongs to none.
+    What is not known is left out: a caller without a project would otherwise be of the same
+    project as an image without an owner.
     """
-    found: dict[str, Any] = {
+    found: dict[str, Known] = {
         "user_id": context.user,
         "user_domain_id": context.user_domain,
         "project_id": context.project,
@@ -39,73 +42,48 @@ def credentials(context: Context) -> dict[str, Any]:
         "system": context.system_scope,
         "service_user_id": context.service_user,
     }
-    known = {name: value for name, value in found.items() if value not in (None, "None")}
+    known: dict[str, Known] = {
+        name: value for name, value in found.items() if value not in (None, "None")
+    }
     known["roles"] = list(context.roles)
     known["service_roles"] = list(context.service_roles)
     known["is_admin_project"] = True
     return known
 
 
-def caller(context: Context) -> Mapping[str, Any]:
-    """Return the target of the question who is an administrator: the asker himself."""
-    known = credentials(context)
-    names = (("user", "user_id"), ("tenant", "project_id"), ("project", "project_id"))
-    return {**known, **{old: known[new] for old, new in names if new in known}}
+def stand_in(context: Context, rule: str) -> Mapping[str, object]:
+    """Return what a rule about no target is asked about instead."""
+    if rule == "context_is_admin":
+        known = credentials(context)
+        names = (("user", "user_id"), ("tenant", "project_id"), ("project", "project_id"))
+        return {**known, **{old: known[new] for old, new in names if new in known}}
+    return {"project_id": context.project} if rule == "get_images" else {}
 
 
-def described(image: Image) -> Mapping[str, Any]:
-    """Return the target for an image that is still to be created."""
-    return {"project_id": image.owner, "owner": image.owner, "visibility": image.visibility}
+def described(target: Owned) -> Mapping[str, object]:
+    """Return what is known of a target that is still to be created."""
+    return {"project_id": target.owner, "owner": target.owner, "visibility": target.visibility}
 
 
-_FIELDS: Mapping[str, Callable[[Image], Any]] = {
-    "id": lambda image: image.id,
-    "image_id": lambda image: image.id,
-    "project_id": lambda image: image.owner,
-    "owner": lambda image: image.owner,
-    "name": lambda image: image.name,
-    "status": lambda image: image.status,
-    "visibility": lambda image: image.visibility,
-    "protected": lambda image: image.protected,
-    "os_hidden": lambda image: image.os_hidden,
-    "created_at": lambda image: image.created_at,
-    "updated_at": lambda image: image.updated_at,
-    "min_disk": lambda image: image.min_disk,
-    "min_ram": lambda image: image.min_ram,
-    "disk_format": lambda image: image.disk_format,
-    "container_format": lambda image: image.container_format,
-    "size": lambda image: image.size,
-    "virtual_size": lambda image: image.virtual_size,
-    "checksum": lambda image: image.checksum,
-    "os_hash_algo": lambda image: image.os_hash_algo,
-    "os_hash_value": lambda image: image.os_hash_value,
-    "tags": lambda image: set(image.tags),
-}
+class TargetNames(Mapping[str, object]):
+    """A target that exists, by the names that checks use."""
 
-
-class ImageTarget(Mapping[str, Any]):
-    """An image that exists, by the names that checks use; custom properties have their own."""
-
-    def __init__(self, context: Context, image: Image) -> None:
+    def __init__(self, context: Context, target: Target) -> None:
         self._context = context
-        self._image = image
+        self._target = target
 
-    def __getitem__(self, name: str) -> Any:
-        if name in _FIELDS:
-            return _FIELDS[name](self._image)
-        if name in ("member_id", "member"):
-            return self._member()
-        return self._image.properties[name]
+    def __getitem__(self, name: str) -> object:
+        return self._member() if name in _MEMBER else self._target.fields[name]
 
     def _member(self) -> str | None:
-        """Return the asker's project where it sees the image because this is shared with it."""
-        shared = self._image.visibility is Visibility.SHARED
-        return None if not shared or owns(self._context, self._image) else self._context.project
+        """Return the caller's project where it sees the target because this is shared with it."""
+        is_shared = self._target.visibility == "shared"
+        is_theirs = is_shared and not owns(self._context, self._target)
+        return self._context.project if is_theirs else None
 
     def __iter__(self) -> Iterator[str]:
-        yield from _FIELDS
-        yield from ("member_id", "member")
-        yield from self._image.properties
+        yield from _MEMBER
+        yield from (name for name in self._target.fields if name not in _MEMBER)
 
     def __len__(self) -> int:
-        return len(_FIELDS) + 2 + len(self._image.properties)
+        return len(list(iter(self)))

@@ -117,7 +117,7 @@ class ImageService:
         if not all(rules.may(context, "read", name) for name, _ in query.properties):
             return Page()  # what one may not read one cannot guess either
         found = await self._images.list(query)
-        seen = self._access.visible(context, found.images)
+        seen = self._access.visible(context, "get_images", found.images)
         if found.last is None:
             return Page(seen)
         return Page(seen, seen[-1].id if seen else found.last)

@@ -9,7 +9,8 @@ from twisted.logger import Logger
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
-from imgservice.domain.access import DefaultRules, Rules
+from imgservice.domain.access import Rules
+from imgservice.policy.defaults import DefaultRules
 from imgservice.policy.files import Sources
 from imgservice.wiring.roles import known_roles
 

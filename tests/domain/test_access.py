@@ -5,10 +5,11 @@ from datetime import datetime
 import attrs
 import pytest
 
-from imgservice.domain.access import Access, DefaultRules
+from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, ImageNotFound
 from imgservice.domain.image import Image, Status, Visibility
+from imgservice.policy.defaults import DefaultRules
 
 ACCESS = Access(DefaultRules())
 NOW = datetime(2026, 1, 2, 3, 4, 5)

@@ -21,11 +21,11 @@ from imgservice.api.middleware.tokens import StaticTokens
 from imgservice.auth.htpasswd import Htpasswd, Passwords
 from imgservice.auth.tokens import Tokens
 from imgservice.concurrency.threads import Threads
-from imgservice.domain.access import DefaultRules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotAuthenticated
 from imgservice.http.networks import networks
 from imgservice.http.pipeline import Step
+from imgservice.policy.defaults import DefaultRules
 from tests.http.asking import asked, passed
 
 ANN = Context("ann", "apollo", frozenset({"reader"}))

@@ -15,11 +15,11 @@ from imgservice.api.middleware.cors import Cors
 from imgservice.api.middleware.proxy_headers import ProxyHeaders
 from imgservice.api.middleware.request_id import RequestId
 from imgservice.api.middleware.version import ONE_STORE, VersionNegotiation
-from imgservice.domain.access import DefaultRules
 from imgservice.domain.context import Context
 from imgservice.domain.errors import HeaderTooLong, ImageServiceError, Invalid, NotAuthenticated
 from imgservice.http.networks import networks
 from imgservice.http.request import StreamingRequest
+from imgservice.policy.defaults import DefaultRules
 from tests.http.asking import asked, passed
 
 header_text = st.text(st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n"))

@@ -18,7 +18,7 @@ from imgservice.domain.image import Image, Status, Visibility
 from imgservice.policy import checks
 from imgservice.policy.effective import _NOW, Policy, default_checks, read_policy
 from imgservice.policy.files import Sources
-from imgservice.policy.subjects import CREDENTIALS, ImageTarget, credentials
+from imgservice.policy.subjects import CREDENTIALS, TargetNames, credentials
 from imgservice.policy.table import RULES
 
 
@@ -261,7 +261,7 @@ def test_every_rule_is_decided_as_by_the_library(
     (folder / "more.json").write_text(json.dumps(more))
     found = read_policy(Sources(tmp_path / "policy.yaml", [folder]), new)
     theirs = enforcer(tmp_path, new)
-    target = ImageTarget(caller, image)
+    target = TargetNames(caller, image)
     for name in RULES:
         expected = theirs.enforce(name, target, credentials(caller))
         assert found.decide[name](target, credentials(caller)) is bool(expected), name
@@ -277,7 +277,7 @@ def test_known_credentials_are_those_that_are_given() -> None:
 
 def test_an_image_has_no_names_but_these() -> None:
     image = Image("an-id", Status.ACTIVE, _NOW, _NOW, properties={"colour": "red"})
-    target = ImageTarget(Context(project="ours"), image)
+    target = TargetNames(Context(project="ours"), image)
     assert {name: target[name] for name in target}["colour"] == "red"
     assert len(list(target)) == len(target)
     with pytest.raises(KeyError):

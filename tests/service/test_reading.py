@@ -16,10 +16,11 @@ from imgservice.concurrency.reactor import installed_reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.db.engine.database import Database
 from imgservice.db.repositories.images import Images
-from imgservice.domain.access import Access, DefaultRules
+from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, ImageNotFound, Invalid, Unavailable
 from imgservice.domain.image import Image, Location, Status
+from imgservice.policy.defaults import DefaultRules
 from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingService
 from imgservice.store.choose import Stores
 from imgservice.store.file import FileConfig, FileStore
