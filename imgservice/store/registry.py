@@ -11,7 +11,7 @@ GROUP = "imgservice.stores"
 """The entry point group in which other distributions offer a `Driver`."""
 
 BUILT_IN: Mapping[str, str] = {
-    "file": "imgservice.store.file:DRIVER",
+    "file": "imgservice.store.file.store:DRIVER",
     "memory": "imgservice.store.memory:DRIVER",
     "http": "imgservice.store.http:DRIVER",
 }

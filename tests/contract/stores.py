@@ -13,7 +13,8 @@ from imgservice.concurrency.threads import Threads
 from imgservice.domain.units import Size
 from imgservice.domain.url_filter import TargetRules
 from imgservice.net.client import Fetcher
-from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.file.config import FileConfig
+from imgservice.store.file.store import FileStore
 from imgservice.store.http import HttpConfig, HttpStore
 from imgservice.store.interface import Store
 from imgservice.store.memory import MemoryConfig, MemoryStore

@@ -23,7 +23,8 @@ from imgservice.domain.image import Image, Location, Status
 from imgservice.policy.defaults import DefaultRules
 from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingService
 from imgservice.store.choose import Stores
-from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.file.config import FileConfig
+from imgservice.store.file.store import FileStore
 from imgservice.store.memory import MemoryConfig, MemoryStore
 from tests.contract.databases import database, sqlite_template, sqlite_url
 

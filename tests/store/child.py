@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from imgservice.concurrency.threads import Threads
-from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.file.config import FileConfig
+from imgservice.store.file.store import FileStore
 from imgservice.store.interface import StoreError
 
 MIB = 1024 * 1024

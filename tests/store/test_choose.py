@@ -11,7 +11,8 @@ from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import Invalid
 from imgservice.domain.image import Location
 from imgservice.store.choose import SingleStore, Stores, UnknownStore
-from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.file.config import FileConfig
+from imgservice.store.file.store import FileStore
 from imgservice.store.interface import Store, StoreUnavailable
 from imgservice.store.memory import MemoryConfig, MemoryStore
 

@@ -17,7 +17,8 @@ from twisted.internet import reactor as installed_reactor
 
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import Invalid
-from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.file.config import FileConfig
+from imgservice.store.file.store import FileStore
 from imgservice.store.interface import (
     DataExists,
     DataNotFound,

@@ -5,7 +5,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from imgservice.store.file import FileConfig, FileStore
+from imgservice.store.file.config import FileConfig
+from imgservice.store.file.store import FileStore
 from imgservice.store.memory import MemoryConfig, MemoryStore
 from imgservice.store.registry import StoreConfig, UnknownStoreType, driver, type_names
 

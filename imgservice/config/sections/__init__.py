@@ -21,7 +21,7 @@ from imgservice.config.sections.server import ServerOptions
 from imgservice.config.sections.stores import StoreEntry
 from imgservice.config.sections.transfer import TransferOptions
 from imgservice.domain.options import option
-from imgservice.store.file import FileConfig
+from imgservice.store.file.config import FileConfig
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,61 @@
+"""The options of a store of files."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from imgservice.store.registry import StoreConfig
+
+PIECE = 256 * 1024
+"""How much is read at a time."""
+
+
+@attrs.frozen(kw_only=True)
+class FileConfig(StoreConfig):
+    """The options of a store of type `file`."""
+
+    path: str | None = attrs.field(
+        default=None, metadata={"doc": "the directory of the objects; created when missing"}
+    )
+    paths: Mapping[str, int] = attrs.field(
+        factory=dict,
+        metadata={"doc": "instead of path: several directories, each with its priority"},
+    )
+    file_mode: str | None = attrs.field(
+        default=None,
+        metadata={"doc": 'permissions of the files, as in "0640"; null: what the umask leaves'},
+    )
+    thin: bool = attrs.field(
+        default=False, metadata={"doc": "leave holes instead of writing blocks of zeros"}
+    )
+    fsync: bool = attrs.field(
+        default=False,
+        metadata={"doc": "an upload succeeds only once its data would survive a power failure"},
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if (self.path is None) == (not self.paths):
+            raise ValueError("give either path or paths")
+        if self.file_mode is not None and not re.fullmatch(r"0?[0-7]{3}", self.file_mode):
+            raise ValueError('file_mode must be octal and in quotes, as in "0640"')
+
+    @property
+    def priorities(self) -> dict[Path, int]:
+        """Every directory, made absolute, with its priority."""
+        paths = {self.path: 0} if self.path is not None else self.paths
+        return {Path(os.path.abspath(path)): value for path, value in paths.items()}  # noqa: PTH100 # "a/../b" must become "b", symbolic links must stay
+
+    def details(self) -> Mapping[str, object]:
+        directories = [str(path) for path in self.priorities]
+        return {
+            "data_dir": directories if len(directories) > 1 else directories[0],
+            "chunk_size": PIECE,
+            "thin_provisioning": self.thin,
+        }
+
+    @property
+    def mode(self) -> int | None:
+        return None if self.file_mode is None else int(self.file_mode, 8)
