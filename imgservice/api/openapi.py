@@ -1,22 +1,18 @@
-"""The OpenAPI document of the API, made from the routes themselves: /v2/openapi.json."""
+"""The OpenAPI document of the API, made from the declared routes: /v2/openapi.json."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import attrs
+from collections.abc import Callable, Mapping, Sequence
 
 from imgservice.api.middleware.version import SEVERAL_STORES
+from imgservice.api.v2.json_schemas.fields import Schema
 from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.http.request import StreamingRequest
-from imgservice.http.response import Response, json_response, title
-from imgservice.http.route import ALWAYS, Content, RouteInfo, named, shows
-from imgservice.http.routing import ApiApp
+from imgservice.http.response import Document, Response, json_response, title
+from imgservice.http.route import ALWAYS, Content, MediaSchema, Route, named, serves, shows
 
-POINTER = {"type": "string", "pattern": "^/"}
+POINTER: MediaSchema = {"type": "string", "pattern": "^/"}
 VERBS = ("add", "remove", "replace")
-JSON_PATCH = {
-    "description": "The first form of an operation belongs to v2.1, the others to v2.0.",
+JSON_PATCH: Schema = {
+    "description": "The first form of an operation is that of v2.1, the others are those of v2.0.",
     "type": "array",
     "items": {
         "anyOf": [
@@ -34,7 +30,7 @@ JSON_PATCH = {
 }
 
 
-def _error_object(code: str) -> dict[str, Any]:
+def _error_object(code: str) -> Schema:
     return {
         "type": "object",
         "properties": {
@@ -46,8 +42,10 @@ def _error_object(code: str) -> dict[str, Any]:
     }
 
 
-ERROR = {
-    "description": "The first for clients that name application/json, the second for others.",
+ERROR: Schema = {
+    "description": (
+        "The first form is for clients that accept application/json by name, the second for others."
+    ),
     "oneOf": [
         _error_object("string"),
         {
@@ -57,32 +55,30 @@ ERROR = {
         },
     ],
 }
-TOKEN = {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
-ABOUT = attrs.evolve(shows("Show this document."), is_public=True)
-PUBLIC = "public, max-age=300"
-_VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
+TOKEN: Schema = {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
+CACHEABLE = "public, max-age=300"
 
 
-def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
-    """`find_schemas` tells the schemas to which routes refer, which may change."""
-    made: dict[ImageSchemas, Response] = {}
+class OpenApiRoutes:
+    """Shows the OpenAPI document."""
 
-    @app.route("/openapi.json", methods=["GET"], about=ABOUT)
-    async def show_openapi(request: StreamingRequest) -> Response:
-        schemas = find_schemas()
-        if schemas not in made:  # only now are all routes there
-            made.clear()
-            document = openapi(app, schemas.referred())
-            made[schemas] = json_response(200, document, cache_control=PUBLIC)
-        return made[schemas]
+    def __init__(self, find_schemas: Callable[[], ImageSchemas], routes: Sequence[Route]) -> None:
+        """`find_schemas` returns the schemas to which routes refer, which may change."""
+        self._find_schemas = find_schemas
+        self._routes = routes
+        self._made: tuple[ImageSchemas, Response] | None = None
+
+    @serves(Route("GET", "/openapi.json", shows("Show this document."), is_public=True))
+    async def show_openapi(self, request: StreamingRequest) -> Response:
+        schemas = self._find_schemas()
+        if self._made is None or self._made[0] is not schemas:
+            document = openapi(self._routes, schemas.referred())
+            self._made = schemas, json_response(200, document, cache_control=CACHEABLE)
+        return self._made[1]
 
 
-def openapi(app: ApiApp, schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Describe all routes; `KeyError` when one says nothing of itself."""
-    paths: dict[str, dict[str, Any]] = {}
-    for url, method, endpoint, variables in _routes(app):
-        operation = _operation(endpoint, app.about[endpoint], variables)
-        paths.setdefault(_VARIABLE.sub(r"{\1}", url), {})[method] = operation
+def openapi(routes: Sequence[Route], schemas: Mapping[str, Schema]) -> Document:
+    """Describe the routes."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -92,60 +88,69 @@ def openapi(app: ApiApp, schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         },
         "servers": [{"url": "/v2"}],
         "security": [{"token": []}, {}],
-        "paths": dict(sorted(paths.items())),
+        "paths": _paths(routes),
         "components": {
             "schemas": {
                 **{name: {"type": "object", **schema} for name, schema in schemas.items()},
                 "json_patch": JSON_PATCH,
                 "error": ERROR,
             },
-            "securitySchemes": {
-                "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
-            },
+            "securitySchemes": {"token": TOKEN},
         },
     }
 
 
-def _routes(app: ApiApp) -> Iterator[tuple[str, str, str, list[str]]]:
-    for rule in app.url_map.iter_rules():
-        for method in sorted((rule.methods or set()) - {"HEAD"}):
-            yield rule.rule, method.lower(), rule.endpoint, sorted(rule.arguments)
+def _paths(routes: Sequence[Route]) -> Mapping[str, Document]:
+    paths: dict[str, Document] = {route.template: {} for route in sorted(routes, key=_template)}
+    for route in routes:
+        paths[route.template][route.method.lower()] = _operation(route)
+    return paths
 
 
-def _operation(endpoint: str, about: RouteInfo, variables: list[str]) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "operationId": endpoint.replace("/", "_"),
-        "summary": about.summary,
-        "parameters": [
-            *(_parameter("path", name, {"type": "string", "minLength": 1}) for name in variables),
-            *(_parameter("query", name, schema) for name, schema in about.query.items()),
-            *(_parameter("header", name, {"type": "string"}) for name in about.headers),
-        ],
+def _template(route: Route) -> str:
+    return route.template
+
+
+def _operation(route: Route) -> Document:
+    said = route.documentation
+    operation: Document = {
+        "operationId": route.name,
+        "summary": said.summary,
+        "parameters": _parameters(route),
         "responses": {
-            **{str(status): _answer(status, held) for status, held in about.answers.items()},
-            **{str(status): _error(status) for status in sorted({*ALWAYS, *about.errors})},
+            **{str(status): _response(status, held) for status, held in said.answers.items()},
+            **{str(status): _error(status) for status in sorted({*ALWAYS, *said.errors})},
         },
     }
-    if about.body:
-        operation["requestBody"] = {"required": True, "content": _content(about.body)}
-    if about.is_public:
+    if said.body:
+        operation["requestBody"] = {"required": True, "content": _content(said.body)}
+    if route.is_public:
         operation["security"] = []
     return operation
 
 
-def _parameter(place: str, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(route: Route) -> Sequence[Document]:
+    said = route.documentation
+    return [
+        *(_parameter("path", name, {"type": "string", "minLength": 1}) for name in route.variables),
+        *(_parameter("query", name, schema) for name, schema in said.query.items()),
+        *(_parameter("header", name, {"type": "string"}) for name in said.headers),
+    ]
+
+
+def _parameter(place: str, name: str, schema: MediaSchema) -> Document:
     return {"in": place, "name": name, "required": place == "path", "schema": schema}
 
 
-def _answer(status: int, held: Content) -> dict[str, Any]:
+def _response(status: int, held: Content) -> Document:
     return {"description": title(status), **({"content": _content(held)} if held else {})}
 
 
-def _error(status: int) -> dict[str, Any]:
-    text = {"type": "string"}
+def _error(status: int) -> Document:
+    text: MediaSchema = {"type": "string"}
     content = {"application/json": named("error"), "text/plain": text, "text/html": text}
     return {"description": title(status), "content": _content(content)}
 
 
-def _content(held: Content) -> dict[str, Any]:
+def _content(held: Content) -> Document:
     return {media_type: {"schema": schema} for media_type, schema in held.items()}

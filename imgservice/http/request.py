@@ -14,6 +14,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import BodyAborted
 from imgservice.http.answer_memory import AnswerMemory
 from imgservice.http.body import BodyFlow, RequestBody
+from imgservice.http.route import NO_ROUTE
 
 SMALL_CHUNK = 64
 """Bytes that the chunks of a body must have on average: each costs the time of a thousand."""
@@ -74,6 +75,8 @@ class StreamingRequest(Request):
     request_id = ""
     api_version = ""
     """"v2", once the version is known; the path after it is in `postpath`."""
+    route = NO_ROUTE
+    """The route that serves it, once it is known."""
     encode: Callable[[Any], Awaitable[Any]] | None = None
     """Encodes an `Response` before it is sent, where a step of the pipeline has set it."""
     client_address: str | None = None

@@ -1,7 +1,7 @@
 """Answers that are a value: a status, headers and a short body."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 import attrs
 import orjson
@@ -9,6 +9,8 @@ from twisted.web.http import RESPONSES
 
 from imgservice.http.request import StreamingRequest
 
+Document: TypeAlias = dict[str, object]
+"""A JSON object that is sent; dates and enumerations in it are written as text."""
 CACHE_CONTROL = "cache-control"
 PRIVATE = "private, no-cache"
 """A cache of the client's own may keep it, and must ask each time whether it still holds."""
@@ -55,12 +57,12 @@ class Response:
             request.finish()
 
 
-def json_text(document: Any, option: int = 0) -> bytes:
+def json_text(document: object, option: int = 0) -> bytes:
     """Write a document; times in it are naive UTC, and lose their fractions of seconds."""
     return orjson.dumps(document, option=option | _AS_CLIENTS_EXPECT)
 
 
-def json_response(status: int, document: Any, **headers: str) -> Response:
+def json_response(status: int, document: object, **headers: str) -> Response:
     """Answer with a JSON document; `_` in the names of headers stands for `-`."""
     return Response(
         status,

@@ -1,51 +1,57 @@
-"""Klein, with what every route of ours has in common."""
+"""Routing: Klein, fed with declared routes, and what all handlers have in common."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeAlias, TypeVar
 
+import attrs
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
 
+from imgservice.domain.documents import Json
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.http.answer_memory import LARGE
 from imgservice.http.errors import RETRY_AFTER, error_body, error_response
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.route import RouteInfo
+from imgservice.http.route import Body, Route, handlers_of
 from imgservice.http.sending import ClientGone
 
 NO_ROOM = "Too many clients have not read their answers yet. Try again later."
 
+T = TypeVar("T")
+Encode: TypeAlias = Callable[[Response], Coroutine[Deferred[object], object, Response]]
 _log = Logger()
 
 
 class Tasks:
-    """Handlers under way.
+    """The handlers that are running.
 
-    A handler always runs to its end. When its client leaves, Klein cancels what it waits for: that
-    is what `shield` hands out, and not the handler, whose transactions must not be left half known.
-    It learns of the loss from the body it reads or the answer it writes.
+    A handler always runs to its end. When its client leaves, Klein cancels the Deferred that it
+    waits for; `shield` gives it one of its own, so that no transaction is left half done. The
+    handler learns of the loss from the body that it reads or the response that it writes.
     """
 
     def __init__(self) -> None:
         self._running: set[Deferred[Any]] = set()
 
-    def shield(self, running: Deferred[Any]) -> Deferred[Any]:
-        """Return a Deferred with the same result whose cancellation stops nothing."""
-        outside: Deferred[Any] = Deferred()
+    def shield(self, running: Deferred[T]) -> Deferred[T]:
+        """Return a Deferred with the same result, whose cancellation stops nothing."""
+        outside: Deferred[T] = Deferred()
         if not running.called:
             self._running.add(running)
         running.addBoth(self._ended, running, outside)
         return outside
 
-    def _ended(self, result: Any, running: Deferred[Any], outside: Deferred[Any]) -> None:
+    def _ended(self, result: T | Failure, running: Deferred[T], outside: Deferred[T]) -> None:
         self._running.discard(running)
         if not outside.called:
             outside.callback(result)
-        elif isinstance(result, Failure) and not _expected(result):
-            _log.failure("A request whose client had left failed", result)
+        elif isinstance(result, Failure) and not _is_expected(result):
+            _log.failure("A request failed after its client had disconnected", result)
 
     async def ended(self) -> None:
         """Wait until no handler runs."""
@@ -53,11 +59,11 @@ class Tasks:
             await DeferredList([_after(one) for one in self._running])
 
 
-def _after(running: Deferred[Any]) -> Deferred[None]:
-    """Fire after `running`, leaving its result alone."""
+def _after(running: Deferred[T]) -> Deferred[None]:
+    """Return a Deferred that fires after `running`, and leave the result of that alone."""
     after: Deferred[None] = Deferred()
 
-    def fire(result: Any) -> Any:
+    def fire(result: T | Failure) -> T | Failure:
         after.callback(None)
         return result
 
@@ -65,69 +71,72 @@ def _after(running: Deferred[Any]) -> Deferred[None]:
     return after
 
 
-def _expected(failure: Failure) -> bool:
+def _is_expected(failure: Failure) -> bool:
     return bool(failure.check(ClientGone, CancelledError, ImageServiceError))
 
 
 class ApiApp(Klein):
-    """A version of the API: its routes return an `Response`, or have answered and return None."""
+    """One version of the API.
 
-    def __init__(self, tasks: Tasks) -> None:
+    A handler returns a `Response`, or None when it has responded itself.
+    """
+
+    def __init__(self, tasks: Tasks, nouns: Iterable[object], json_limit: int) -> None:
+        """`nouns` have the handlers; `json_limit` holds for routes that set no limit."""
         super().__init__()
         self._tasks = tasks
-        self._with_body: set[str] = set()
-        self.about: dict[str, RouteInfo] = {}
-        """What the routes say of themselves, by endpoint."""
+        self._json_limit = json_limit
+        self._routes: dict[str, Route] = {}
         self.url_map.merge_slashes = False
         self.handle_errors(Exception)(self._failed)
+        for noun in nouns:
+            for route, handler in handlers_of(noun):
+                self._add(route, handler)
 
-    def route(
-        self,
-        url: str,
-        *args: Any,
-        takes_body: bool = False,
-        about: RouteInfo | None = None,
-        **kwargs: Any,
-    ) -> Callable[[Any], Any]:
-        """Add a route; a request with a body is refused where the route does not take one."""
-        decorate = super().route(url, *args, **kwargs)
-
-        def add(handler: Any) -> Any:
-            endpoint = kwargs.get("endpoint", handler.__name__)
-            if takes_body:
-                self._with_body.add(endpoint)
-            if about is not None:
-                self.about[endpoint] = about
-            return decorate(handler)
-
-        return add
+    def _add(self, route: Route, handler: Callable[..., Any]) -> None:
+        if route.name in self._routes:
+            raise ValueError(f"there are two routes of the name {route.name}")
+        self._routes[route.name] = attrs.evolve(
+            route, body_limit=route.body_limit or self._json_limit
+        )
+        self.route(
+            route.path,
+            methods=[route.method],
+            endpoint=route.name,
+            defaults=dict(route.arguments),
+        )(handler)
 
     def execute_endpoint(
-        self, endpoint: str, request: Any, *args: Any, **kwargs: Any
-    ) -> Deferred[Any]:
-        if request.body.length != 0 and endpoint not in self._with_body:
+        self, endpoint: str, request: Any, *args: object, **variables: object
+    ) -> Deferred[bytes | None]:
+        route = request.route = self._routes[endpoint]
+        if request.body.length != 0 and route.body is Body.NONE:
             raise Invalid("A body is not expected with this request.")
-        handling: Deferred[Any] = maybeDeferred(
-            super().execute_endpoint, endpoint, request, *args, **kwargs
+        handle: Callable[..., Any] = super().execute_endpoint
+        handling: Deferred[Response | None] = maybeDeferred(
+            handle, endpoint, request, *args, **variables
         )
         if request.encode is not None:
             handling.addCallback(_encoded, request.encode)
-        return self._tasks.shield(handling).addCallbacks(_prepared, _nothing_to_say, (request,))
+        return self._tasks.shield(handling).addCallbacks(_prepared, _client_gone, (request,))
 
     def _failed(self, request: StreamingRequest, failure: Failure) -> bytes | None:
-        answer = error_response(request, failure)
+        response = error_response(request, failure)
         if request.startedWriting:  # the client must not take a part for the whole
             request.channel.abort()
             return None
-        return answer.prepare(request)
+        return response.prepare(request)
 
 
-def _nothing_to_say(failure: Failure) -> None:
-    """A handler may learn sooner than Klein that its client is gone."""
+def _client_gone(failure: Failure) -> None:
+    """Send nothing; a handler may learn sooner than Klein that its client is gone."""
     failure.trap(ClientGone)
 
 
-def _encoded(result: Response | None, encode: Callable[[Response], Any]) -> Any:
+def _encoded(
+    result: Response | None,
+    encode: Callable[[Response], Coroutine[Deferred[object], object, Response]],
+) -> Response | Deferred[Response] | None:
     return Deferred.fromCoroutine(encode(result)) if isinstance(result, Response) else result
 
 
@@ -138,3 +147,27 @@ def _prepared(result: Response | None, request: StreamingRequest) -> bytes | Non
     if size >= LARGE and not (request.disconnected or request.channel.site.answers.admits(size)):
         result = error_body(request, 503, NO_ROOM, {"retry-after": RETRY_AFTER})
     return result.prepare(request)
+
+
+async def read_json(request: StreamingRequest) -> Json:
+    """Read the body of a request; `TooLarge` when it is longer than its route allows."""
+    document: Json = await request.body.json(request.route.body_limit)
+    return document
+
+
+class RouteMap:
+    """Finds the route of a request that has not been routed yet."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        rules = [Rule(route.path, methods=[route.method], endpoint=route) for route in routes]
+        self._matcher = Map(rules, merge_slashes=False).bind("")
+
+    def find(self, request: StreamingRequest) -> Route | None:
+        """Return the route that will serve the request; None when there is none."""
+        path = b"/".join(request.postpath).decode("utf-8", "replace")
+        try:
+            rule, _ = self._matcher.match(path, request.method.decode("ascii"), return_rule=True)
+        except HTTPException:
+            return None
+        route: Route = rule.endpoint
+        return route

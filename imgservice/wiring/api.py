@@ -3,22 +3,22 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imgservice.api import openapi
 from imgservice.api.acceleration import Acceleration
 from imgservice.api.forwarding import Forwarder
-from imgservice.api.v2 import actions as action_routes
-from imgservice.api.v2 import data as data_routes
-from imgservice.api.v2 import images as image_routes
-from imgservice.api.v2 import info as info_routes
-from imgservice.api.v2 import locations as location_routes
-from imgservice.api.v2 import members as member_routes
-from imgservice.api.v2 import schemas as schema_routes
-from imgservice.api.v2 import tags as tag_routes
+from imgservice.api.openapi import OpenApiRoutes
+from imgservice.api.v2.actions import ActionRoutes
+from imgservice.api.v2.data import DataRoutes
 from imgservice.api.v2.documents import ImageDocuments
-from imgservice.api.v2.info import StoreInfo
+from imgservice.api.v2.images import ImageRoutes
+from imgservice.api.v2.info import InfoRoutes, StoreInfo
 from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.api.v2.json_schemas.schema_file import read_custom_properties
 from imgservice.api.v2.listing import Paging
+from imgservice.api.v2.locations import LocationRoutes
+from imgservice.api.v2.members import MemberRoutes
+from imgservice.api.v2.schemas import SchemaRoutes
+from imgservice.api.v2.table import ROUTES
+from imgservice.api.v2.tags import TagRoutes
 from imgservice.concurrency.file_watch import Unreadable, Watched
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
@@ -42,53 +42,70 @@ def make_v2(
     tasks: Tasks,
     sender: Sender,
     transfers: Transfers,
-    handover: Forwarder,
+    forwarder: Forwarder,
 ) -> ApiApp:
-    documents = ImageDocuments(
-        make_schemas(config),
+    """Make version 2 of the API."""
+    find_schemas = make_schemas(config)
+    documents = _documents(config, find_schemas, property_rules, stores)
+    infos = None if config.single_store else _store_infos(config)
+    nouns = [
+        _image_routes(config, services, documents, forwarder, transfers),
+        DataRoutes(services.data, services.reading, sender, transfers, _acceleration(config)),
+        LocationRoutes(services.locations, documents, transfers),
+        TagRoutes(services.images, find_schemas),
+        ActionRoutes(services.images),
+        MemberRoutes(services.members),
+        SchemaRoutes(find_schemas),
+        InfoRoutes(infos, access, services.quotas),
+        OpenApiRoutes(find_schemas, ROUTES),
+    ]
+    return ApiApp(tasks, nouns, config.api.max_body)
+
+
+def _documents(
+    config: Config,
+    find_schemas: Callable[[], ImageSchemas],
+    property_rules: Callable[[], PropertyRules],
+    stores: Stores,
+) -> ImageDocuments:
+    return ImageDocuments(
+        find_schemas,
         property_rules,
         stores.order,
         stores.shown_id,
         config.locations.show,
         config.locations.direct_url,
     )
-    find_schemas, largest_body = documents.find_schemas, config.api.max_body
-    app = ApiApp(tasks)
-    image_routes.routes(
-        app,
+
+
+def _image_routes(
+    config: Config,
+    services: Services,
+    documents: ImageDocuments,
+    forwarder: Forwarder,
+    transfers: Transfers,
+) -> ImageRoutes:
+    return ImageRoutes(
         services.images,
         documents,
         Paging(config.api.page_default, config.api.page_max, config.api.page_bytes),
         image_limits(config),
-        largest_body,
+        forwarder,
+        transfers,
         () if config.single_store else tuple(config.stores),
         config.server.public_url,
-        handover,
-        transfers,
     )
-    data_routes.routes(
-        app,
-        services.data,
-        services.reading,
-        sender,
-        transfers,
-        Acceleration(config.transfer.accel, networks(config.server.trusted_proxies)),
-    )
-    location_routes.routes(app, services.locations, documents, largest_body, transfers)
-    tag_routes.routes(app, services.images, find_schemas)
-    action_routes.routes(app, services.images)
-    member_routes.routes(app, services.members, largest_body)
-    schema_routes.routes(app, find_schemas)
-    info_routes.routes(
-        app, None if config.single_store else _store_infos(config), access, services.quotas
-    )
-    openapi.routes(app, find_schemas)
-    return app
+
+
+def _acceleration(config: Config) -> Acceleration:
+    return Acceleration(config.transfer.accel, networks(config.server.trusted_proxies))
 
 
 def make_schemas(config: Config) -> Callable[[], ImageSchemas]:
-    """Return what tells the schemas of images at present; `OptionError` when the operator's own
-    part cannot be used."""
+    """Return what finds the current schemas of images.
+
+    `OptionError` when the operator's file of custom properties cannot be used.
+    """
     formats = config.formats
     if config.api.schema_file is None:
         schemas = ImageSchemas(formats.disk, formats.container)

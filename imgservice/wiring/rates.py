@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from imgservice.api.middleware.rate_limit import AddressLimit, CallerRates, RateLimit
+from imgservice.api.middleware.rate_limit import (
+    AddressLimit,
+    CallerRates,
+    RateLimit,
+    RequestCosts,
+)
+from imgservice.api.v2.table import ROUTES
 from imgservice.config.sections import Config
 from imgservice.domain.rates import Buckets, Places, Rate
 from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
@@ -24,7 +30,8 @@ def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
         _buckets(rate.project.requests),
         _buckets(rate.project.creates),
     )
-    return before, RateLimit(rates, rate.exempt_roles, before)
+    costs = RequestCosts({"v2": ROUTES})
+    return before, RateLimit(rates, rate.exempt_roles, before, costs)
 
 
 def make_transfers(config: Config, reactor: Any) -> Transfers:

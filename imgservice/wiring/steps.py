@@ -9,6 +9,7 @@ from imgservice.api.middleware.proxy_headers import ProxyHeaders
 from imgservice.api.middleware.public import UnlessPublic
 from imgservice.api.middleware.request_id import RequestId
 from imgservice.api.middleware.version import ONE_STORE, SEVERAL_STORES, VersionNegotiation
+from imgservice.api.v2.table import ROUTES
 from imgservice.concurrency.threads import Threads
 from imgservice.config.sections import Config
 from imgservice.domain.access import Rules
@@ -36,9 +37,9 @@ def make_steps(
             config.api.max_version,
             ONE_STORE if config.single_store else SEVERAL_STORES,
         ),
-        "auth_token": lambda: UnlessPublic(authentication.step),
+        "auth_token": lambda: UnlessPublic(authentication.step, ROUTES),
         "context": lambda: UnlessPublic(
-            RequireContext(rules, config.auth.anonymous_read, authentication.challenge)
+            RequireContext(rules, config.auth.anonymous_read, authentication.challenge), ROUTES
         ),
         "rate_limit": lambda: rate_limit,
     }

@@ -24,6 +24,7 @@ from imgservice.http.limits import ServerLimits
 from imgservice.http.pipeline import Pipeline, Step
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
+from imgservice.http.route import Body, Route, serves, shows
 from imgservice.http.routing import ApiApp, Tasks
 from imgservice.http.site import StreamingSite
 from imgservice.process.tls import ServerContexts, read_material
@@ -35,7 +36,7 @@ Handler = Callable[[StreamingRequest], Awaitable[Response | None]]
 T = TypeVar("T")
 PATIENCE = 20.0
 """Seconds; less than the service itself gives to a client that leaves."""
-METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
 async def pause(seconds: float) -> None:
@@ -99,6 +100,22 @@ class RecordingSite(StreamingSite):
         self.logged.append(request)
 
 
+def _everywhere(path: str, body: Body) -> list[Route]:
+    about = shows("Do what the test wants.")
+    return [Route(method, path, about, f"{method} {path}", body=body) for method in METHODS]
+
+
+class Everything:
+    """Serves all paths; with a body all but one."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    @serves(*_everywhere("/<path:_>", Body.DATA), *_everywhere("/bodyless", Body.NONE))
+    async def handle(self, request: StreamingRequest, _: str = "") -> Response | None:
+        return await self._handler(request)
+
+
 class Serving:
     """One handler behind the real site, pipeline and Klein app, on a port of its own."""
 
@@ -130,17 +147,7 @@ class Serving:
         self.port: int = self.listener.getHost().port
 
     def _app(self, handler: Handler) -> ApiApp:
-        app = ApiApp(self.tasks)
-
-        @app.route("/<path:_>", methods=METHODS, takes_body=True)
-        async def handle(request: StreamingRequest, _: str) -> Response | None:
-            return await handler(request)
-
-        @app.route("/bodyless", methods=METHODS)
-        async def bodyless(request: StreamingRequest) -> Response | None:
-            return await handler(request)
-
-        return app
+        return ApiApp(self.tasks, [Everything(handler)], json_limit=1 << 20)
 
     def open(self, **options: Any) -> "Wire":
         """Connect; called in a thread."""

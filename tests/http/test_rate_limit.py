@@ -6,17 +6,20 @@ import pytest
 import pytest_twisted
 
 from imgservice.api.middleware.proxy_headers import ProxyHeaders
-from imgservice.api.middleware.rate_limit import AddressLimit, CallerRates, RateLimit, makes_rows
+from imgservice.api.middleware.rate_limit import AddressLimit, CallerRates, RateLimit, RequestCosts
+from imgservice.api.v2.table import ROUTES
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotAuthenticated, TooManyRequests
 from imgservice.domain.rates import Buckets, Rate
 from imgservice.http.networks import neighbourhood, networks
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
+from imgservice.http.route import Cost
 from tests.http.asking import asked, passed
 from tests.http.serving import Serving, Wire, echo
 
 TOKEN = ("X-Auth-Token", "guess")
+COSTS = RequestCosts({"v2": ROUTES})
 
 
 class Clock:
@@ -183,7 +186,11 @@ async def test_the_pipeline_tells_of_wrong_credentials(serve: Any, clock: Clock)
 
 def step_of(clock: Clock, addresses: AddressLimit | None = None, **rates: Buckets) -> RateLimit:
     return RateLimit(
-        CallerRates(**rates), ("admin", "Service"), addresses or AddressLimit(None, None), clock
+        CallerRates(**rates),
+        ("admin", "Service"),
+        addresses or AddressLimit(None, None),
+        COSTS,
+        clock,
     )
 
 
@@ -191,6 +198,7 @@ def by(
     user: str | None, project: str | None, *roles: str, method: str = "GET", path: str = "images"
 ) -> StreamingRequest:
     request = asked("/" + path, method=method)
+    request.api_version = "v2"
     request.context = Context(user, project, frozenset(roles or ("member",)))
     return request
 
@@ -260,4 +268,5 @@ def test_creates_are_counted_by_project_and_else_by_user(clock: Clock) -> None:
     ],
 )
 def test_what_makes_rows(method: str, path: str, expected: bool) -> None:
-    assert makes_rows(by("alice", "red", method=method, path=path)) is expected
+    request = by("alice", "red", method=method, path=path)
+    assert (COSTS(request) is Cost.CREATE) is expected

@@ -1,7 +1,7 @@
 """Turns away those who ask too often: addresses before, users and projects after authentication."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -10,6 +10,8 @@ from imgservice.domain.rates import Buckets
 from imgservice.http.networks import Networks, is_within, neighbourhood
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
+from imgservice.http.route import Cost, Route
+from imgservice.http.routing import RouteMap
 
 Clock = Callable[[], float]
 CREDENTIALS = (b"authorization", b"x-auth-token", b"x-storage-token", b"x-service-token")
@@ -69,6 +71,22 @@ class AddressLimit:
         return neighbourhood(address)
 
 
+class RequestCosts:
+    """Finds what requests cost: what their routes declare."""
+
+    def __init__(self, versions: Mapping[str, Iterable[Route]]) -> None:
+        """`versions` has the routes of each version of the API."""
+        self._maps = {version: RouteMap(routes) for version, routes in versions.items()}
+
+    def __call__(self, request: StreamingRequest) -> Cost:
+        routes = self._maps.get(request.api_version)
+        route = routes.find(request) if routes else None
+        if route is not None:
+            return route.cost
+        # Without a route there is nothing but the method to judge by.
+        return Cost.CREATE if request.method in (b"POST", b"PATCH") else Cost.REQUEST
+
+
 @attrs.frozen
 class CallerRates:
     """What is counted once it is known who asks."""
@@ -86,11 +104,13 @@ class RateLimit:
         rates: CallerRates,
         exempt_roles: Iterable[str],
         addresses: AddressLimit,
+        cost_of: Callable[[StreamingRequest], Cost],
         seconds: Clock = time.monotonic,
     ) -> None:
         self._rates = rates
         self._exempt_roles = frozenset(role.lower() for role in exempt_roles)
         self._addresses = addresses
+        self._cost_of = cost_of
         self._seconds = seconds
 
     async def __call__(self, request: StreamingRequest) -> Response | None:
@@ -112,19 +132,9 @@ class RateLimit:
             yield "requests of your user", rates.by_user, context.user
         if rates.by_project is not None and context.project is not None:
             yield "requests of your project", rates.by_project, context.project
-        if rates.creates is not None and makes_rows(request):
+        if rates.creates is not None and self._cost_of(request) is Cost.CREATE:
             payer = context.project or f"user {context.user}"
             yield "changes by your project", rates.creates, payer
-
-
-def makes_rows(request: StreamingRequest) -> bool:
-    """Tell whether the request may add rows to the database, which deleting does not take away."""
-    if request.method in (b"GET", b"HEAD", b"DELETE"):
-        return False
-    noun = request.postpath[2] if len(request.postpath) > 2 else b""
-    if request.method == b"POST":
-        return noun != b"actions"
-    return request.method == b"PATCH" or (request.method == b"PUT" and noun == b"tags")
 
 
 def _has_credentials(request: StreamingRequest) -> bool:

@@ -1,22 +1,32 @@
-"""Routes that switch an image off and on: /v2/images/{id}/actions."""
+"""Routes that deactivate and reactivate an image: /v2/images/{id}/actions."""
+
+import attrs
 
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
-from imgservice.http.route import NOTHING, RouteInfo
-from imgservice.http.routing import ApiApp
+from imgservice.http.route import NOTHING, Documentation, Route, serves
 from imgservice.service.images import ImageService
 
-DEACTIVATE = RouteInfo("Let only administrators download an image.", {204: NOTHING})
-REACTIVATE = RouteInfo("Let everybody who may see an image download it again.", {204: NOTHING})
+DEACTIVATE = Documentation("Let only administrators download an image.", {204: NOTHING})
+REACTIVATE = Documentation("Let everybody who can see an image download it again.", {204: NOTHING})
 
 
-def routes(app: ApiApp, images: ImageService) -> None:
-    @app.route("/images/<image_id>/actions/deactivate", methods=["POST"], about=DEACTIVATE)
-    async def deactivate(request: StreamingRequest, image_id: str) -> Response:
-        await images.deactivate(request.context, image_id)
+@attrs.frozen
+class ActionRoutes:
+    """Deactivates and reactivates images."""
+
+    _images: ImageService
+
+    @serves(
+        Route("POST", "/images/<image_id>/actions/deactivate", DEACTIVATE, rules=("deactivate",))
+    )
+    async def deactivate(self, request: StreamingRequest, image_id: str) -> Response:
+        await self._images.deactivate(request.context, image_id)
         return no_content()
 
-    @app.route("/images/<image_id>/actions/reactivate", methods=["POST"], about=REACTIVATE)
-    async def reactivate(request: StreamingRequest, image_id: str) -> Response:
-        await images.reactivate(request.context, image_id)
+    @serves(
+        Route("POST", "/images/<image_id>/actions/reactivate", REACTIVATE, rules=("reactivate",))
+    )
+    async def reactivate(self, request: StreamingRequest, image_id: str) -> Response:
+        await self._images.reactivate(request.context, image_id)
         return no_content()

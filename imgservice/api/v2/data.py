@@ -1,9 +1,11 @@
-"""Routes of the image's bytes: /v2/images/{id}/file."""
+"""Routes of an image's data: /v2/images/{id}/file."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
+
+import attrs
 
 from imgservice.api import acceleration as accel
 from imgservice.api.filenames import disposition
@@ -20,8 +22,7 @@ from imgservice.http.conditional import (
 from imgservice.http.ranges import ByteRange, wanted_range
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import CACHE_CONTROL, PRIVATE, Response, no_content
-from imgservice.http.route import NOTHING, OCTETS, RouteInfo
-from imgservice.http.routing import ApiApp
+from imgservice.http.route import NOTHING, OCTETS, Body, Documentation, Route, serves
 from imgservice.http.sending import Sender
 from imgservice.http.throttle import Throttle, Transfers
 from imgservice.service.data import DataService, Upload
@@ -29,17 +30,18 @@ from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingS
 
 BLOCK = 1 << 20
 DIGESTS = {"sha512": "sha-512", "sha256": "sha-256"}
-"""What RFC 9530 calls the algorithms that it is sure about."""
+"""The algorithms that RFC 9530 recommends, and its names for them."""
 OCTET_STREAM = "application/octet-stream"
+PATH = "/images/<image_id>/file"
 
-UPLOAD = RouteInfo(
+UPLOAD = Documentation(
     "Upload the data of an image.",
     {204: NOTHING},
     errors=(409, 410, 413, 415),
     body=OCTETS,
     headers=("X-Image-Meta-Store", "X-OpenStack-Image-Size"),
 )
-DOWNLOAD = RouteInfo(
+DOWNLOAD = Documentation(
     "Download the data of an image, or a part of it.",
     {200: OCTETS, 204: NOTHING, 206: OCTETS, 304: NOTHING},
     errors=(412, 416),
@@ -51,29 +53,31 @@ DOWNLOAD = RouteInfo(
 )  # fmt: skip
 
 
-def routes(
-    app: ApiApp,
-    data: DataService,
-    reading: ReadingService,
-    sender: Sender,
-    transfers: Transfers,
-    acceleration: accel.Acceleration,
-) -> None:
-    @app.route("/images/<image_id>/file", methods=["PUT"], takes_body=True, about=UPLOAD)
-    async def upload_image(request: StreamingRequest, image_id: str) -> Response:
+@attrs.frozen
+class DataRoutes:
+    """Uploads and downloads the data of images."""
+
+    _data: DataService
+    _reading: ReadingService
+    _sender: Sender
+    _transfers: Transfers
+    _acceleration: accel.Acceleration
+
+    @serves(Route("PUT", PATH, UPLOAD, rules=("upload_image",), body=Body.DATA))
+    async def upload_image(self, request: StreamingRequest, image_id: str) -> Response:
         _check_type(request)
         upload = Upload(
-            open=partial(_blocks, request, transfers.incoming(request)),
+            open=partial(_blocks, request, self._transfers.incoming(request)),
             size=_announced_size(request),
             store=request.header("x-image-meta-store"),
         )
-        with transfers.upload(request.context):
-            await data.upload(request.context, image_id, upload)
+        with self._transfers.upload(request.context):
+            await self._data.upload(request.context, image_id, upload)
         return no_content()
 
-    @app.route("/images/<image_id>/file", methods=["GET"], about=DOWNLOAD)
-    async def download_image(request: StreamingRequest, image_id: str) -> Response | None:
-        found = await reading.find(request.context, image_id, _preferred(request))
+    @serves(Route("GET", PATH, DOWNLOAD, rules=("download_image", "download_from_store")))
+    async def download_image(self, request: StreamingRequest, image_id: str) -> Response | None:
+        found = await self._reading.find(request.context, image_id, _preferred(request))
         if not found.copies:
             return no_content()
         current = _validators(found.image)
@@ -84,17 +88,22 @@ def routes(
         if request.method == b"HEAD":
             _set_headers(request, found, part)
             return None
-        pace = transfers.outgoing(request)
-        place = None if pace else await acceleration.place(request, found)
+        return await self._send(request, found, part)
+
+    async def _send(
+        self, request: StreamingRequest, data: ImageData, part: ByteRange | None
+    ) -> Response | None:
+        pace = self._transfers.outgoing(request)
+        place = None if pace else await self._acceleration.place(request, data)
         if place is not None:
-            _set_headers(request, found, None)
+            _set_headers(request, data, None)
             return Response(200, headers={accel.HEADER: place})
-        opened = await _open(found, part, sender.takes_files(request))
+        opened = await _open(data, part, self._sender.takes_files(request))
         if opened is None:
             return no_content()  # the record says there is data, the stores say there is none
         async with aclosing(opened):
-            _set_headers(request, found, part)
-            await sender.send(request, opened, pace)
+            _set_headers(request, data, part)
+            await self._sender.send(request, opened, pace)
         return None
 
 
@@ -113,9 +122,9 @@ def _check_type(request: StreamingRequest) -> None:
 
 
 def _announced_size(request: StreamingRequest) -> int | None:
-    """Return the size that the client tells in a header of its own, or with Content-Length.
+    """Return the size that the client announces in X-OpenStack-Image-Size, else Content-Length.
 
-    There 0 is what a client says that does not know it.
+    In the former, 0 means that the client does not know the size.
     """
     text = request.header("x-openstack-image-size")
     if text is None:
@@ -126,15 +135,15 @@ def _announced_size(request: StreamingRequest) -> int | None:
 
 
 def _preferred(request: StreamingRequest) -> list[str]:
-    """Return the ids of stores in `?prefer=a,b`; the last one counts, as everywhere."""
+    """Return the ids of stores in `?prefer=a,b`; the last `prefer` counts, as everywhere."""
     given = dict(parse_query(request.uri.partition(b"?")[2])).get("prefer", "")
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _validators(image: Image) -> Validators:
-    """Return what tells the data apart: its hash, as long as it has one.
+    """Return the validators of the data, which are made of its hash.
 
-    What has none may lie where somebody else changes it, and the image would not know.
+    Data without a hash may be at a location where others change it without our knowledge.
     """
     content = image.os_hash_value or image.checksum
     return Validators(f'"{content}"', image.updated_at) if content else Validators()

@@ -1,6 +1,6 @@
-"""Images as JSON documents: the ones that we answer, and the ones that clients send."""
+"""Images as JSON documents: those that we send, and those that clients send."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -10,6 +10,7 @@ import orjson
 from imgservice.api.v2.json_schemas.custom import to_text
 from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.domain.context import Context
+from imgservice.domain.documents import Json, JsonObject
 from imgservice.domain.errors import Forbidden, Invalid
 from imgservice.domain.image import (
     OLD_STORE,
@@ -29,27 +30,27 @@ from imgservice.domain.names import (
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.conditional import Validators, check_unchanged, is_known, not_modified
 from imgservice.http.request import StreamingRequest
-from imgservice.http.response import Response, json_response, json_text
+from imgservice.http.response import Document, Response, json_response, json_text
 from imgservice.service.images import NewImage
 
 HIDDEN_PROPERTIES = (STAGE_HOST, HASH_HOST)
-"""Notes between nodes, shown to nobody."""
+"""Notes between nodes, which nobody is shown."""
 HIDDEN_FROM_USERS = (*HIDDEN_PROPERTIES, DETECTED_FORMAT)
-"""What is shown to administrators at most."""
+"""What only administrators may be shown."""
 
 
 @attrs.frozen
 class ImageDocuments:
-    """Images as the answers have them, and what the configuration lets these show."""
+    """Makes the documents of images, with what the configuration lets them show."""
 
     find_schemas: Callable[[], ImageSchemas]
-    """Tells the schemas at present: the operator's part may change."""
+    """Returns the current schemas: the operator's part may change."""
     property_rules: Callable[[], PropertyRules]
-    """Tells which custom properties the asker may read."""
+    """Returns the current rules of which custom properties a caller may read."""
     order: Callable[[Sequence[Location]], Sequence[Location]]
-    """Puts the location to be read first in front."""
+    """Sorts locations; the one to be read first comes first."""
     store_of: Callable[[Location], str | None]
-    """Tells the id of the store that has the location, where clients may see it."""
+    """Returns the id of the store that has a location, where clients may see it."""
     locations: bool = False
     """Whether `locations` is shown, with the URLs of the data in the stores."""
     direct_url: bool = False
@@ -64,10 +65,10 @@ class ImageDocuments:
     ) -> Response:
         """Answer with the image, its entity tag, and whatever headers a route adds."""
         document = self.document(request.context, image)
-        return json_response(status, document, ETag=entity_tag(document), **headers)
+        return json_response(status, document, ETag=entity_tag(document, image.tags), **headers)
 
     def shown(self, request: StreamingRequest, image: Image) -> Response:
-        """Answer as `answer`, unless the client knows the document or expects another one."""
+        """Answer as `answer` does, unless the client has the document or expects another one."""
         answer = self.answer(200, request, image)
         current = Validators(answer.headers["ETag"])
         check_unchanged(request, current)
@@ -76,7 +77,7 @@ class ImageDocuments:
         return attrs.evolve(not_modified(current), content_type=answer.content_type)
 
     def unchanged(self, request: StreamingRequest) -> Precondition | None:
-        """Return the check that the image still is what the client says it has seen, if it does."""
+        """Return the check that the image is still what If-Match names; None without If-Match."""
         if request.header("if-match") is None:
             return None
 
@@ -86,47 +87,35 @@ class ImageDocuments:
         return check
 
     def entity_tag(self, context: Context, image: Image) -> str:
-        """Return the entity tag of the image as the asker sees it."""
-        return entity_tag(self.document(context, image))
+        """Return the entity tag of the image as the caller sees it."""
+        return entity_tag(self.document(context, image), image.tags)
 
-    def document(self, context: Context, image: Image) -> dict[str, Any]:
+    def documents(self, context: Context, images: Sequence[Image]) -> Sequence[Document]:
+        """Return the documents of the images of a list."""
+        return [self.document(context, image) for image in images]
+
+    def document(self, context: Context, image: Image) -> Document:
         """Return the image as JSON has it; custom properties are members of the object itself."""
-        path = f"/v2/images/{image.id}"
-        to_json = self.schemas.to_json
-        readable = self.property_rules().readable(context, image.properties)
-        hidden = HIDDEN_PROPERTIES if context.is_admin else HIDDEN_FROM_USERS
-        document: dict[str, Any] = {
-            name: to_json(name, value) for name, value in readable.items() if name not in hidden
-        }
-        document.update(
-            name=image.name,
-            disk_format=image.disk_format,
-            container_format=image.container_format,
-            visibility=image.visibility,
-            size=image.size,
-            virtual_size=image.virtual_size,
-            status=image.status,
-            checksum=image.checksum,
-            protected=image.protected,
-            min_ram=image.min_ram,
-            min_disk=image.min_disk,
-            owner=image.owner,
-            os_hidden=image.os_hidden,
-            os_hash_algo=image.os_hash_algo,
-            os_hash_value=image.os_hash_value,
-            id=image.id,
-            created_at=image.created_at,
-            updated_at=image.updated_at,
-        )
+        document = self._custom_properties(context, image)
+        _add_record(document, image)
         locations = _visible_locations(context, image)
         self._add_locations(context, document, locations)
+        path = f"/v2/images/{image.id}"
         document.update(tags=image.tags, self=path, file=f"{path}/file", schema="/v2/schemas/image")
         if stores := ",".join(filter(None, map(self.store_of, locations))):
             document["stores"] = stores
         return document
 
+    def _custom_properties(self, context: Context, image: Image) -> Document:
+        to_json = self.schemas.to_json
+        readable = self.property_rules().readable(context, image.properties)
+        hidden = HIDDEN_PROPERTIES if context.is_admin else HIDDEN_FROM_USERS
+        return {
+            name: to_json(name, value) for name, value in readable.items() if name not in hidden
+        }
+
     def _add_locations(
-        self, context: Context, document: dict[str, Any], locations: Sequence[Location]
+        self, context: Context, document: Document, locations: Sequence[Location]
     ) -> None:
         if self.locations:
             document["locations"] = self.location_documents(context, locations)
@@ -135,13 +124,14 @@ class ImageDocuments:
 
     def location_documents(
         self, context: Context, locations: Sequence[Location]
-    ) -> Sequence[Mapping[str, Any]]:
+    ) -> Sequence[Document]:
+        """Return the documents of locations."""
         return [
             {"url": _shown_url(context, one), "metadata": self._metadata(one)} for one in locations
         ]
 
     def _metadata(self, location: Location) -> Mapping[str, object]:
-        """Return it with the store, under today's name, also where it was never recorded."""
+        """Return the metadata with the store's current id, even if it was never recorded."""
         store = self.store_of(location)
         if store is None or "store" in location.metadata:
             return dict(location.metadata)
@@ -149,8 +139,31 @@ class ImageDocuments:
         return {**rest, "store": store}
 
 
+def _add_record(document: Document, image: Image) -> None:
+    document.update(
+        name=image.name,
+        disk_format=image.disk_format,
+        container_format=image.container_format,
+        visibility=image.visibility,
+        size=image.size,
+        virtual_size=image.virtual_size,
+        status=image.status,
+        checksum=image.checksum,
+        protected=image.protected,
+        min_ram=image.min_ram,
+        min_disk=image.min_disk,
+        owner=image.owner,
+        os_hidden=image.os_hidden,
+        os_hash_algo=image.os_hash_algo,
+        os_hash_value=image.os_hash_value,
+        id=image.id,
+        created_at=image.created_at,
+        updated_at=image.updated_at,
+    )
+
+
 def _visible_locations(context: Context, image: Image) -> Sequence[Location]:
-    """Where data lies that must not be used is only for administrators to know."""
+    """Return the locations, which of a deactivated image only administrators may see."""
     if image.status is Status.DEACTIVATED and not context.is_admin:
         return ()
     return image.locations
@@ -160,41 +173,42 @@ def _shown_url(context: Context, location: Location) -> str:
     return location.url if context.is_admin else location.public_url
 
 
-def entity_tag(document: Mapping[str, Any]) -> str:
-    """Return a strong entity tag of an image's document.
+def entity_tag(document: Document, tags: Iterable[str]) -> str:
+    """Return a strong entity tag of an image's document, whose tags may be in any order.
 
-    It depends on nothing but what is in it, so that every node and every database makes the same
-    one: in one second an image may change and change back, and is then the same again.
+    It depends on the content alone, so every node and every database makes the same one. An image
+    that changes and changes back has its old tag again.
     """
-    in_order = {**document, "tags": sorted(document["tags"])}
+    in_order = {**document, "tags": sorted(tags)}
     text = json_text(in_order, orjson.OPT_SORT_KEYS)
     return f'"{blake2b(text, digest_size=16).hexdigest()}"'
 
 
-def new_image(document: Any, schemas: ImageSchemas) -> NewImage:
-    """Read the document of a create request; `Invalid` or `Forbidden` name the member at fault."""
+def new_image(document: Json, schemas: ImageSchemas) -> NewImage:
+    """Read the document of a create request; `Invalid` or `Forbidden` name the wrong member."""
     if not isinstance(document, dict):
         raise Invalid("Unexpected body type. Expected a JSON object.")
     _check_writable(document, schemas)
     schemas.check(document)
     _check_reserved(document)
-    fields = {name: document[name] for name in IMAGE_FIELDS if name in document}
+    checked: Mapping[str, Any] = document  # the schema has checked the types
+    fields = {name: checked[name] for name in IMAGE_FIELDS if name in checked}
     if "visibility" in fields:
         fields["visibility"] = Visibility(fields["visibility"])
     properties = {
-        name: to_text(value) for name, value in document.items() if name not in IMAGE_FIELDS
+        name: to_text(value) for name, value in checked.items() if name not in IMAGE_FIELDS
     }
     ownerless = "owner" in document and document["owner"] is None
     return NewImage(**fields, ownerless=ownerless, properties=properties)
 
 
-def _check_writable(document: dict[str, Any], schemas: ImageSchemas) -> None:
+def _check_writable(document: JsonObject, schemas: ImageSchemas) -> None:
     for name in document:
         if name in schemas.read_only:
             raise Forbidden(f"Attribute '{name}' is read-only.")
 
 
-def _check_reserved(document: dict[str, Any]) -> None:
+def _check_reserved(document: JsonObject) -> None:
     for name in document:
         if name == "locations" or is_reserved(name):
             raise Forbidden(f"Attribute '{name}' is reserved.")

@@ -1,8 +1,10 @@
-"""Routes of the image record: /v2/images and /v2/images/{id}."""
+"""Routes of image records: /v2/images and /v2/images/{id}."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from urllib.parse import quote
+
+import attrs
 
 from imgservice.api.forwarding import Forwarder
 from imgservice.api.v2.documents import ImageDocuments, new_image
@@ -12,15 +14,24 @@ from imgservice.domain.limits import ImageLimits
 from imgservice.domain.patch import LOCATIONS, Operation
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, no_content
-from imgservice.http.route import NOTHING, RouteInfo, json_of, named
-from imgservice.http.routing import ApiApp
+from imgservice.http.route import (
+    NOTHING,
+    Body,
+    Cost,
+    Documentation,
+    Route,
+    json_of,
+    named,
+    serves,
+)
+from imgservice.http.routing import read_json
 from imgservice.http.throttle import Transfers
 from imgservice.service.images import ImageService
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
-LIST = RouteInfo(
-    "List the images that one may see.",
+LIST = Documentation(
+    "List the images that the caller may see.",
     {200: json_of("images")},
     query={
         "limit": _COUNT,
@@ -44,91 +55,121 @@ LIST = RouteInfo(
         "updated_at": _TEXT,
     },
 )
-CREATE = RouteInfo(
-    "Create an image, which has no data yet.",
+CREATE = Documentation(
+    "Create an image without data.",
     {201: json_of("image")},
     errors=(409, 413),
     body=json_of("image"),
 )
-SHOW = RouteInfo(
+SHOW = Documentation(
     "Show an image.",
     {200: json_of("image"), 304: NOTHING},
     errors=(412,),
     headers=("If-Match", "If-None-Match"),
 )
-CHANGE = RouteInfo(
-    "Change some fields and properties of an image.",
+CHANGE = Documentation(
+    "Change fields and custom properties of an image.",
     {200: json_of("image")},
     errors=(409, 412, 413, 415),
     body={type_: named("json_patch") for type_ in READERS},
     headers=("If-Match",),
 )
-DELETE = RouteInfo(
-    "Delete an image and its data.", {204: NOTHING}, errors=(409, 412), headers=("If-Match",)
+DELETE = Documentation(
+    "Delete an image and its data.",
+    {204: NOTHING},
+    errors=(409, 412),
+    headers=("If-Match",),
 )
+_VISIBILITY = ("publicize_image", "communitize_image")
 
 
-def routes(
-    app: ApiApp,
-    images: ImageService,
-    documents: ImageDocuments,
-    paging: Paging,
-    limits: ImageLimits,
-    largest_body: int,
-    store_ids: Sequence[str],
-    public_url: str | None,
-    handover: Forwarder,
-    transfers: Transfers,
-) -> None:
-    """Add them; `store_ids` are those that clients see."""
-    stores = {"OpenStack-image-store-ids": ",".join(store_ids)} if store_ids else {}
+@attrs.frozen
+class ImageRoutes:
+    """Lists, creates, shows, changes and deletes images."""
 
-    @app.route("/images", methods=["GET"], takes_body=True, about=LIST)
-    async def list_images(request: StreamingRequest) -> Response:
+    _images: ImageService
+    _documents: ImageDocuments
+    _paging: Paging
+    _limits: ImageLimits
+    _forwarder: Forwarder
+    _transfers: Transfers
+    _store_ids: Sequence[str] = ()
+    """The stores that clients see."""
+    _public_url: str | None = None
+
+    @serves(Route("GET", "/images", LIST, rules=("get_images",), body=Body.IGNORED))
+    async def list_images(self, request: StreamingRequest) -> Response:
         """List images; a body is ignored, as in Glance."""
         pairs = parse_query(request.uri.partition(b"?")[2])
-        query = image_query(pairs, request.context, paging)
+        query = image_query(pairs, request.context, self._paging)
         with await request.room(query.most_bytes):
-            page = await images.list(request.context, query)
-            document = {
-                "images": [documents.document(request.context, image) for image in page.images],
-                **links(pairs, page.last),
-                "schema": "/v2/schemas/images",
-            }
-            return json_response(200, document)
+            page = await self._images.list(request.context, query)
+            return json_response(
+                200,
+                {
+                    "images": self._documents.documents(request.context, page.images),
+                    **links(pairs, page.last),
+                    "schema": "/v2/schemas/images",
+                },
+            )
 
-    @app.route("/images", methods=["POST"], takes_body=True, about=CREATE)
-    async def create_image(request: StreamingRequest) -> Response:
-        wanted = new_image(await request.body.json(largest_body), documents.schemas)
-        image = await images.create(request.context, wanted)
-        location = f"{public_url or request.url_base()}/v2/images/{image.id}"
-        return documents.answer(201, request, image, Location=location, **stores)
+    @serves(
+        Route(
+            "POST",
+            "/images",
+            CREATE,
+            rules=("add_image", *_VISIBILITY),
+            body=Body.JSON,
+            cost=Cost.CREATE,
+        )
+    )
+    async def create_image(self, request: StreamingRequest) -> Response:
+        wanted = new_image(await read_json(request), self._documents.schemas)
+        image = await self._images.create(request.context, wanted)
+        location = f"{self._public_url or request.url_base()}/v2/images/{image.id}"
+        return self._documents.answer(201, request, image, Location=location, **self._stores())
 
-    @app.route("/images/<image_id>", methods=["GET"], about=SHOW)
-    async def show_image(request: StreamingRequest, image_id: str) -> Response:
-        return documents.shown(request, await images.show(request.context, image_id))
+    @serves(Route("GET", "/images/<image_id>", SHOW, rules=("get_image",)))
+    async def show_image(self, request: StreamingRequest, image_id: str) -> Response:
+        return self._documents.shown(request, await self._images.show(request.context, image_id))
 
-    @app.route("/images/<image_id>", methods=["PATCH"], takes_body=True, about=CHANGE)
-    async def update_image(request: StreamingRequest, image_id: str) -> Response:
+    @serves(
+        Route(
+            "PATCH",
+            "/images/<image_id>",
+            CHANGE,
+            rules=("modify_image", "set_image_location", "delete_image_location", *_VISIBILITY),
+            body=Body.JSON,
+            cost=Cost.CREATE,
+        )
+    )
+    async def update_image(self, request: StreamingRequest, image_id: str) -> Response:
         reader = reader_of(request.header("content-type"))
-        document = await request.body.json(largest_body)
-        operations = operations_of(reader, document, documents.schemas, limits)
-        unless = documents.unchanged(request)
-        with transfers.upload(request.context) if _reads_data(operations) else nullcontext():
-            image = await images.update(request.context, image_id, operations, unless)
-        return documents.answer(200, request, image)
+        document = await read_json(request)
+        operations = operations_of(reader, document, self._documents.schemas, self._limits)
+        unless = self._documents.unchanged(request)
+        upload = self._transfers.upload
+        with upload(request.context) if _reads_data(operations) else nullcontext():
+            image = await self._images.update(request.context, image_id, operations, unless)
+        return self._documents.answer(200, request, image)
 
-    @app.route("/images/<image_id>", methods=["DELETE"], about=DELETE)
-    async def delete_image(request: StreamingRequest, image_id: str) -> Response:
-        await images.delete(
+    @serves(Route("DELETE", "/images/<image_id>", DELETE, rules=("delete_image",)))
+    async def delete_image(self, request: StreamingRequest, image_id: str) -> Response:
+        path = f"/v2/images/{quote(image_id, safe='')}"
+        await self._images.delete(
             request.context,
             image_id,
-            documents.unchanged(request),
-            handover.of(request, f"/v2/images/{quote(image_id, safe='')}"),
+            self._documents.unchanged(request),
+            self._forwarder.of(request, path),
         )
         return no_content()
 
+    def _stores(self) -> Mapping[str, str]:
+        """Return the header that names the stores, where clients see any."""
+        ids = ",".join(self._store_ids)
+        return {"OpenStack-image-store-ids": ids} if ids else {}
+
 
 def _reads_data(operations: Sequence[Operation]) -> bool:
-    """Tell whether servers that the operations name are asked for data, as for an upload."""
+    """Tell whether data is read from the locations that the operations name, as in an upload."""
     return any(each.name == LOCATIONS and each.verb != "remove" for each in operations)

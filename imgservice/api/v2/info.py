@@ -1,16 +1,14 @@
-"""Discovery, what a client can find out about this service: /v2/info."""
+"""Routes of discovery, what a client can learn about this service: /v2/info."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from imgservice.domain.access import Access
 from imgservice.domain.errors import NotFound
 from imgservice.http.request import StreamingRequest
-from imgservice.http.response import Response, json_response
-from imgservice.http.route import shows
-from imgservice.http.routing import ApiApp
+from imgservice.http.response import Document, Response, json_response
+from imgservice.http.route import Route, serves, shows
 from imgservice.service.quota import QuotaService
 
 
@@ -28,52 +26,50 @@ class StoreInfo:
     """For administrators and other services only; without secrets."""
 
 
-def routes(
-    app: ApiApp, stores: Sequence[StoreInfo] | None, access: Access, quotas: QuotaService
-) -> None:
-    """Add them; `stores` are those that clients see, None where they see none."""
+@attrs.frozen
+class InfoRoutes:
+    """Lists import methods, stores and quotas."""
 
-    @app.route(
-        "/info/import",
-        methods=["GET"],
-        about=shows("List the import methods."),
-    )
-    async def show_import_methods(request: StreamingRequest) -> Response:
+    _stores: Sequence[StoreInfo] | None
+    """Those that clients see; None where they see none."""
+    _access: Access
+    _quotas: QuotaService
+
+    @serves(Route("GET", "/info/import", shows("List the import methods.")))
+    async def show_import_methods(self, request: StreamingRequest) -> Response:
         methods = {"description": "Import methods available.", "type": "array", "value": []}
         return json_response(200, {"import-methods": methods})
 
-    @app.route("/info/stores", methods=["GET"], about=shows("List the stores."))
-    async def list_stores(request: StreamingRequest) -> Response:
-        return json_response(200, {"stores": [_store(one) for one in _visible(stores)]})
+    @serves(Route("GET", "/info/stores", shows("List the stores.")))
+    async def list_stores(self, request: StreamingRequest) -> Response:
+        return json_response(200, {"stores": [_store(one) for one in self._visible()]})
 
-    @app.route(
-        "/info/stores/detail",
-        methods=["GET"],
-        about=shows("List the stores in detail."),
+    @serves(
+        Route(
+            "GET",
+            "/info/stores/detail",
+            shows("List the stores in detail."),
+            rules=("stores_info_detail",),
+        )
     )
-    async def list_stores_in_detail(request: StreamingRequest) -> Response:
-        found = _visible(stores)
-        access.require_general(request.context, "stores_info_detail")
+    async def list_stores_in_detail(self, request: StreamingRequest) -> Response:
+        found = self._visible()
+        self._access.require_general(request.context, "stores_info_detail")
         return json_response(200, {"stores": [_store_in_detail(one) for one in found]})
 
-    @app.route(
-        "/info/usage",
-        methods=["GET"],
-        about=shows("Show quotas and usage."),
-    )
-    async def show_usage(request: StreamingRequest) -> Response:
-        return json_response(200, {"usage": await quotas.usage(request.context)})
+    @serves(Route("GET", "/info/usage", shows("Show quotas and usage.")))
+    async def show_usage(self, request: StreamingRequest) -> Response:
+        return json_response(200, {"usage": await self._quotas.usage(request.context)})
+
+    def _visible(self) -> Sequence[StoreInfo]:
+        if self._stores is None:
+            raise NotFound("Multi backend is not supported at this site.")
+        return self._stores
 
 
-def _visible(stores: Sequence[StoreInfo] | None) -> Sequence[StoreInfo]:
-    if stores is None:
-        raise NotFound("Multi backend is not supported at this site.")
-    return stores
-
-
-def _store(store: StoreInfo) -> dict[str, Any]:
-    """Return the public part; what is true is a string, for the clients that compare with one."""
-    document = {"id": store.id}
+def _store(store: StoreInfo) -> Document:
+    """Return the public part; flags are strings, since that is what clients compare with."""
+    document: Document = {"id": store.id}
     if store.description:
         document["description"] = store.description
     if store.is_default:
@@ -83,7 +79,7 @@ def _store(store: StoreInfo) -> dict[str, Any]:
     return document
 
 
-def _store_in_detail(store: StoreInfo) -> dict[str, Any]:
+def _store_in_detail(store: StoreInfo) -> Document:
     return {
         **_store(store),
         "type": store.type,

@@ -1,16 +1,17 @@
-"""The body of a change: a JSON patch in one of two media types."""
+"""Reads the body of a PATCH request: a JSON patch in one of two media types."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imgservice.api.v2.json_schemas.custom import to_text
 from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
+from imgservice.domain.documents import Json
 from imgservice.domain.errors import UnsupportedPatch
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.names import IMAGE_FIELDS
 from imgservice.domain.patch import LOCATIONS, Accept, Operation, read_current, read_draft
 
-Reader = Callable[[Any, Accept], Iterator[Operation]]
+Reader = Callable[[Json, Accept], Iterator[Operation]]
 
 READERS: Mapping[str, Reader] = {
     "application/openstack-images-v2.0-json-patch": read_draft,
@@ -19,7 +20,7 @@ READERS: Mapping[str, Reader] = {
 
 
 def reader_of(content_type: str | None) -> Reader:
-    """Return what reads bodies of that type; `UnsupportedPatch` when there is nothing."""
+    """Return what reads bodies of this type; `UnsupportedPatch` for any other type."""
     reader = READERS.get((content_type or "").partition(";")[0].strip().lower())
     if reader is None:
         raise UnsupportedPatch(", ".join(READERS))
@@ -27,12 +28,12 @@ def reader_of(content_type: str | None) -> Reader:
 
 
 def operations_of(
-    reader: Reader, document: Any, schemas: ImageSchemas, limits: ImageLimits
+    reader: Reader, document: Json, schemas: ImageSchemas, limits: ImageLimits
 ) -> Sequence[Operation]:
-    """Read the operations.
+    """Read the operations, and check each before the next one is read.
 
-    `Invalid` and `Forbidden` tell what no image at all would allow, `TooLarge` that there are too
-    many.
+    `Invalid` and `Forbidden` are raised for what no image would allow, `TooLarge` for too many
+    operations.
     """
     if isinstance(document, list):
         limits.check_operations(document)

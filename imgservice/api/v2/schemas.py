@@ -1,7 +1,6 @@
 """Routes of the JSON schemas: /v2/schemas/{path}."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from imgservice.api.v2.json_schemas.fields import Schema
 from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
@@ -10,8 +9,7 @@ from imgservice.api.v2.json_schemas.metadefs import METADEFS
 from imgservice.api.v2.json_schemas.tasks import TASK, TASKS
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response
-from imgservice.http.route import shows
-from imgservice.http.routing import ApiApp
+from imgservice.http.route import Route, serves, shows
 
 FIXED: Mapping[str, Schema] = {
     "member": MEMBER,
@@ -23,20 +21,35 @@ FIXED: Mapping[str, Schema] = {
 """The schemas that depend on no configuration, by their paths."""
 
 
-def routes(app: ApiApp, find_schemas: Callable[[], ImageSchemas]) -> None:
-    _schema_route(app, "image", lambda: json_response(200, find_schemas().image))
-    _schema_route(app, "images", lambda: json_response(200, find_schemas().images))
-    for path, document in FIXED.items():
-        _schema_route(app, path, partial(_same, json_response(200, document)))
+_IMAGE = "image"
+_IMAGES = "images"
 
 
-def _same(answer: Response) -> Response:
-    return answer
+def _route(path: str) -> Route:
+    return Route(
+        "GET",
+        f"/schemas/{path}",
+        shows(f"Show the JSON schema {path}."),
+        name=f"schema_{path.replace('/', '_')}",
+        arguments={"path": path},
+    )
 
 
-def _schema_route(app: ApiApp, path: str, answer: Callable[[], Response]) -> None:
-    about = shows(f"Show the JSON schema {path}.")
+class SchemaRoutes:
+    """Shows the JSON schemas."""
 
-    @app.route(f"/schemas/{path}", methods=["GET"], endpoint=f"schema_{path}", about=about)
-    async def schema(request: StreamingRequest) -> Response:
-        return answer()
+    def __init__(self, find_schemas: Callable[[], ImageSchemas]) -> None:
+        self._find_schemas = find_schemas
+        self._fixed = {path: json_response(200, schema) for path, schema in FIXED.items()}
+
+    @serves(_route(_IMAGE))
+    async def show_image_schema(self, request: StreamingRequest, path: str) -> Response:
+        return json_response(200, self._find_schemas().image)
+
+    @serves(_route(_IMAGES))
+    async def show_images_schema(self, request: StreamingRequest, path: str) -> Response:
+        return json_response(200, self._find_schemas().images)
+
+    @serves(*map(_route, FIXED))
+    async def show_fixed_schema(self, request: StreamingRequest, path: str) -> Response:
+        return self._fixed[path]
