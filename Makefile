@@ -50,8 +50,9 @@ bench: $(VENV)/.test ## Measure ours beside the limits of this machine (ARGS="--
 	@sh bench/install-packages
 	$(BIN)/python -m bench $(ARGS)
 
-config: $(VENV)/.run ## Write conf/imgservice.yaml anew from the code
+config: $(VENV)/.run ## Write the sample file and the reference page of the configuration
 	$(BIN)/imgservice sample > conf/imgservice.yaml
+	$(BIN)/python -m imgservice.config.reference > docs/reference/configuration.md
 
 lock: ## Resolve the dependencies anew and write constraints.txt
 	rm -rf $(VENV)-lock

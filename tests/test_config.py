@@ -3,15 +3,18 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.commands.check import effective
 from imgservice.config.errors import ConfigError
-from imgservice.config.loader import load, parse, parse_size
+from imgservice.config.loader import load, parse
+from imgservice.config.reference import reference
 from imgservice.config.sample import sample
 from imgservice.config.sections import Config
-from imgservice.config.sections.limits import UploadsOptions
+from imgservice.config.sections.rates import UploadsOptions
+from imgservice.config.values import parse_size
 from imgservice.domain.rates import ByteRate, Rate
 from imgservice.wiring.preflight import check_values
 
@@ -32,6 +35,13 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
     written = (ROOT / "conf" / "imgservice.yaml").read_text()
     assert written == sample(), "run `make config`"
     assert parse(written, "x.yaml") == Config()
+
+
+def test_the_reference_page_is_current_and_has_every_option() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    assert page == reference(), "run `make config`"
+    for option in yaml.safe_load(sample())["server"]:
+        assert f"`{option}`" in page
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,10 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
         ("pipeline: [version, context]", "pipeline[1]: 'context' needs 'auth_token' before it"),
         ("pipeline: [version, auth_token]", "the step 'context' cannot be left out"),
         ("pipeline: [versoin]", "pipeline[0]: unknown step 'versoin'"),
-        ("server: {trusted_proxies: [example]}", "server.trusted_proxies: 'example'"),
+        (
+            "server: {trusted_proxies: [example]}",
+            "server.trusted_proxies[0]: expected an IP address or a network, got 'example'",
+        ),
         ("server: {listen: ['tcp:9292']}", "can be reached from other machines"),
         (
             "limits: {rate: {user: {requests: 5}}}",
@@ -146,7 +159,10 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
             "limits.rate.user.bytes_in: expected a size such as 10GiB, got 'fast'",
         ),
         ("limits: {rate: {adress: {}}}", "limits.rate.adress: unknown key; did you mean address?"),
-        ("limits: {rate: {address: {exempt: [here]}}}", "limits.rate.address.exempt: 'here'"),
+        (
+            "limits: {rate: {address: {exempt: [here]}}}",
+            "limits.rate.address.exempt[0]: expected an IP address or a network, got 'here'",
+        ),
         ("limits: {uploads: {total: 0}}", "limits.uploads.total: must be at least 1, or null"),
         (
             "server: {max_connections: 0}",
@@ -155,6 +171,18 @@ def test_the_sample_is_current_and_says_the_defaults() -> None:
         ("server: {min_rate: -1}", "server.min_rate: must be at least 0"),
         ("server: {min_rate_time: 0}", "server.min_rate_time: must be at least 1"),
         ("api: {max_version: '3'}", 'api.max_version: expected a version such as "2.9"'),
+        ("server: {workers: 1001}", "server.workers: must be at most 1000"),
+        ("server: {workers: many}", "server.workers: expected a whole number or auto, got 'many'"),
+        ("server: {umask: '8'}", "server.umask: expected an octal number such as 027, got '8'"),
+        (
+            "server:\n  trusted_proxies:\n  - 10.0.0.0/8\n  - proxy",
+            "x.yaml:4: server.trusted_proxies[1]: expected an IP address or a network, got 'proxy'",
+        ),
+        ("node: {url: 'node1'}", "node.url: expected a URL such as http://node1:9292, got 'node1'"),
+        ("node: {url: 'http://u:word@n/?a'}", "got 'http://u:***@n/?a'"),
+        ("transfer: {accel: /stored}", "transfer.accel: works for server.trusted_proxies only"),
+        ("transfer: {accel: stored}", "transfer.accel: expected a path such as /stored"),
+        ("auth: {keystone: {timeout: 0}}", "auth.keystone.timeout: must be more than 0"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, message: str) -> None:
@@ -250,8 +278,6 @@ def test_any_text_is_a_configuration_or_a_complaint(text: str) -> None:
     )
 )
 def test_any_document_is_a_configuration_or_a_complaint(document: object) -> None:
-    import yaml
-
     try:
         parse(yaml.safe_dump(document), "x.yaml")
     except ConfigError as error:

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message has one line for every mistake."""
+    """The configuration cannot be used; the message has one line for each mistake."""
 
 
 class OptionError(ConfigError):
-    """An option has a value of the right type that cannot be used; `path` is its place."""
+    """The value of an option cannot be used, for a `reason`; `path` is its place."""
 
-    def __init__(self, path: Sequence[str | int], message: str) -> None:
-        super().__init__(f"{dotted(path)}: {message}")
+    def __init__(self, path: Sequence[str | int], reason: str) -> None:
+        super().__init__(f"{dotted(path)}: {reason}")
         self.path = tuple(path)
+        self.reason = reason
 
 
 def dotted(path: Sequence[str | int]) -> str:

@@ -1,77 +1,62 @@
-"""The sample configuration file, written from the classes that read it."""
+"""Writes the sample configuration file from the declarations of the options."""
 
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
-import yaml
 
+from imgservice.config.describe import Field, constraint, is_section, written
 from imgservice.config.sections import Config
 from imgservice.config.sections.stores import StoreEntry
-from imgservice.domain.rates import Rate
-from imgservice.domain.units import Secret, Size
+from imgservice.domain.options import declaration, key
 
 HEAD = """\
-# Every key of the configuration with its default. All keys are optional: a file that has only
-# what differs from here is the better one. Durations are seconds; sizes may be written as 10GiB;
-# relative paths start at the working directory. `imgservice check` tells what holds in the end.
+# Every option with its default. All of them are optional: a configuration is easiest to read when
+# it has only what differs from the defaults. Durations are in seconds. Sizes may have a unit, as in
+# 10GiB. Relative paths start at the working directory. `imgservice check` shows the values in use.
 """
 WIDTH = 100
 
 
 def sample() -> str:
     """Return the sample file."""
-    return HEAD + "\n" + "\n".join(_section(Config(), 0)) + "\n"
+    return HEAD + "\n".join(_section(Config(), 0)) + "\n"
 
 
-def _section(value: Any, depth: int) -> Iterator[str]:
-    for field in attrs.fields(type(value)):
-        name, current = field.name.rstrip("_"), getattr(value, field.name)
-        if depth == 0 and name != "server":
+def _section(section: attrs.AttrsInstance, depth: int) -> Iterator[str]:
+    for field in attrs.fields(type(section)):
+        if depth == 0:
             yield ""
-        yield from _comment(field.metadata.get("doc", ""), depth)
-        yield from _entry(name, current, depth)
+        yield from _comment(field, depth)
+        yield from _entry(key(field), getattr(section, field.name), depth)
 
 
-def _entry(name: str, value: Any, depth: int) -> Iterator[str]:
+def _entry(name: str, value: object, depth: int) -> Iterator[str]:
     indent = "  " * depth
-    if attrs.has(type(value)) and not isinstance(value, Secret | StoreEntry | Rate):
+    if isinstance(value, StoreEntry):
+        yield f"{indent}{name}:"
+        yield f"{indent}  type: {value.type}"
+        yield from _section(value.options, depth + 1)
+    elif isinstance(value, dict) and value:
+        yield f"{indent}{name}:"
+        for inner, one in value.items():
+            yield from _entry(inner, one, depth + 1)
+    elif is_section(value):
         yield f"{indent}{name}:"
         yield from _section(value, depth + 1)
-    elif name == "stores":
-        yield f"{indent}{name}:"
-        for store_id, entry in value.items():
-            yield f"{indent}  {store_id}:"
-            yield f"{indent}    type: {entry.type}"
-            yield from _section(entry.options, depth + 2)
     else:
-        yield f"{indent}{name}: {_scalar(value)}"
+        yield f"{indent}{name}: {written(value)}"
 
 
-def _scalar(value: Any) -> str:
-    if isinstance(value, Secret):
-        value = value.reveal()
-    if isinstance(value, tuple):
-        value = list(value)
-    if isinstance(value, Rate):
-        value = attrs.asdict(value)
-    if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
-        return _size(Size(value))
-    text: str = yaml.safe_dump(
-        value, default_flow_style=True, width=1000, allow_unicode=True, sort_keys=False
-    )
-    return text.removesuffix("...\n").strip()
-
-
-def _size(value: Size) -> str:
-    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB")):
-        if value % (1 << power) == 0:
-            return f"{value >> power}{unit}"
-    return str(value)
-
-
-def _comment(text: str, depth: int) -> Iterator[str]:
+def _comment(field: Field, depth: int) -> Iterator[str]:
     indent = "  " * depth
+    text = described(field)
     for line in textwrap.wrap(text, WIDTH - len(indent) - 2):
         yield f"{indent}# {line}"
+
+
+def described(field: Field) -> str:
+    """Return what the option does, and what its value must be."""
+    limits = constraint(field)
+    rule = f" {limits[0].upper()}{limits[1:]}." if limits else ""
+    return declaration(field).doc + rule

@@ -52,6 +52,15 @@ def masked(url: str) -> str:
     return f"{scheme}://{user}{':***' if colon else ''}{at}{_without_secrets(place)}"
 
 
+def told(value: object) -> str:
+    """Write a wrong value for a message, without the password that a URL may have."""
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    return repr(masked(value) if isinstance(value, str) and "://" in value else value)
+
+
 def _without_secrets(place: str) -> str:
     before, mark, query = place.partition("?")
     shown = []

@@ -27,17 +27,15 @@ _CREDENTIALS: Mapping[str, Sequence[str]] = {
 
 
 def make_nodes(config: Config) -> Nodes:
-    """Make what is known of the nodes; `OptionError` for a URL that cannot be one's."""
+    """Make what is known of the nodes."""
     node = config.node
-    url = None if node.url is None else _checked(("node", "url"), node.url)
+    url = None if node.url is None else node_url(node.url)
     own = set() if url is None else {url}
     if config.server.public_url is not None:
         own |= _spellings(config.server.public_url)
     if node.peers is None:
         return Nodes(url, own)
-    return Nodes(
-        url, own, {_checked(("node", "peers", at), one) for at, one in enumerate(node.peers)} - own
-    )
+    return Nodes(url, own, {*map(node_url, node.peers)} - own)
 
 
 def make_forwarder(config: Config, reactor: Any) -> Forwarder:
@@ -52,13 +50,6 @@ def make_forwarder(config: Config, reactor: Any) -> Forwarder:
         except ValueError as error:
             raise OptionError(("node", "ca_file"), str(error)) from None
     return Forwarder(fetcher, _CREDENTIALS[config.auth.mode])
-
-
-def _checked(path: Sequence[str | int], text: str) -> str:
-    try:
-        return node_url(text)
-    except Refused:
-        raise OptionError(path, f"expected a URL such as http://node1:9292, got {text!r}") from None
 
 
 def _spellings(public_url: str) -> set[str]:

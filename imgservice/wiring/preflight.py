@@ -1,6 +1,5 @@
 """What must be right before the service starts, found out before anything is started."""
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +16,6 @@ from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError, sqlite_files
 from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
-from imgservice.http.networks import networks
 from imgservice.http.pipeline import PipelineError, check_order
 from imgservice.process.addresses import Address, ListenError, read_address
 from imgservice.process.tls import TlsMaterial, read_material
@@ -29,7 +27,7 @@ from imgservice.wiring.limits import make_limits
 from imgservice.wiring.nodes import make_forwarder, make_nodes
 from imgservice.wiring.policy import make_rules
 from imgservice.wiring.protections import make_property_rules
-from imgservice.wiring.stores import make_choice, make_fetcher, make_stores, make_target_rules
+from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
 from imgservice.wiring.writable import NotWritable, check_file, check_folder
 
 
@@ -106,19 +104,7 @@ def _check_writable(
 def check_values(config: Config, tell: Callable[[str], None] = lambda doubt: None) -> None:
     """Check what the types of the values cannot say; `tell` is told what may be a mistake."""
     _check_pipeline(config)
-    for path, addresses in (
-        (("server", "trusted_proxies"), config.server.trusted_proxies),
-        (("auth", "trusted_headers", "from"), config.auth.trusted_headers.from_),
-        (("limits", "rate", "address", "exempt"), config.limits.rate.address.exempt),
-    ):
-        try:
-            networks(addresses)
-        except ValueError as error:
-            raise OptionError(path, str(error)) from None
-    _check_accel(config)
     _check_exposure(config)
-    _check_version(config.api.max_version)
-    make_target_rules(config)
     _check_choice(config)
     make_schemas(config)
     make_property_rules(config, make_rules(config, tell), tell)
@@ -133,17 +119,6 @@ def _check_pipeline(config: Config) -> None:
         check_order(config.pipeline)
     except PipelineError as error:
         raise OptionError(("pipeline", error.position), str(error)) from None
-
-
-def _check_accel(config: Config) -> None:
-    prefix = config.transfer.accel
-    if prefix is None:
-        return
-    path = ("transfer", "accel")
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", prefix):
-        raise OptionError(path, f"expected a path such as /stored, got {prefix!r}")
-    if not config.server.trusted_proxies:
-        raise OptionError(path, "works for server.trusted_proxies only, and there are none")
 
 
 def _check_exposure(config: Config) -> None:
@@ -179,14 +154,6 @@ def _check_choice(config: Config) -> None:
 def _check_authentication(config: Config) -> None:
     """Read the files of users, tokens and certificates, as the service will."""
     make_authentication(config, None).stop()
-
-
-def _check_version(newest: str | None) -> None:
-    major, _, minor = (newest or "2.0").removeprefix("v").partition(".")
-    if major != "2" or not minor.isdigit():
-        raise OptionError(
-            ("api", "max_version"), f'expected a version such as "2.9", got {newest!r}'
-        )
 
 
 def addresses(config: Config) -> tuple[Address, ...]:

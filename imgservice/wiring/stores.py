@@ -1,20 +1,18 @@
 """From the configuration to stores, and to what fetches from other servers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any, TypeVar
+from typing import Any
 
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
-from imgservice.domain.url_filter import Refused, TargetRules, read_host
+from imgservice.domain.url_filter import TargetRules
 from imgservice.net.client import Fetcher
 from imgservice.net.limits import FetchLimits
 from imgservice.store import registry
 from imgservice.store.choose import KnowsItsUrls, SingleStore, Stores
 from imgservice.store.interface import Store
-
-T = TypeVar("T")
 
 
 def make_choice(config: Config, stores: Mapping[str, Store]) -> Stores:
@@ -46,11 +44,8 @@ def make_fetcher(config: Config, reactor: Any) -> Fetcher:
 
 
 def make_target_rules(config: Config) -> TargetRules:
-    """Make the rules for what may be fetched; `OptionError` for a host or network that is none."""
+    """Make the rules for what may be fetched."""
     options = config.import_.filter
-    for name in ("allowed_hosts", "disallowed_hosts"):
-        for position, host in enumerate(getattr(options, name)):
-            _checked(("import", "filter", name, position), host, read_host)
     return TargetRules(
         allowed_schemes=options.allowed_schemes,
         disallowed_schemes=options.disallowed_schemes,
@@ -59,16 +54,5 @@ def make_target_rules(config: Config) -> TargetRules:
         allowed_ports=options.allowed_ports,
         disallowed_ports=options.disallowed_ports,
         private=options.private,
-        exempt=[
-            _checked(("import", "filter", "cidrs", position), text, ip_network)
-            for position, text in enumerate(options.cidrs)
-        ],
+        exempt=[ip_network(text) for text in options.cidrs],
     )
-
-
-def _checked(path: Sequence[str | int], text: str, read: Callable[[str], T]) -> T:
-    try:
-        return read(text)
-    except (ValueError, Refused):
-        what = "a network, such as 127.0.0.1/32" if read is ip_network else "a host"
-        raise OptionError(path, f"expected {what}, got {text!r}") from None

@@ -131,7 +131,7 @@ def test_data_must_be_found_where_locations_name_no_store(told: Told, tmp_path: 
         ),
         (
             "auth: {mode: trusted_headers, trusted_headers: {from: [everybody]}}",
-            "c.yaml:4: auth.trusted_headers.from: 'everybody' does not appear",
+            "c.yaml:4: auth.trusted_headers.from[0]: expected an IP address or a network",
         ),
         ("api: {max_version: three}", "c.yaml:4: api.max_version: expected a version such as"),
         ("logging: {file: missing/log}", "c.yaml:4: logging.file: missing/log: No such file"),

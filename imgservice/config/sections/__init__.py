@@ -1,6 +1,6 @@
-"""The configuration file: one module for each of its sections."""
+"""The configuration file: `Config`, and a module for each of its sections."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -20,17 +20,24 @@ from imgservice.config.sections.policy import PolicyOptions
 from imgservice.config.sections.server import ServerOptions
 from imgservice.config.sections.stores import StoreEntry
 from imgservice.config.sections.transfer import TransferOptions
-from imgservice.domain.options import option
+from imgservice.domain.options import Mistake, option, section
+from imgservice.store import registry
 from imgservice.store.file.config import FileConfig
+
+
+def _default_stores() -> Mapping[str, StoreEntry]:
+    return {"local": StoreEntry("file", FileConfig(path="var/images"))}
 
 
 @attrs.frozen(kw_only=True)
 class Config:
     """The whole file."""
 
-    server: ServerOptions = option(ServerOptions, "Where and how we listen.")
-    node: NodeOptions = option(
-        NodeOptions, "This node beside others, of Glance or of ours, on one database."
+    server: ServerOptions = section(
+        ServerOptions, "Addresses to listen on, connections, processes and timeouts."
+    )
+    node: NodeOptions = section(
+        NodeOptions, "Other nodes, of Glance or imgservice, that share the database."
     )
     pipeline: tuple[str, ...] = option(
         (
@@ -43,35 +50,48 @@ class Config:
             "context",
             "rate_limit",
         ),
-        "What a request passes through, in this order. There is one more step: gzip, before"
-        " version, which compresses answers in JSON for clients that accept it.",
+        "The steps that each request passes through, in this order. One more can be added: gzip,"
+        " before version, compresses JSON responses for clients that accept it.",
     )
-    cors: CorsOptions = option(CorsOptions, "Calls from web pages of other origins.")
-    auth: AuthOptions = option(AuthOptions, "Who is asking.")
-    policy: PolicyOptions = option(PolicyOptions, "Who may do what.")
-    database: DatabaseOptions = option(DatabaseOptions, "Where images are recorded.")
-    stores: Mapping[str, StoreEntry] = option(
-        lambda: {"local": StoreEntry("file", FileConfig(path="var/images"))},
-        "Where the bytes of images are kept: names of your choice, each with a type.",
+    cors: CorsOptions = section(CorsOptions, "Cross-origin requests of browsers.")
+    auth: AuthOptions = section(AuthOptions, "How callers authenticate.")
+    policy: PolicyOptions = section(PolicyOptions, "Who may do what.")
+    database: DatabaseOptions = section(DatabaseOptions, "The database of images.")
+    stores: Mapping[str, StoreEntry] = section(
+        _default_stores, "Where image data is stored. Names are free; each store has a type."
     )
-    default_store: str = option("local", "The store that takes new images.")
+    default_store: str = option("local", "The store for new images.")
     single_store: bool = option(
         False,
-        "Whether clients see no stores: none in documents, headers and versions, none to choose."
-        " Locations are found by their URLs. For clouds whose Glance has no enabled_backends.",
+        "Hide stores from clients, as a Glance without enabled_backends does: documents, headers"
+        " and versions name none, clients cannot choose one, and locations are matched to stores by"
+        " their URLs.",
     )
-    api: ApiOptions = option(ApiOptions, "The Images API.")
-    locations: LocationsOptions = option(
-        LocationsOptions, "Where the bytes of images lie, in their documents."
+    api: ApiOptions = section(ApiOptions, "The Images API.")
+    locations: LocationsOptions = section(LocationsOptions, "URLs of image data.")
+    import_: ImportOptions = section(ImportOptions, "Data that is fetched from other servers.")
+    limits: LimitsOptions = section(LimitsOptions, "Limits of images, quotas and rate limits.")
+    formats: FormatsOptions = section(
+        FormatsOptions, "Accepted image formats, and the inspection of uploaded data."
     )
-    import_: ImportOptions = option(ImportOptions, "Data that comes from other servers.")
-    limits: LimitsOptions = option(LimitsOptions, "How much is too much.")
-    formats: FormatsOptions = option(FormatsOptions, "Which images are accepted.")
-    hash: HashOptions = option(HashOptions, "The second checksum, beside MD5.")
-    transfer: TransferOptions = option(
-        TransferOptions, "Memory and threads for the bytes of images."
-    )
-    healthcheck: HealthcheckOptions = option(
+    hash: HashOptions = section(HashOptions, "The hash of image data, beside MD5.")
+    transfer: TransferOptions = section(TransferOptions, "Memory and threads for image data.")
+    healthcheck: HealthcheckOptions = section(
         HealthcheckOptions, "GET /healthcheck, for load balancers."
     )
-    logging: LoggingOptions = option(LoggingOptions, "What is logged, and where to.")
+    logging: LoggingOptions = section(LoggingOptions, "The log.")
+
+    def contradictions(self) -> Iterator[Mistake]:
+        if self.default_store not in self.stores:
+            known = ", ".join(self.stores) or "none"
+            yield (
+                ["default_store"],
+                f"there is no store {self.default_store!r} (stores: {known})",
+            )
+        elif registry.driver(self.stores[self.default_store].type).read_only:
+            yield ["default_store"], f"the store {self.default_store!r} is read-only"
+        if self.transfer.accel is not None and not self.server.trusted_proxies:
+            yield (
+                ["transfer", "accel"],
+                "works for server.trusted_proxies only, and there are none",
+            )

@@ -1,4 +1,4 @@
-"""Cross-origin requests from browsers."""
+"""Cross-origin requests of browsers."""
 
 import attrs
 
@@ -9,7 +9,9 @@ from imgservice.domain.units import Duration
 @attrs.frozen(kw_only=True)
 class CorsOptions:
     allowed_origins: tuple[str, ...] = option(
-        (), 'Origins whose pages may call the API from a browser; "*" is all; none: no CORS.'
+        (), 'Origins whose pages may call the API. "*": all. Empty: CORS is off.'
     )
-    allow_credentials: bool = option(True, "Whether such a page may send credentials.")
-    max_age: Duration = option(Duration(3600), "How long a browser may remember the answer.")
+    allow_credentials: bool = option(True, "Allow these pages to send credentials.")
+    max_age: Duration = option(
+        Duration(3600), "How long browsers may cache the response to a preflight request."
+    )

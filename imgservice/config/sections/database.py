@@ -1,4 +1,4 @@
-"""The database."""
+"""The database, and the connections to it."""
 
 import attrs
 
@@ -10,14 +10,16 @@ from imgservice.domain.units import Duration, Secret
 class DatabaseOptions:
     url: Secret = option(
         Secret("sqlite:///var/imgservice.db"),
-        "SQLAlchemy URL of the database; like every secret also {file: PATH} or {env: NAME}.",
+        "SQLAlchemy URL of the database. Like every secret, it may be {file: PATH} or {env: NAME}.",
     )
-    threads: int = option(2, "Threads that read SQLite at the same time.")
-    pool: int = option(10, "Most connections to PostgreSQL or MariaDB that a process has.")
+    threads: int = option(2, "Threads that read from SQLite.", ge=1)
+    pool: int = option(
+        10, "Maximum number of connections of each process to PostgreSQL or MariaDB.", ge=1
+    )
     pool_timeout: Duration = option(
-        Duration(30), "How long a request may wait for one of them; then it is answered 503."
+        Duration(30), "How long a request waits for a connection; then the response is 503."
     )
-    connect_timeout: Duration = option(Duration(5), "How long connecting may take.")
+    connect_timeout: Duration = option(Duration(5), "Timeout for connecting.")
     answer_timeout: Duration = option(
-        Duration(60), "A server that does not answer for so long is taken to be gone."
+        Duration(60), "A database server that does not respond for so long is considered down."
     )

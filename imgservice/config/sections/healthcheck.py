@@ -1,4 +1,4 @@
-"""The health check for load balancers."""
+"""The health check of load balancers."""
 
 import attrs
 
@@ -9,8 +9,10 @@ from imgservice.domain.units import Duration
 @attrs.frozen(kw_only=True)
 class HealthcheckOptions:
     disable_by_file: str | None = option(
-        None, "While this file exists, /healthcheck answers 503 DISABLED BY FILE."
+        None, "While this file exists, /healthcheck responds 503 DISABLED BY FILE."
     )
     interval: Duration = option(
-        Duration(5), "Seconds between two looks at the database and the stores, which cost little."
+        Duration(5),
+        "Time between two checks of the database and the stores, which are cheap.",
+        ge=0.1,
     )

@@ -1,143 +1,101 @@
-"""Quotas and rate limits."""
+"""Limits of images, and quotas of projects."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
-from imgservice.domain.options import option
-from imgservice.domain.rates import ByteRate, Rate
+from imgservice.config.sections.rates import RatesOptions, UploadsOptions
+from imgservice.domain.options import Mistake, option, section
 from imgservice.domain.units import Duration, Size
 
 
 @attrs.frozen(kw_only=True)
 class ProjectLimitsOptions:
-    """The limits of one project, named as Keystone's unified limits for images are."""
+    """The quotas of one project, with the names of Keystone's unified limits for images."""
 
     image_size_total: Size | None = option(
         None,
-        "Most bytes of all its images, every copy counted, with what its running uploads may add;"
-        " null: no limit.",
+        "Maximum size of all images together. Every copy counts, and so does what running uploads"
+        " may add. null: no limit.",
     )
     image_stage_total: Size | None = option(
-        None, "Most bytes that wait to be imported, or are being copied."
+        None, "Maximum size of the data that is staged for import or being copied."
     )
-    image_count_total: int | None = option(None, "Most images.")
-    image_count_uploading: int | None = option(None, "Most images whose data is on its way.")
+    image_count_total: int | None = option(None, "Maximum number of images.", ge=0)
+    image_count_uploading: int | None = option(
+        None, "Maximum number of images whose data is being uploaded.", ge=0
+    )
 
 
 @attrs.frozen(kw_only=True)
 class KeystoneLimitsOptions:
     enabled: bool = option(
-        False, "Whether Keystone's unified limits hold; auth.keystone says how to ask for them."
+        False, "Enforce Keystone's unified limits. auth.keystone has the URL and the credentials."
     )
     endpoint_id: str | None = option(
         None,
-        "The endpoint for whose service and region limits are registered; null: that of service"
-        " and region.",
+        "Id of the endpoint whose service and region the limits are registered for. null: found by"
+        " service and region.",
     )
-    service: str = option("image", "The type, or the name, of the service in Keystone's catalog.")
-    region: str | None = option(None, "Its region; null: the only one there is.")
+    service: str = option("image", "Type or name of the service in Keystone's catalog.")
+    region: str | None = option(None, "Region of the service. null: the only one.")
     cache_time: Duration = option(
-        Duration(5), "How long the limits of a project are remembered; 0: ask every time."
+        Duration(5), "How long the limits of a project are cached. 0: no cache."
     )
 
 
 @attrs.frozen(kw_only=True)
 class LocalLimitsOptions:
-    default: ProjectLimitsOptions = option(
-        ProjectLimitsOptions, "For projects that are not listed."
+    default: ProjectLimitsOptions = section(
+        ProjectLimitsOptions, "Quotas of projects that are not listed in overrides."
     )
-    overrides: Mapping[str, ProjectLimitsOptions] = option(
-        dict, "By a project's id: limits that hold for it in place of the default ones."
-    )
-
-
-@attrs.frozen(kw_only=True)
-class AddressRatesOptions:
-    requests: Rate | None = option(
-        Rate(2000, 10000), "Requests from one address, which in IPv6 is a /64 network."
-    )
-    failures: Rate | None = option(
-        Rate(10, 1000), "Requests from one address whose password or token was wrong."
-    )
-    exempt: tuple[str, ...] = option((), "Addresses or networks that these do not hold for.")
-
-
-@attrs.frozen(kw_only=True)
-class UserRatesOptions:
-    requests: Rate | None = option(Rate(500, 5000), "Requests of one user.")
-    bytes_in: ByteRate | None = option(
-        None, "Bytes that one user uploads, such as {per_second: 50MiB, burst: 1GiB}."
-    )
-    bytes_out: ByteRate | None = option(None, "Bytes that one user downloads.")
-
-
-@attrs.frozen(kw_only=True)
-class ProjectRatesOptions:
-    requests: Rate | None = option(Rate(1000, 10000), "Requests of one project.")
-    creates: Rate | None = option(
-        Rate(20, 1000),
-        "Requests of one project that may add rows to the database: those that create images,"
-        " members, tags and locations, and those that change images.",
-    )
-    bytes_in: ByteRate | None = option(None, "Bytes that one project uploads.")
-    bytes_out: ByteRate | None = option(None, "Bytes that one project downloads.")
-
-
-@attrs.frozen(kw_only=True)
-class RatesOptions:
-    address: AddressRatesOptions = option(
-        AddressRatesOptions, "Counted before it is known who asks."
-    )
-    user: UserRatesOptions = option(UserRatesOptions, "Counted for every user by himself.")
-    project: ProjectRatesOptions = option(
-        ProjectRatesOptions, "Counted for all users of a project together."
-    )
-    exempt_roles: tuple[str, ...] = option(
-        ("admin", "service"), "Whoever has one of these roles is not limited."
-    )
-
-
-@attrs.frozen(kw_only=True)
-class UploadsOptions:
-    total: int | None = option(1000, "Most uploads of everybody.")
-    project: int | None = option(
-        100, "Most uploads of one project, unless the role is one of rate.exempt_roles."
+    overrides: Mapping[str, ProjectLimitsOptions] = section(
+        dict, "Quotas of single projects, by their ids, in place of the default ones."
     )
 
 
 @attrs.frozen(kw_only=True)
 class LimitsOptions:
-    image_size: Size = option(Size(1 << 40), "Most bytes in an image.")
-    properties: int = option(128, "Most custom properties of an image; -1: no limit.")
+    image_size: Size = option(Size(1 << 40), "Maximum size of an image.")
+    properties: int = option(128, "Maximum number of custom properties of an image. -1: no limit.")
     patch_operations: int = option(
-        1000, "Most operations in one change of an image (PATCH); -1: no limit."
+        1000, "Maximum number of operations in a PATCH of an image. -1: no limit."
     )
     property_value: Size = option(
         Size((1 << 16) - 1),
-        "Most bytes in the value of a custom property, such as a description, and in the metadata"
-        " of a location; 0: no limit. MySQL and MariaDB hold no more than 65535. What is longer"
-        " already stays.",
+        "Maximum length in bytes of the value of a custom property and of the metadata of a"
+        " location. MySQL and MariaDB cannot store more than 65535. Longer values that are stored"
+        " already stay. 0: no limit.",
     )
-    tags: int = option(128, "Most tags of an image; -1: no limit.")
-    members: int = option(128, "Most projects an image is shared with; -1: no limit.")
-    locations: int = option(10, "Most locations of an image; -1: no limit.")
-    rate: RatesOptions = option(
+    tags: int = option(128, "Maximum number of tags of an image. -1: no limit.")
+    members: int = option(128, "Maximum number of members of an image. -1: no limit.")
+    locations: int = option(10, "Maximum number of locations of an image. -1: no limit.")
+    rate: RatesOptions = section(
         RatesOptions,
-        "What this process takes {per_second: in the long run, burst: at once}; null: any number."
-        " Requests beyond it are answered with 429, bytes are slowed down.",
+        "Rate limits of each process, as {per_second: average, burst: at once}. Requests beyond"
+        " a limit get a 429 response; transfers beyond it are slowed down. null: no limit.",
     )
-    uploads: UploadsOptions = option(
+    uploads: UploadsOptions = section(
         UploadsOptions,
-        "How many uploads may run at the same time in this process, those among them that read"
-        " data from a location; null: any number.",
+        "Simultaneous uploads in each process, including those that fetch data from a location."
+        " null: no limit.",
     )
     user_storage: Size = option(
-        Size(0), "Most bytes of the images of any one project, every copy counted; 0: no limit."
+        Size(0), "Maximum size of the images of each project; every copy counts. 0: no limit."
     )
-    keystone: KeystoneLimitsOptions = option(
-        KeystoneLimitsOptions, "How much each project may have, as Keystone says it; or:"
+    keystone: KeystoneLimitsOptions = section(
+        KeystoneLimitsOptions, "Quotas that Keystone keeps, in place of those in projects."
     )
-    projects: LocalLimitsOptions = option(
-        LocalLimitsOptions, "How much each project may have, as said here."
+    projects: LocalLimitsOptions = section(
+        LocalLimitsOptions, "Quotas that are configured here, in place of those in Keystone."
     )
+
+    def contradictions(self) -> Iterator[Mistake]:
+        kinds = {
+            "user_storage": self.user_storage > 0,
+            "keystone": self.keystone.enabled,
+            "projects": self.projects != LocalLimitsOptions(),
+        }
+        first, *others = [name for name, is_there in kinds.items() if is_there] or [""]
+        for other in others:
+            yield [first], f"limits.{other} is there too: give one of them"

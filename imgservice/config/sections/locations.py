@@ -1,4 +1,4 @@
-"""The URLs of image data."""
+"""The URLs of image data in documents."""
 
 import attrs
 
@@ -8,9 +8,9 @@ from imgservice.domain.options import option
 @attrs.frozen(kw_only=True)
 class LocationsOptions:
     show: bool = option(
-        False, "Whether images show the URLs of their data, which tells a lot about the stores."
+        False, "Show the URLs of image data in documents. They reveal details of the stores."
     )
-    direct_url: bool = option(False, "Whether they show the one that is read first.")
+    direct_url: bool = option(False, "Show the URL that is read first, as direct_url.")
     secure_hash: bool = option(
-        True, "Whether data that others have put at its place is read, checked and hashed."
+        True, "Read and hash data that users register by its URL, and compare it with their hash."
     )

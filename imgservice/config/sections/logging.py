@@ -9,11 +9,11 @@ from imgservice.domain.options import option
 
 @attrs.frozen(kw_only=True)
 class LoggingOptions:
-    format: Literal["text", "json"] = option(
-        "text", "One line of text, or one JSON object, a line."
+    format: Literal["text", "json"] = option("text", "One line of text, or one JSON object, each.")
+    level: Literal["debug", "info", "warn", "error"] = option(
+        "info", "Lowest level that is logged."
     )
-    level: Literal["debug", "info", "warn", "error"] = option("info", "Least level that is logged.")
-    access: bool = option(True, "Whether every request is logged.")
+    access: bool = option(True, "Log every request.")
     file: str | None = option(
-        None, "Append to this file, which may be moved away; null: standard output."
+        None, "File to append to; it may be rotated by renaming. null: standard output."
     )

@@ -1,7 +1,8 @@
-"""This node among others that share a database."""
+"""This node, and the other nodes that share its database."""
 
 import attrs
 
+from imgservice.config.forms import NODE_URL
 from imgservice.domain.options import option
 
 
@@ -9,13 +10,16 @@ from imgservice.domain.options import option
 class NodeOptions:
     url: str | None = option(
         None,
-        "How the other nodes that share the database reach this one, such as http://node1:9292.",
+        "URL at which the other nodes reach this one, such as http://node1:9292.",
+        form=NODE_URL,
     )
     peers: tuple[str, ...] | None = option(
         None,
-        "URLs of the other nodes, to which requests may be sent on with what proves who asks; null:"
-        " those that nodes have recorded in the database, unless they are this host or its link.",
+        "URLs of the other nodes. Requests may be forwarded to them, with the caller's credentials."
+        " null: the URLs that nodes have recorded in the database, except this host and link-local"
+        " addresses.",
+        form=NODE_URL,
     )
     ca_file: str | None = option(
-        None, "PEM file of whom to trust there; null: the authorities that the system trusts."
+        None, "PEM file with the authorities to trust there. null: those of the system."
     )

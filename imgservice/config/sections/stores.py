@@ -2,12 +2,12 @@
 
 import attrs
 
-from imgservice.store import registry
+from imgservice.store.registry import StoreConfig
 
 
 @attrs.frozen
 class StoreEntry:
-    """One of the stores: its type, and the options that its driver defines."""
+    """A configured store: its type, and the options that its driver declares."""
 
     type: str
-    options: registry.StoreConfig
+    options: StoreConfig

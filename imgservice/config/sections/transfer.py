@@ -2,20 +2,24 @@
 
 import attrs
 
+from imgservice.config.forms import PATH_PREFIX
 from imgservice.domain.options import option
 from imgservice.domain.units import Size
 
 
 @attrs.frozen(kw_only=True)
 class TransferOptions:
-    window: Size = option(Size(8 << 20), "Bytes of one upload that may wait in memory.")
+    window: Size = option(Size(8 << 20), "Maximum memory of one upload.", ge=1 << 20)
     memory: Size = option(
-        Size(256 << 20), "Bytes of all uploads together; their windows shrink to it."
+        Size(256 << 20),
+        "Maximum memory of all uploads together; with many uploads, each gets less.",
+        ge=1 << 20,
     )
-    threads: int = option(8, "Threads that hash, write and read the bytes of images.")
+    threads: int = option(8, "Threads that hash, write and read image data.", ge=1)
     accel: str | None = option(
         None,
-        "Path, such as /stored, below which all of server.trusted_proxies find our files by"
-        " themselves: downloads by way of them are answered with X-Accel-Redirect: PATH/STORE/FILE,"
-        " and nginx sends the data; null: we send it.",
+        "URL path, such as /stored, under which nginx serves the files of the stores. Downloads"
+        " through server.trusted_proxies are then answered with X-Accel-Redirect:"
+        " PATH/STORE/FILE, and nginx sends the data. null: this service sends it.",
+        form=PATH_PREFIX,
     )

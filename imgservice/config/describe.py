@@ -1,0 +1,102 @@
+"""Puts declared options into words, for the sample file and the reference page."""
+
+import types
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, TypeGuard, Union, get_args, get_origin
+
+import attrs
+import yaml
+
+from imgservice.config.sections.server import Workers
+from imgservice.config.sections.stores import StoreEntry
+from imgservice.domain.options import declaration
+from imgservice.domain.rates import ByteRate, Rate
+from imgservice.domain.units import Duration, Endpoints, Secret, Size, Urls
+
+Field: TypeAlias = "attrs.Attribute[object]"
+
+_TYPES: Mapping[object, str] = {
+    bool: "boolean",
+    int: "integer",
+    str: "string",
+    Size: "size",
+    Duration: "duration",
+    Secret: "secret",
+    Rate: "rate",
+    ByteRate: "rate of bytes",
+    Urls: "URL or list of URLs",
+    Endpoints: "list of addresses",
+    Workers: "integer or auto",
+}
+
+
+def is_section(value: object) -> TypeGuard[attrs.AttrsInstance]:
+    """Tell whether the value has keys of its own."""
+    return section_of(type(value)) is not None
+
+
+def section_of(type_: object) -> "type[attrs.AttrsInstance] | None":
+    """Return the class of the section that a value of this type is, or holds; None for others."""
+    if type_ in _TYPES or type_ is StoreEntry:
+        return None
+    if isinstance(type_, type) and attrs.has(type_):
+        return type_
+    return next(filter(None, map(section_of, get_args(type_))), None)
+
+
+def type_name(type_: object) -> str:
+    """Return the type in the words of the reference page."""
+    if type_ in _TYPES:
+        return _TYPES[type_]
+    origin, inner = get_origin(type_), get_args(type_)
+    if origin in (Union, types.UnionType):
+        return f"{type_name(inner[0])} or null"
+    if origin is tuple:
+        return f"list of {type_name(inner[0])}s"
+    if origin is Mapping:
+        return f"mapping of names to {type_name(inner[1])}s"
+    return "string" if origin is Literal else "section"
+
+
+def constraint(field: Field) -> str:
+    """Return what a value must be, beside its type; empty if it may be any."""
+    declared = declaration(field)
+    words = [f"{bound.words} {_number(field.type, bound.limit)}" for bound in declared.bounds]
+    if declared.form is not None:
+        each = "each " if get_origin(field.type) is tuple else ""
+        words.append(f"{each}{declared.form.name}")
+    if choices := _choices(field.type):
+        words.append(f"one of {', '.join(choices)}")
+    return " and ".join(words)
+
+
+def _choices(type_: object) -> tuple[str, ...]:
+    return get_args(type_) if get_origin(type_) is Literal else ()
+
+
+def _number(type_: object, value: float) -> str:
+    is_size = Size in (type_, *get_args(type_))
+    return _written_size(int(value)) if is_size else str(value)
+
+
+def written(value: object) -> str:
+    """Write a value as YAML, on one line."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, Rate):
+        value = attrs.asdict(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _written_size(value)
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, width=1000, allow_unicode=True, sort_keys=False
+    )
+    return text.removesuffix("...\n").strip()
+
+
+def _written_size(value: int) -> str:
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB")):
+        if value >= 1 << power and value % (1 << power) == 0:
+            return f"{value >> power}{unit}"
+    return str(value)
