@@ -10,7 +10,7 @@ from imgservice.concurrency.threads import Threads
 from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
-from imgservice.db.engine.reactor import PoolLimits
+from imgservice.db.engine.pool import PoolLimits
 from imgservice.domain.access import Access, Rules
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.limits import ServerLimits

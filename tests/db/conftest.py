@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
-from imgservice.db.engine.reactor import PoolLimits
+from imgservice.db.engine.pool import PoolLimits
 from tests.db.numbers import Line, Place, on_server, reactor
 from tests.servers import Server
 

@@ -11,9 +11,10 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 
-from imgservice.db.engine.database import RETRY_PAUSES, Rows, Transaction
+from imgservice.db.engine.database import Rows, Transaction
 from imgservice.db.engine.sqlite import Sqlite
 from imgservice.db.engine.threaded import ThreadedDatabase
+from imgservice.db.engine.transactions import RETRY_PAUSES
 from imgservice.domain.errors import Unavailable
 from tests.db.numbers import ADD, ALL, add_all, present, reactor, started
 
@@ -186,8 +187,8 @@ async def test_a_lookup_that_fails_at_once_is_left_to_a_thread(
 class Small(Sqlite):
     """A database on a device without room."""
 
-    def connect(self, read_only: bool, patient: bool = True) -> sqlite3.Connection:
-        connection = super().connect(read_only, patient)
+    def connect(self, read_only: bool, waits_for_locks: bool = True) -> sqlite3.Connection:
+        connection = super().connect(read_only, waits_for_locks)
         connection.execute("PRAGMA max_page_count = 2")
         return connection
 

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from imgservice.db.engine.database import RETRY_PAUSES, jittered
+from imgservice.db.engine.transactions import retry_pauses
 from imgservice.db.schema.tables import (
     image_locations,
     image_members,
@@ -159,7 +159,7 @@ class Purge:
 
 def _again(connection: sa.Connection, part: Part, ids: Ids, before: datetime) -> Mapping[str, int]:
     """Remove the rows; try again when others were in the way. SQLite has waited by itself."""
-    pauses = iter(() if connection.dialect.name == "sqlite" else RETRY_PAUSES)
+    pauses = iter(()) if connection.dialect.name == "sqlite" else retry_pauses()
     while True:
         try:
             with _writing(connection):
@@ -168,7 +168,7 @@ def _again(connection: sa.Connection, part: Part, ids: Ids, before: datetime) ->
             pause = next(pauses, None)
             if pause is None:
                 raise
-        sleep(jittered(pause))
+        sleep(pause)
 
 
 def _removed(

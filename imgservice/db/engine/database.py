@@ -1,6 +1,5 @@
 """The interface between repositories and databases: transactions, their results, what can fail."""
 
-import random
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
@@ -25,6 +24,8 @@ class Fault(Enum):
     """Somebody else was in the way; the same transaction may well succeed next time."""
     LOST = auto()
     """The connection is gone; a new one may work."""
+    SILENT = auto()
+    """The server did not answer in time; whether it did what it was asked to is unknown."""
     BROKEN = auto()
     """The database cannot work: no disk space, no file, damaged."""
 
@@ -96,19 +97,3 @@ Tell = Callable[[str], object]
 
 def told_nobody(why: str) -> None:
     """Where nobody wants to know."""
-
-
-def reason_of(error: BaseException) -> str:
-    """Return in one line what a database says of itself: nothing of statements and their values."""
-    text = error.args[-1] if error.args else ""
-    first = str(text).strip().partition("\n")[0]
-    return first or type(error).__name__
-
-
-RETRY_PAUSES = (0.01, 0.05, 0.2, 0.5)
-"""The longest waits, in seconds, before each further attempt at a transaction."""
-
-
-def jittered(pause: float) -> float:
-    """Return a shorter time, so that those who got in each other's way are not in step again."""
-    return random.uniform(pause / 4, pause)  # noqa: S311 - no secret

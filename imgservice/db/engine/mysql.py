@@ -9,6 +9,7 @@ from pymysql.constants import CLIENT, CR, ER
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine import URL
 
+from imgservice.db.engine.blocking import DbapiConnection
 from imgservice.db.engine.database import Fault
 from imgservice.db.engine.url import UrlError
 
@@ -39,10 +40,10 @@ class Mysql:
     one_writer = False
     is_embedded = False
     begin_read = (
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;"
-        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )
-    begin_write = "START TRANSACTION"
+    begin_write = ("START TRANSACTION",)
 
     def __init__(self, url: URL, connect: float = 5.0, answer: float = 60.0) -> None:
         self._options: dict[str, Any] = {
@@ -63,10 +64,10 @@ class Mysql:
             **read_options(url.query),
         }
 
-    def connect(self, read_only: bool, patient: bool = True) -> Any:
+    def connect(self, read_only: bool, waits_for_locks: bool = True) -> DbapiConnection:
         return pymysql.connect(**self._options)
 
-    def fault(self, error: Exception) -> Fault | None:
+    def fault(self, error: BaseException) -> Fault | None:
         if not isinstance(error, pymysql.MySQLError):
             return None
         code = error.args[0] if error.args else 0

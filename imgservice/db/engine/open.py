@@ -1,13 +1,14 @@
 """From a URL to a `Database`."""
 
-from typing import Any
-
 import attrs
 
+from imgservice.concurrency.reactor import Reactor
+from imgservice.db.engine.blocking import ThreadDriver
 from imgservice.db.engine.database import Database, Tell, told_nobody
-from imgservice.db.engine.reactor import PoolLimits, ReactorDatabase
+from imgservice.db.engine.pool import PoolLimits
+from imgservice.db.engine.reactor import ReactorDatabase
 from imgservice.db.engine.sqlite import Sqlite
-from imgservice.db.engine.threaded import Driver, ThreadedDatabase
+from imgservice.db.engine.threaded import ThreadedDatabase
 from imgservice.db.engine.url import libpq_parameters, parse_url, sqlite_path
 
 
@@ -21,7 +22,7 @@ class DatabaseLimits:
 
 
 def open_database(
-    url: str, limits: DatabaseLimits, reactor: Any, tell: Tell = told_nobody
+    url: str, limits: DatabaseLimits, reactor: Reactor, tell: Tell = told_nobody
 ) -> Database:
     """Return the database of the URL, which `upgrade` has brought to its present shape.
 
@@ -34,7 +35,7 @@ def open_database(
         from imgservice.db.engine.postgresql import Postgresql
 
         return ReactorDatabase(Postgresql(libpq_parameters(parsed)), reactor, pool, tell)
-    driver: Driver
+    driver: ThreadDriver
     threads = limits.threads
     if kind == "mysql":
         from imgservice.db.engine.mysql import Mysql

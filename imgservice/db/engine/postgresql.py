@@ -1,8 +1,9 @@
 """PostgreSQL for the reactor's driver: connections that wait in the reactor, never in a thread."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from time import monotonic
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -18,6 +19,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceive
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from imgservice.concurrency.reactor import DescriptorReactor, Reactor
 from imgservice.db.engine.database import Fault, Rows
 from imgservice.db.engine.statement import Compiled
 from imgservice.db.engine.url import UrlError
@@ -58,12 +60,12 @@ class Waiter:
     and the reactor would go on to watch whatever gets its number next.
     """
 
-    def __init__(self, reactor: Any, descriptor: int) -> None:
+    def __init__(self, reactor: DescriptorReactor, descriptor: int) -> None:
         self._reactor = reactor
         self._descriptor = os.dup(descriptor)
         self._waiting: Deferred[Ready] | None = None
         self._writes = False
-        self.idle: Any = lambda: None
+        self.idle: Callable[[], object] = lambda: None
         reactor.addReader(self)
 
     def until(self, wanted: Wait) -> Deferred[Ready]:
@@ -116,29 +118,33 @@ class Waiter:
             self.idle()
 
 
-class ReactorConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+class WaitingConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection whose one place of waiting is the reactor."""
 
     waiter: Waiter
 
-    async def wait(self, gen: Any, interval: float = 0.0, timeout: float | None = None) -> Any:
+    async def wait(
+        self, gen: Generator[Wait, Ready, T], interval: float = 0.0, timeout: float | None = None
+    ) -> T:
         """Drive one of psycopg's generators; there is no time limit but the pool's."""
         try:
             wanted = next(gen)
             while True:
                 wanted = gen.send(await self.waiter.until(wanted))
         except StopIteration as end:
-            return end.value
+            return cast(T, end.value)
 
 
-class Connection:
+class PostgresqlConnection:
     """One connection, as the pool and its transactions use it."""
 
-    def __init__(self, connection: ReactorConnection) -> None:
+    def __init__(self, connection: WaitingConnection) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self.asked_at = monotonic()
 
     async def execute(self, compiled: Compiled, values: Sequence[object]) -> Rows:
+        self.asked_at = monotonic()
         cursor = self._cursor
         await cursor.execute(compiled.sql, values, prepare=True)
         result = cursor.pgresult  # its `description` would be made anew, column by column
@@ -150,19 +156,18 @@ class Connection:
         if len(values) == 1:  # a pipeline is of no use then, and costs as much as a statement
             await self.execute(compiled, values[0])
         else:
+            self.asked_at = monotonic()
             await self._cursor.executemany(compiled.sql, values)
 
     async def command(self, sql: str) -> None:
-        """Run what has neither parameters nor rows."""
+        self.asked_at = monotonic()
         await self._cursor.execute(sql)
 
     @property
     def is_usable(self) -> bool:
         return not self._connection.closed
 
-    def watch(self, lost: Any) -> None:
-        """Call `lost` when the server closes the connection while nobody uses it."""
-
+    def watch(self, lost: Callable[[], object]) -> None:
         def look() -> None:
             try:
                 self._connection.pgconn.consume_input()
@@ -172,7 +177,6 @@ class Connection:
         self._connection.waiter.idle = look
 
     def abort(self, error: Exception) -> None:
-        """Let whoever waits for an answer go on with the error; the connection is of no use."""
         self._connection.waiter.fail(error)
 
     def close(self) -> None:
@@ -184,13 +188,13 @@ class Postgresql:
     """One PostgreSQL database; `conninfo` has libpq's parameters."""
 
     dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
-    begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    begin_write = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    begin_read = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
+    begin_write = ("BEGIN ISOLATION LEVEL READ COMMITTED",)
 
     def __init__(self, conninfo: Mapping[str, str]) -> None:
         self._conninfo = conninfo
 
-    async def connect(self, reactor: Any) -> Connection:
+    async def connect(self, reactor: Reactor) -> PostgresqlConnection:
         conninfo = await _with_addresses(reactor, self._conninfo)
         pgconn = new_pgconn.connect_start(make_conninfo(**conninfo).encode())
         try:
@@ -199,12 +203,12 @@ class Postgresql:
             pgconn.finish()
             raise
         pgconn.nonblocking = 1
-        connection = ReactorConnection(pgconn)
+        connection = WaitingConnection(pgconn)
         connection.waiter = Waiter(reactor, pgconn.socket)
         await connection.set_autocommit(True)
         connection.prepare_threshold = 0
         connection.prepared_max = PREPARED
-        return Connection(connection)
+        return PostgresqlConnection(connection)
 
     def fault(self, error: BaseException) -> Fault | None:
         if not isinstance(error, psycopg.Error):
@@ -216,7 +220,7 @@ class Postgresql:
         return _STATES.get(state) or _CLASSES.get(state[:2])
 
 
-async def _connected(reactor: Any, pgconn: PGconn) -> None:
+async def _connected(reactor: DescriptorReactor, pgconn: PGconn) -> None:
     """Wait until the connection is made; the socket may change in between."""
     while pgconn.status != ConnStatus.BAD:
         polled = pgconn.connect_poll()

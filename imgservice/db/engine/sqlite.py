@@ -34,19 +34,19 @@ class Sqlite:
     dialect = sqlite_dialect(paramstyle="qmark")
     one_writer = True
     is_embedded = True
-    begin_read = "BEGIN"
+    begin_read = ("BEGIN",)
     # The write lock from the start: a transaction that reads first and then finds the database
     # changed could not go on.
-    begin_write = "BEGIN IMMEDIATE"
+    begin_write = ("BEGIN IMMEDIATE",)
 
     def __init__(self, path: Path, busy_timeout: float = BUSY_TIMEOUT) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
 
-    def connect(self, read_only: bool, patient: bool = True) -> sqlite3.Connection:
-        return connect(self._path, "rw", self._busy_timeout if patient else 0.0, read_only)
+    def connect(self, read_only: bool, waits_for_locks: bool = True) -> sqlite3.Connection:
+        return connect(self._path, "rw", self._busy_timeout if waits_for_locks else 0.0, read_only)
 
-    def fault(self, error: Exception) -> Fault | None:
+    def fault(self, error: BaseException) -> Fault | None:
         # Kept by the exception since Python 3.11; errors of the module itself have none.
         code = getattr(error, "sqlite_errorcode", None)
         if code is None or not isinstance(error, sqlite3.Error):
