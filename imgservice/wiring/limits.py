@@ -6,7 +6,8 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred
 
-from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules, Place
+from imgservice.auth.keystone.limit_documents import Place
+from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules
 from imgservice.config.sections import Config
 from imgservice.config.sections.limits import LocalLimitsOptions, ProjectLimitsOptions
 from imgservice.domain.quota import Resource

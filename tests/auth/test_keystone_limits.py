@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from imgservice.auth.keystone.client import KeystoneClient
-from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules, Place, find_service
+from imgservice.auth.keystone.limit_documents import Place, find_service
+from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules
 from imgservice.domain.errors import Unavailable
 from imgservice.domain.quota import MEBI, Quota, Resource
 from tests.origin import Origin, origin
@@ -72,7 +73,7 @@ EXPECTED = Quota(
 class Own:
     """A token that is always there."""
 
-    async def get(self, timeout: float) -> str:
+    async def get(self) -> str:
         return TOKEN
 
     def reject(self, token: str) -> None:

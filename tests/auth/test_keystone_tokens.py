@@ -180,14 +180,14 @@ async def test_own_token_is_renewed_before_its_end(server: Scripted) -> None:
     own = IssuedToken(client, password("u", Secret("p"), {}, {}), 5, lambda: now, lambda: now)
     for later, issued in ((0, 1), (3000, 1), (500, 2), (90, 3)):
         now += later
-        assert await own.get(5) == OWN_TOKEN
+        assert await own.get() == OWN_TOKEN
         await deferLater(reactor, 0.3)
         assert (later, server.issued) == (later, issued)
     now += 8
     server.issuing = False
     for _ in range(5):
         with pytest.raises(KeystoneError):
-            await own.get(5)
+            await own.get()
     assert server.issued == 4
 
 
@@ -212,10 +212,10 @@ async def test_own_token_is_revoked(keystone: Keystone) -> None:
     subject = keystone.token("demo", "demo")
     async with tokens_of(keystone.auth(), cache_time=0) as tokens:
         assert await whose(tokens, subject)
-        own = await tokens._own.get(5)
+        own = await tokens._own.get()
         keystone.revoke(own)
         deadline = time.monotonic() + 10
-        while await tokens._own.get(5) == own:
+        while await tokens._own.get() == own:
             assert time.monotonic() < deadline
             assert await whose(tokens, subject)
             await deferLater(reactor, 0.2)

@@ -1,15 +1,15 @@
-"""Our own credentials, and the token that Keystone gives us for them."""
+"""Our own credentials, and the token that Keystone issues for them."""
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imgservice.auth.keystone.client import KeystoneClient
+from imgservice.auth.keystone.documents import Document
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.identity import read_expiry
 from imgservice.concurrency.file_watch import Watched
@@ -17,42 +17,38 @@ from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.domain.units import Secret
 
 RENEW_BEFORE = 120.0
-"""Seconds before its end in which a token is renewed while it is still in use."""
+"""Seconds before it expires in which a token is renewed while it is still in use."""
 LAST_MOMENT = 2.0
-"""Seconds before its end in which a token is not used any more."""
+"""Seconds before it expires in which a token is not used any more."""
 REFUSED = "our credentials are refused"
 TROUBLE = "keystone credentials"
 PAUSE = 10.0
 """Seconds after which refused credentials are tried again: more often may lock the account."""
 
-_log = Logger()
-
 
 class OwnToken(Protocol):
-    """The token with which we may ask Keystone about those of others."""
+    """The token with which we ask Keystone about the tokens of others."""
 
-    async def get(self, timeout: float) -> str:
-        """Return one that is good, as far as we know; `KeystoneError` if there is none."""
+    async def get(self) -> str:
+        """Return one that is valid, as far as we know; `KeystoneError` if there is none."""
 
     def reject(self, token: str) -> None:
-        """Tell that Keystone has not taken this one."""
+        """Note that Keystone has rejected this one."""
 
 
 @attrs.frozen
 class Credentials:
-    """What a token is asked for with: the parts of the document."""
+    """The parts of a request for a token."""
 
-    identity: Mapping[str, Any] = attrs.field(repr=False)
-    scope: Mapping[str, Any] | None
+    identity: Document = attrs.field(repr=False)
+    scope: Document | None
 
     @property
-    def document(self) -> Mapping[str, Any]:
+    def document(self) -> Document:
         return {"identity": self.identity, **({"scope": self.scope} if self.scope else {})}
 
 
-def password(
-    user: str, secret: Secret, domain: Mapping[str, str], scope: Mapping[str, Any]
-) -> Credentials:
+def password(user: str, secret: Secret, domain: Mapping[str, str], scope: Document) -> Credentials:
     account = {"name": user, "domain": domain, "password": secret.reveal()}
     return Credentials({"methods": ["password"], "password": {"user": account}}, scope)
 
@@ -65,16 +61,16 @@ def application_credential(id_: str, secret: Secret) -> Credentials:
 
 
 class TokenFile:
-    """Somebody else looks after our token, in a file that is read again when it changes."""
+    """A token in a file, which something else renews; it is read again when it changes."""
 
     def __init__(self, file: Watched[str]) -> None:
         self._file = file
         self._rejected: str | None = None
 
-    async def get(self, timeout: float) -> str:
+    async def get(self) -> str:
         token = self._file()
         if token == self._rejected:
-            raise CredentialsRefused("the token in auth.keystone.token_file is not good any more")
+            raise CredentialsRefused("the token in auth.keystone.token_file is not valid any more")
         return token
 
     def reject(self, token: str) -> None:
@@ -82,7 +78,7 @@ class TokenFile:
 
 
 class IssuedToken:
-    """Asks Keystone for a token, and for the next one in good time."""
+    """Has Keystone issue a token, and the next one before it expires."""
 
     def __init__(
         self,
@@ -103,7 +99,7 @@ class IssuedToken:
         self._not_before = 0.0
         self._asking: SingleFlight[None, str] = SingleFlight()
 
-    async def get(self, timeout: float) -> str:
+    async def get(self) -> str:
         now = self._clock()
         if self._token is not None and now < self._expires - LAST_MOMENT:
             if now >= self._renew and now >= self._not_before:
@@ -131,7 +127,7 @@ class IssuedToken:
             self._not_before = now + PAUSE
             raise CredentialsRefused(f"{REFUSED} with status {reply.status}")
         if not reply.token:
-            raise KeystoneError("Keystone gives us no token")
+            raise KeystoneError("Keystone issues no token for us")
         left = read_expiry(reply.document) - self._wall_clock()
         self._expires = now + left
         self._renew = now + max(left / 2, left - RENEW_BEFORE)
@@ -140,7 +136,7 @@ class IssuedToken:
         return reply.token
 
     def _renewal_failed(self, failure: Failure) -> None:
-        """The token in use is still good, and the next request tries again."""
+        """Report it: the token in use is still valid, and the next request tries again."""
         failure.trap(KeystoneError)
         if not failure.check(KeystoneUnreachable):  # which the client has reported
             why = getattr(failure.value, "reason", "")

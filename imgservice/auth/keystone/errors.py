@@ -1,10 +1,10 @@
-"""Why Keystone cannot be asked; clients are told no more than that."""
+"""Why Keystone cannot be asked. Clients are not told the reason."""
 
 from imgservice.domain.errors import Unavailable
 
 
 class KeystoneError(Unavailable):
-    """Keystone does not answer, or not as it should; `reason` is for the operator alone."""
+    """Keystone gives no usable answer; `reason` is for the operator alone."""
 
     def __init__(self, reason: str) -> None:
         super().__init__("Who is asking cannot be found out at present; please try again later.")
@@ -16,4 +16,4 @@ class KeystoneUnreachable(KeystoneError):
 
 
 class CredentialsRefused(KeystoneError):
-    """Keystone answers, but does not take our own credentials."""
+    """Keystone answers, but rejects our own credentials."""

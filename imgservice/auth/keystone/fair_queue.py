@@ -1,28 +1,41 @@
-"""Lines in which those wait who want to ask Keystone."""
+"""The queue of those who wait to ask Keystone."""
 
 from collections import deque
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 
 from imgservice.auth.keystone.errors import KeystoneError
+from imgservice.concurrency.reactor import Clock, twisted_clock
+
+_FULL = "too many requests wait for Keystone"
 
 
 class FairQueue:
-    """Lets a few in at a time; those who wait are called in turns of where they come from.
+    """Lets a few in at a time; the sources of those who wait take turns.
 
-    So one who sends very many delays himself, and the others hardly.
+    So a source that sends very many requests delays its own, and those of others hardly.
     """
 
-    def __init__(self, reactor: Any, places: int, most_waiting: int) -> None:
-        self._reactor = reactor
+    def __init__(self, clock: Clock, places: int, most_waiting: int) -> None:
+        self._clock = clock
         self._free = places
         self._room = most_waiting
         self._lines: dict[str, deque[Deferred[None]]] = {}
 
+    @asynccontextmanager
+    async def turn(self, source: str, timeout: float) -> AsyncIterator[None]:
+        """Hold a place; `KeystoneError` if there is none within `timeout` seconds."""
+        await self.enter(source, timeout)
+        try:
+            yield
+        finally:
+            self.leave()
+
     async def enter(self, source: str, timeout: float) -> None:
-        """Return when it is one's turn, to call `leave` later; `KeystoneError` if never."""
+        """Wait for a place, to be given up by `leave`; `KeystoneError` if there is none in time."""
         if self._free:
             self._free -= 1
             return
@@ -31,13 +44,13 @@ class FairQueue:
         self._lines.setdefault(source, deque()).append(turn)
         self._room -= 1
         try:
-            await turn.addTimeout(timeout, self._reactor)
+            await turn.addTimeout(timeout, twisted_clock(self._clock))
         except Overdue:
             self._remove(source, turn)
-            raise KeystoneError("too many wait for their turn") from None
+            raise KeystoneError(_FULL) from None
 
     def leave(self) -> None:
-        """Call the next one."""
+        """Give the place to the next one in the queue."""
         if not self._lines:
             self._free += 1
             return
@@ -50,15 +63,15 @@ class FairQueue:
         turn.callback(None)
 
     def _make_room(self, source: str) -> None:
-        """Send somebody away if the room is full: the last one of the longest line."""
+        """If the queue is full, drop the last one of the source that has most waiting."""
         if self._room > 0:
             return
         longest = max(self._lines, key=lambda one: len(self._lines[one]))
         if len(self._lines[longest]) <= len(self._lines.get(source, ())) + 1:
-            raise KeystoneError("too many wait for their turn")
+            raise KeystoneError(_FULL)
         turn = self._lines[longest][-1]
         self._remove(longest, turn)
-        turn.errback(KeystoneError("too many wait for their turn"))
+        turn.errback(KeystoneError(_FULL))
 
     def _remove(self, source: str, turn: Deferred[None]) -> None:
         line = self._lines[source]

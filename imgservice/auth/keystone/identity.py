@@ -1,12 +1,13 @@
-"""What Keystone says of a token, read with care."""
+"""Reads what Keystone says of a token, and takes nothing for granted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from imgservice.auth.keystone.access_rules import AccessRule
+from imgservice.auth.keystone.documents import Document
 from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.domain.context import Context
 
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Identity:
-    """Whose a token is, and how long."""
+    """The user of a token, and until when it is valid."""
 
     context: Context
     expires: float
@@ -23,15 +24,15 @@ class Identity:
     access_rules: Sequence[AccessRule] | None = None
 
 
-def read_expiry(document: Mapping[str, Any]) -> float:
-    """Return when the token of the document expires; `KeystoneError` for nonsense."""
+def read_expiry(document: Document) -> float:
+    """Return when the token expires; `KeystoneError` unless the document is Keystone's."""
     return _careful(lambda: _expires(_token(document)))
 
 
-def read_identity(document: Mapping[str, Any]) -> Identity | None:
-    """Return whose the token is; None when we cannot tell whether he who sends it may use it.
+def read_identity(document: Document) -> Identity | None:
+    """Return the user of the token; None if we cannot tell whether the caller may use it.
 
-    `KeystoneError` for nonsense.
+    `KeystoneError` unless the document is Keystone's.
     """
     return _careful(lambda: _identity(_token(document)))
 
@@ -43,7 +44,7 @@ def _careful(read: Callable[[], T]) -> T:
         raise KeystoneError("describes a token in a way that is not Keystone's") from None
 
 
-def _identity(token: Mapping[str, Any]) -> Identity | None:
+def _identity(token: Document) -> Identity | None:
     if token.get("bind"):  # to something, such as a Kerberos ticket, that we do not see
         return None
     user, project, system = token["user"], token.get("project"), token.get("system")
@@ -59,19 +60,19 @@ def _identity(token: Mapping[str, Any]) -> Identity | None:
     return Identity(context, _expires(token), _access_rules(token))
 
 
-def _token(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    token: Mapping[str, Any] = document["token"]
+def _token(document: Document) -> Document:
+    token: Document = document["token"]
     return token
 
 
-def _expires(token: Mapping[str, Any]) -> float:
+def _expires(token: Document) -> float:
     moment = datetime.fromisoformat(_text(token["expires_at"]))
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone")
     return moment.timestamp()
 
 
-def _access_rules(token: Mapping[str, Any]) -> Sequence[AccessRule] | None:
+def _access_rules(token: Document) -> Sequence[AccessRule] | None:
     rules = (token.get("application_credential") or {}).get("access_rules")
     if rules is None:
         return None
@@ -81,7 +82,7 @@ def _access_rules(token: Mapping[str, Any]) -> Sequence[AccessRule] | None:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError("expected text")
     return value

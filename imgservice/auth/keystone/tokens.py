@@ -1,14 +1,12 @@
-"""Whose a token is: asked of Keystone once, and then remembered for a while."""
+"""Validates tokens: asks Keystone once for each, and remembers its answer for a while."""
 
 import hashlib
 import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as Overdue
 
 from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.client import KeystoneClient, Reply
@@ -16,12 +14,14 @@ from imgservice.auth.keystone.credentials import OwnToken
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.identity import Identity, read_identity
+from imgservice.auth.keystone.own_token_client import OwnTokenClient
+from imgservice.concurrency.reactor import Clock
 from imgservice.concurrency.single_flight import SingleFlight
 
 LONGEST_TOKEN = 4096
 MOST_WAITING = 5000
 INVALID_TIME = 5.0
-"""Seconds for which a token that Keystone does not know is refused without asking."""
+"""Seconds for which a token that Keystone does not know is refused without asking again."""
 MOST_INVALID = 10_000
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,%d}" % LONGEST_TOKEN)
 TROUBLE, WHAT = "tokens", "Validation of tokens by Keystone (auth.keystone)"
@@ -29,27 +29,27 @@ TROUBLE, WHAT = "tokens", "Validation of tokens by Keystone (auth.keystone)"
 _PATH = "/auth/tokens?nocatalog=1"
 _PATH_EXPIRED = f"{_PATH}&allow_expired=1"
 _ACCESS_RULES = {"OpenStack-Identity-Access-Rules": "1"}
-"""Without it Keystone does not tell of tokens that are good for some requests only."""
+"""Without it, Keystone does not validate tokens that are restricted to some requests."""
 
 
 @attrs.frozen(kw_only=True)
 class TokenRules:
-    """How long we wait and remember, in seconds, and how much at once."""
+    """Times are in seconds."""
 
     timeout: float = 20.0
-    """For an answer about a token, from when it is asked for."""
+    """For an answer about a token, with the time in the queue."""
     cache_time: float = 300.0
     cache_size: int = 10_000
     connections: int = 8
-    """Most questions to Keystone at the same time."""
+    """Most requests to Keystone at the same time."""
 
 
 class KeystoneTokens:
-    """Tells whose tokens are."""
+    """Tells whose a token is."""
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Clock,
         client: KeystoneClient,
         own: OwnToken,
         rules: TokenRules,
@@ -58,6 +58,7 @@ class KeystoneTokens:
         self._reactor = reactor
         self.client = client
         self._own = own
+        self._validator = OwnTokenClient(reactor, client, own)
         self._rules = rules
         self._clock = clock
         self._known: Cache[Identity] = Cache(rules.cache_size)
@@ -68,9 +69,10 @@ class KeystoneTokens:
     async def identify(
         self, token: bytes, source: str, allow_expired: bool = False
     ) -> Identity | None:
-        """Return whose the token is; None when it is not, or no longer, good.
+        """Return whose the token is; None if it is not valid, or not any more.
 
-        `KeystoneError` when that cannot be found out. Those from the same `source` wait in line.
+        `KeystoneError` if that cannot be found out. Requests from one `source` wait for each other
+        rather than let those from others wait.
         """
         # The token itself is kept nowhere.
         key = hashlib.sha256(token).digest() + (b"expired" if allow_expired else b"")
@@ -84,11 +86,12 @@ class KeystoneTokens:
         )
 
     async def check(self) -> None:
-        """See that Keystone takes our credentials and answers; `KeystoneError` when not."""
+        """Raise `KeystoneError` unless Keystone accepts our credentials and validates tokens."""
         try:
-            own = await self._own.get(self._rules.timeout)
-            reply = await self._ask(own, own, False, self._rules.timeout)
-            if reply.status == 401:  # it was one of before
+            own = await self._own.get()
+            headers = {"X-Auth-Token": own, **_about(own)}
+            reply = await self.client.ask("GET", _PATH, headers, self._rules.timeout)
+            if reply.status == 401:  # it was an old one
                 self._own.reject(own)
             if reply.status != 200:
                 raise _no_right(reply.status)
@@ -105,11 +108,9 @@ class KeystoneTokens:
     ) -> Identity | None:
         deadline = self._reactor.seconds() + self._rules.timeout
         try:
-            await self._queue.enter(source, self._rules.timeout / 2)
-            try:
-                identity = await self._validate(token, allow_expired, deadline)
-            finally:
-                self._queue.leave()
+            async with self._queue.turn(source, self._rules.timeout / 2):
+                left = deadline - self._reactor.seconds()
+                identity = await self._validate(token, allow_expired, left)
         except KeystoneError as error:
             self._fails(error)
             raise
@@ -121,30 +122,12 @@ class KeystoneTokens:
         if not isinstance(error, KeystoneUnreachable):  # which the client has reported
             self.client.troubles.report(TROUBLE, WHAT, error.reason)
 
-    async def _validate(self, token: str, allow_expired: bool, deadline: float) -> Identity | None:
-        for _ in range(2):
-            own = await self._own_token(deadline)
-            left = deadline - self._reactor.seconds()
-            reply = await self._ask(own, token, allow_expired, left)
-            if reply.status != 401:
-                return self._judge(reply, token, allow_expired)
-            self._own.reject(own)
-        raise CredentialsRefused("Keystone does not take the token that it has just given to us")
-
-    async def _own_token(self, deadline: float) -> str:
-        waiting = Deferred.fromCoroutine(self._own.get(self._rules.timeout / 2))
-        try:
-            return await waiting.addTimeout(deadline - self._reactor.seconds(), self._reactor)
-        except Overdue:
-            raise KeystoneError("Keystone gives us no token in time") from None
-
-    async def _ask(self, own: str, token: str, allow_expired: bool, timeout: float) -> Reply:
-        return await self.client.ask(
-            "GET",
-            _PATH_EXPIRED if allow_expired else _PATH,
-            {"X-Auth-Token": own, "X-Subject-Token": token, **_ACCESS_RULES},
-            timeout,
-        )
+    async def _validate(self, token: str, allow_expired: bool, timeout: float) -> Identity | None:
+        path = _PATH_EXPIRED if allow_expired else _PATH
+        reply = await self._validator.get(path, timeout, _about(token))
+        if reply is None:
+            raise CredentialsRefused("Keystone rejects the token that it has just issued for us")
+        return self._judge(reply, token, allow_expired)
 
     def _judge(self, reply: Reply, token: str, allow_expired: bool) -> Identity | None:
         if reply.status == 404 and isinstance(reply.document.get("error"), dict):
@@ -152,7 +135,7 @@ class KeystoneTokens:
         if reply.status != 200:
             raise _no_right(reply.status)
         if reply.token != token:
-            raise KeystoneError("Keystone tells of another token than we asked about")
+            raise KeystoneError("Keystone describes another token than the one in question")
         identity = read_identity(reply.document)
         if identity is None or (identity.expires <= self._clock() and not allow_expired):
             return None
@@ -168,8 +151,12 @@ class KeystoneTokens:
             self._known.put(key, identity, min(seconds, identity.expires - self._clock()))
 
 
+def _about(token: str) -> Mapping[str, str]:
+    return {"X-Subject-Token": token, **_ACCESS_RULES}
+
+
 def _no_right(status: int) -> CredentialsRefused:
     return CredentialsRefused(
-        f"we may not ask about tokens (status {status}); does our user have the role service or"
+        f"we may not validate tokens (status {status}); does our user have the role service or"
         " admin?"
     )
