@@ -1,24 +1,32 @@
-"""From the configuration to the step that finds out who is asking."""
+"""From the configuration to the step that authenticates callers."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from imgservice.api.middleware import basic, tokens
 from imgservice.api.middleware.auth_token import FixedIdentity, TrustedHeaders
 from imgservice.api.middleware.basic import Basic
-from imgservice.api.middleware.browsers import Guarded, KnownHosts, SameOrigin, host_of, origin_of
+from imgservice.api.middleware.browsers import (
+    Guard,
+    Guarded,
+    KnownHosts,
+    SameOrigin,
+    host_of,
+    origin_of,
+)
 from imgservice.api.middleware.client_certificate import ClientCertificate
 from imgservice.api.middleware.tokens import StaticTokens
 from imgservice.auth.certificates import read_subjects
 from imgservice.auth.htpasswd import Passwords, read_htpasswd
 from imgservice.auth.tokens import Tokens, read_owners
 from imgservice.auth.users_file import context_of, read_users
-from imgservice.concurrency.file_watch import Unreadable, Watched
+from imgservice.concurrency.file_watch import Watched
+from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
@@ -26,38 +34,39 @@ from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
 from imgservice.http.networks import networks
 from imgservice.http.pipeline import Step
+from imgservice.process.components import Component, Resource
 from imgservice.process.probes import Probe
 from imgservice.troubles import Troubles
 from imgservice.wiring.keystone import (
+    KeystoneConnections,
     keystone_challenge,
     make_keystone_step,
     make_keystone_tokens,
-    try_keystone,
 )
 from imgservice.wiring.probes import keystone_probes
+from imgservice.wiring.watched import watched_file
 
 T = TypeVar("T")
 PASSWORD_THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
-"""Half of the machine at most: whoever guesses takes that much from the others."""
+"""At most half of the machine: hashing for those who guess passwords takes no more."""
 
 
 @attrs.frozen
 class Authentication:
     step: Step
     challenge: str | None = None
-    """What tells clients how to say who they are."""
-    stop: Callable[[], object] = lambda: None
-    """To be called when nobody asks any more."""
+    """The value of the header WWW-Authenticate."""
+    components: Sequence[Component] = ()
     probes: Sequence[Probe] = ()
 
 
 def make_authentication(
-    config: Config, reactor: Any, troubles: Troubles | None = None
+    config: Config, reactor: Reactor, troubles: Troubles | None = None
 ) -> Authentication:
-    """Make what the mode needs; `OptionError` for a file that cannot be used."""
+    """Make what `auth.mode` needs; `OptionError` for a file that cannot be used."""
     if config.auth.mode == "keystone":
         return _keystone(config, reactor, troubles)
-    makers: Mapping[str, Callable[[Config, Any], Authentication]] = {
+    makers: Mapping[str, Callable[[Config, Reactor], Authentication]] = {
         "none": _none,
         "basic": _basic,
         "tokens": _tokens,
@@ -67,7 +76,7 @@ def make_authentication(
     return makers[config.auth.mode](config, reactor)
 
 
-def _none(config: Config, _reactor: Any) -> Authentication:
+def _none(config: Config, _reactor: Reactor) -> Authentication:
     everybody = config.auth.none
     roles = with_implied(everybody.roles)
     hosts = KnownHosts((*everybody.hosts, *_public_host(config)), "auth.none.hosts")
@@ -75,15 +84,15 @@ def _none(config: Config, _reactor: Any) -> Authentication:
     return Authentication(Guarded((hosts, _own_pages(config)), step))
 
 
-def _trusted_headers(config: Config, _reactor: Any) -> Authentication:
+def _trusted_headers(config: Config, _reactor: Reactor) -> Authentication:
     trusted = config.auth.trusted_headers
-    guards: list[Any] = [_own_pages(config)]
+    guards: list[Guard] = [_own_pages(config)]
     if trusted.hosts:
         guards.append(KnownHosts(trusted.hosts, "auth.trusted_headers.hosts"))
     return Authentication(Guarded(guards, TrustedHeaders(networks(trusted.from_))))
 
 
-def _basic(config: Config, reactor: Any) -> Authentication:
+def _basic(config: Config, reactor: Reactor) -> Authentication:
     options = config.auth.basic
     htpasswd = _watched(("auth", "basic", "file"), options.file, read_htpasswd)
     people: Callable[[str], Context | None]
@@ -94,28 +103,28 @@ def _basic(config: Config, reactor: Any) -> Authentication:
         people = lambda user: users().get(user)  # noqa: E731  the file may be another each time
     threads = Threads(reactor, PASSWORD_THREADS, "password")
     step = Basic(Passwords(htpasswd, threads), people)
-    return Authentication(Guarded((_own_pages(config),), step), basic.CHALLENGE, threads.stop)
+    components = [Resource("password threads", threads.stop)]
+    return Authentication(Guarded((_own_pages(config),), step), basic.CHALLENGE, components)
 
 
 def _own_project(user: str, roles: Sequence[str]) -> Context:
     return context_of(user, user, roles)
 
 
-def _tokens(config: Config, _reactor: Any) -> Authentication:
+def _tokens(config: Config, _reactor: Reactor) -> Authentication:
     owners = _watched(("auth", "tokens", "file"), config.auth.tokens.file, read_owners)
     return Authentication(StaticTokens(Tokens(owners)), tokens.CHALLENGE)
 
 
-def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Authentication:
+def _keystone(config: Config, reactor: Reactor, troubles: Troubles | None) -> Authentication:
     tokens = make_keystone_tokens(config, reactor, troubles)
-    if reactor is not None:  # else there is nothing but the configuration to be checked
-        reactor.callWhenRunning(try_keystone, tokens)
     challenge = keystone_challenge(config.auth.keystone)
     step = make_keystone_step(config, tokens)
-    return Authentication(step, challenge, tokens.close, keystone_probes(tokens))
+    components = [KeystoneConnections(tokens.client, tokens.check)]
+    return Authentication(step, challenge, components, keystone_probes(tokens))
 
 
-def _client_certificate(config: Config, _reactor: Any) -> Authentication:
+def _client_certificate(config: Config, _reactor: Reactor) -> Authentication:
     if config.server.tls is None or config.server.tls.client_ca is None:
         raise OptionError(("auth", "mode"), "client_certificate needs server.tls.client_ca")
     place = ("auth", "client_certificate", "file")
@@ -126,11 +135,7 @@ def _client_certificate(config: Config, _reactor: Any) -> Authentication:
 def _watched(option: Sequence[str], file: str | None, read: Callable[[Path], T]) -> Watched[T]:
     if file is None:
         raise OptionError(option, f"is needed by auth.mode {option[1]}")
-    path = Path(file)
-    try:
-        return Watched(lambda: [path], lambda: read(path))
-    except Unreadable as error:
-        raise OptionError(option, str(error)) from None
+    return watched_file(option, file, read)
 
 
 def _own_pages(config: Config) -> SameOrigin:

@@ -134,8 +134,8 @@ def _components(parts: _Parts, services: Services) -> Sequence[Component]:
     """List what runs beside the site: each may use those above it, which stop after it."""
     reactor, troubles = parts.reactor, parts.troubles
     return [
-        Resource("limits", parts.limits.stop),
-        Resource("authentication", parts.authentication.stop),
+        *parts.limits.components,
+        *parts.authentication.components,
         Resource("threads", parts.threads.stop),
         Resource("database", parts.database.close),
         LeaseRenewal(reactor, services.data, troubles),

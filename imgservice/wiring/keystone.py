@@ -1,8 +1,8 @@
 """From the configuration to what asks Keystone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
@@ -11,23 +11,26 @@ from imgservice.api.middleware.keystone import KeystoneToken, challenge_of
 from imgservice.auth.keystone import credentials
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import Credentials, IssuedToken, OwnToken, TokenFile
+from imgservice.auth.keystone.documents import Document
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.tokens import KeystoneTokens, TokenRules
-from imgservice.concurrency.file_watch import Unreadable, Watched, read_text
+from imgservice.concurrency.file_watch import Unreadable, read_text
+from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.config.sections.keystone import KeystoneAuthOptions
 from imgservice.domain.units import Secret
 from imgservice.net.tls import TlsPolicy, tls_policy
 from imgservice.troubles import Troubles
+from imgservice.wiring.watched import watched_file
 
 PLACE = ("auth", "keystone")
 
 
 def make_keystone_tokens(
-    config: Config, reactor: Any, troubles: Troubles | None = None
+    config: Config, reactor: Reactor, troubles: Troubles | None = None
 ) -> KeystoneTokens:
-    """Make what validates tokens; asks nothing yet. `OptionError` for what contradicts itself."""
+    """Make what validates tokens; asks nothing yet. `OptionError` for options that do not fit."""
     options = config.auth.keystone
     client, own = make_keystone_client(config, reactor, "auth.mode keystone", troubles)
     rules = TokenRules(
@@ -40,9 +43,9 @@ def make_keystone_tokens(
 
 
 def make_keystone_client(
-    config: Config, reactor: Any, who: str, troubles: Troubles | None = None
+    config: Config, reactor: Reactor, who: str, troubles: Troubles | None = None
 ) -> tuple[KeystoneClient, OwnToken]:
-    """Make what asks Keystone, and our token for it; `who` is the option that needs them."""
+    """Make a client for Keystone, and our token; `who` names the option that needs them."""
     options = config.auth.keystone
     urls = [_base(url) for url in options.url]
     if not urls:
@@ -64,13 +67,31 @@ def keystone_challenge(options: KeystoneAuthOptions) -> str:
     return challenge_of(options.www_authenticate_uri or options.url[0])
 
 
-def try_keystone(tokens: KeystoneTokens) -> None:
-    """Report whether Keystone knows us, and have a token for the first request."""
-    Deferred.fromCoroutine(tokens.check()).addErrback(lambda why: why.trap(KeystoneError))
+class KeystoneConnections:
+    """A component: asks Keystone at the start whether it works, and closes connections at the end.
+
+    So a mistake is reported before the first request, which finds our own token at hand.
+    """
+
+    def __init__(
+        self, client: KeystoneClient, check: Callable[[], Coroutine[object, object, None]]
+    ) -> None:
+        self._client = client
+        self._check = check
+
+    def start(self) -> None:
+        Deferred.fromCoroutine(self._checked())
+
+    async def stop(self) -> None:
+        await self._client.close()
+
+    async def _checked(self) -> None:
+        with suppress(KeystoneError):  # which is reported
+            await self._check()
 
 
 def keystone_mistake(error: KeystoneError, options: KeystoneAuthOptions) -> OptionError:
-    """Return what an operator who asked for a check is told."""
+    """Return the error that `imgservice check` shows."""
     if not isinstance(error, CredentialsRefused):
         return OptionError((*PLACE, "url"), error.reason)
     name = "application_credential_secret" if options.application_credential_id else "password"
@@ -114,7 +135,7 @@ def _own_token(options: KeystoneAuthOptions, client: KeystoneClient) -> OwnToken
             PLACE, f"needs exactly one of {', '.join(kinds)} for our own credentials; {found}"
         )
     if options.token_file:
-        return _token_file(Path(options.token_file))
+        return _token_file(options.token_file)
     timeout = options.timeout / 2
     return IssuedToken(client, _credentials(options), timeout)
 
@@ -126,7 +147,7 @@ def _credentials(options: KeystoneAuthOptions) -> Credentials:
     secret = _needed(options.password, "password")
     user_domain = _domain(options.user_domain, options.user_domain_id)
     project_domain = _domain(options.project_domain, options.project_domain_id)
-    scope: Mapping[str, Any] = {"system": {"all": True}}
+    scope: Document = {"system": {"all": True}}
     if options.project is not None:
         scope = {"project": {"name": options.project, "domain": project_domain}}
     return credentials.password(options.username or "", secret, user_domain, scope)
@@ -142,14 +163,11 @@ def _domain(name: str, id_: str | None) -> Mapping[str, str]:
     return {"id": id_} if id_ else {"name": name}
 
 
-def _token_file(path: Path) -> TokenFile:
-    def read() -> str:
+def _token_file(file: str) -> TokenFile:
+    def read(path: Path) -> str:
         token = read_text(path).strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise Unreadable(f"{path}: expected a token and nothing else")
         return token
 
-    try:
-        return TokenFile(Watched(lambda: [path], read))
-    except Unreadable as error:
-        raise OptionError((*PLACE, "token_file"), str(error)) from None
+    return TokenFile(watched_file((*PLACE, "token_file"), file, read))

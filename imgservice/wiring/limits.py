@@ -1,33 +1,32 @@
-"""From the configuration to what knows how much projects may have."""
+"""From the configuration to what knows the limits of projects."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from imgservice.auth.keystone.limit_documents import Place
 from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules
+from imgservice.concurrency.reactor import Reactor
 from imgservice.config.sections import Config
 from imgservice.config.sections.limits import LocalLimitsOptions, ProjectLimitsOptions
 from imgservice.domain.quota import Resource
+from imgservice.process.components import Component
 from imgservice.process.probes import Probe
 from imgservice.service.ports import LimitSource
 from imgservice.service.quota import ConfiguredLimits, StorageLimit
 from imgservice.troubles import Troubles
-from imgservice.wiring.keystone import make_keystone_client
+from imgservice.wiring.keystone import KeystoneConnections, make_keystone_client
 from imgservice.wiring.probes import keystone_probe
 
 
 @attrs.frozen
 class Limits:
     source: LimitSource | None
-    stop: Callable[[], object] = lambda: None
-    """To be called when nobody asks any more."""
+    components: Sequence[Component] = ()
     probes: Sequence[Probe] = ()
 
 
-def make_limits(config: Config, reactor: Any, troubles: Troubles | None = None) -> Limits:
+def make_limits(config: Config, reactor: Reactor, troubles: Troubles | None = None) -> Limits:
     """Make what the options ask for; `OptionError` for what cannot work."""
     limits = config.limits
     if limits.keystone.enabled:
@@ -38,7 +37,7 @@ def make_limits(config: Config, reactor: Any, troubles: Troubles | None = None) 
     return Limits(StorageLimit(limits.user_storage) if limits.user_storage else None)
 
 
-def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Limits:
+def _keystone(config: Config, reactor: Reactor, troubles: Troubles | None) -> Limits:
     client, own = make_keystone_client(config, reactor, "limits.keystone", troubles)
     options, auth = config.limits.keystone, config.auth.keystone
     source = KeystoneLimits(
@@ -52,9 +51,8 @@ def _keystone(config: Config, reactor: Any, troubles: Troubles | None) -> Limits
             connections=auth.connections,
         ),
     )
-    if reactor is not None:  # else there is nothing but the configuration to be checked
-        reactor.callWhenRunning(lambda: Deferred.fromCoroutine(source.check()))
-    return Limits(source, client.close, [keystone_probe(client, auth.timeout)])
+    connections = KeystoneConnections(client, source.check)
+    return Limits(source, [connections], [keystone_probe(client, auth.timeout)])
 
 
 def _most(limits: ProjectLimitsOptions) -> Mapping[Resource, int]:

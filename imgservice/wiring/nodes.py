@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
-from typing import Any
 
 from imgservice.api.forwarding import Forwarder
 from imgservice.api.middleware.auth_token import IDENTITY_HEADERS
+from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.nodes import Nodes, node_url
@@ -38,7 +38,7 @@ def make_nodes(config: Config) -> Nodes:
     return Nodes(url, own, {*map(node_url, node.peers)} - own)
 
 
-def make_forwarder(config: Config, reactor: Any) -> Forwarder:
+def make_forwarder(config: Config, reactor: Reactor) -> Forwarder:
     """Make what sends requests on; `OptionError` for a file without certificates."""
     # Who is listed is trusted with the credentials already, wherever he is.
     listed = config.node.peers is not None

@@ -3,14 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from imgservice.auth.keystone.errors import KeystoneError
+from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
@@ -29,6 +28,9 @@ from imgservice.wiring.policy import make_rules
 from imgservice.wiring.protections import make_property_rules
 from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
 from imgservice.wiring.writable import NotWritable, check_file, check_folder
+
+_NO_REACTOR = cast(Reactor, None)
+"""For what is only made to see that it can be: it is never used."""
 
 
 def preflight(config: Config) -> None:
@@ -109,9 +111,9 @@ def check_values(config: Config, tell: Callable[[str], None] = lambda doubt: Non
     make_schemas(config)
     make_property_rules(config, make_rules(config, tell), tell)
     _check_authentication(config)
-    make_limits(config, None)
+    make_limits(config, _NO_REACTOR)
     make_nodes(config)
-    make_forwarder(config, None)
+    make_forwarder(config, _NO_REACTOR)
 
 
 def _check_pipeline(config: Config) -> None:
@@ -146,14 +148,14 @@ def _check_choice(config: Config) -> None:
     reactor = _Waiting()
     threads = Threads(reactor, 1, "check")
     try:
-        make_choice(config, make_stores(config, threads, make_fetcher(config, reactor)))
+        make_choice(config, make_stores(config, threads, make_fetcher(config, _NO_REACTOR)))
     finally:
         threads.stop()
 
 
 def _check_authentication(config: Config) -> None:
     """Read the files of users, tokens and certificates, as the service will."""
-    make_authentication(config, None).stop()
+    make_authentication(config, _NO_REACTOR)
 
 
 def addresses(config: Config) -> tuple[Address, ...]:
@@ -177,7 +179,7 @@ def tls_material(config: Config) -> TlsMaterial | None:
         raise OptionError(("server", "tls"), str(error)) from None
 
 
-def check_keystone(config: Config, reactor: Any) -> None:
+def check_keystone(config: Config, reactor: Reactor) -> None:
     """Ask Keystone whether it knows us; runs the reactor, which a process may do once."""
     if config.auth.mode != "keystone":
         return
@@ -203,7 +205,7 @@ def check_stores(config: Config) -> None:
     reactor = _Waiting()
     threads = Threads(reactor, 1, "check")
     try:
-        stores = make_stores(config, threads, make_fetcher(config, reactor))
+        stores = make_stores(config, threads, make_fetcher(config, _NO_REACTOR))
         for store_id, store in stores.items():
             try:
                 reactor.wait(store.check)
@@ -215,7 +217,6 @@ def check_stores(config: Config) -> None:
         threads.stop()
 
 
-@implementer(IReactorFromThreads)
 class _Waiting:
     """As much of a reactor as threads need, run only while somebody waits for their work."""
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Any
 
+from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
@@ -37,7 +37,7 @@ def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str,
     return stores
 
 
-def make_fetcher(config: Config, reactor: Any) -> Fetcher:
+def make_fetcher(config: Config, reactor: Reactor) -> Fetcher:
     server = config.server
     limits = FetchLimits(min_rate=server.min_rate, min_rate_time=server.min_rate_time)
     return Fetcher(reactor, make_target_rules(config), limits)

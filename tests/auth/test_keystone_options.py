@@ -3,11 +3,12 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError, OptionError
 from imgservice.config.loader import parse
 from imgservice.wiring.keystone import keystone_challenge, make_keystone_tokens
@@ -28,7 +29,7 @@ def made(**options: Any) -> None:
     given = {key: value for key, value in {**RIGHT, **options}.items() if value is not None}
     text = yaml.safe_dump({"auth": {"mode": "keystone", "keystone": given}})
     config = parse(text, "test.yaml")
-    make_keystone_tokens(config, None)
+    make_keystone_tokens(config, cast(Reactor, None))
     keystone_challenge(config.auth.keystone)
 
 

@@ -5,10 +5,9 @@ mode of authentication takes for proof, being on this machine, a remembered pass
 certificate, goes with them. See docs/how-to/without-keystone.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
 
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import Step
@@ -19,10 +18,14 @@ SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 """These change nothing, and a foreign page is not shown their answers."""
 
 
+Guard = Callable[[StreamingRequest], None]
+"""Raises to refuse a request."""
+
+
 class Guarded:
     """Asks each guard, which may raise, before the step that establishes the identity."""
 
-    def __init__(self, guards: Sequence[Any], step: Step) -> None:
+    def __init__(self, guards: Sequence[Guard], step: Step) -> None:
         self._guards = tuple(guards)
         self._step = step
 
