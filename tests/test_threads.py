@@ -92,7 +92,7 @@ async def test_a_cancelled_run_goes_on_unseen(threads: Threads, gate: Event) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_lane_keeps_the_order_and_never_runs_twice_at_once(threads: Threads) -> None:
-    lane = threads.lane(100)
+    queue = threads.serial_queue(100)
     seen: list[bytes] = []
     busy = Lock()
 
@@ -105,26 +105,26 @@ async def test_a_lane_keeps_the_order_and_never_runs_twice_at_once(threads: Thre
 
     blocks = [str(number).encode() for number in range(1000)]
     for block in blocks:
-        await lane.put(work, block)
-    await lane.drain()
+        await queue.put(work, block)
+    await queue.drain()
     assert seen == blocks
 
 
 @pytest_twisted.ensureDeferred
 async def test_call_comes_after_all_that_was_put(threads: Threads) -> None:
-    lane = threads.lane(100)
+    queue = threads.serial_queue(100)
     seen: list[bytes] = []
     for number in range(20):
-        await lane.put(seen.append, bytes([number]))
-    assert await lane.call(lambda: len(seen)) == 20
-    assert await lane.call(lambda: "again") == "again"
+        await queue.put(seen.append, bytes([number]))
+    assert await queue.call(lambda: len(seen)) == 20
+    assert await queue.call(lambda: "again") == "again"
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_idle_lane_has_nothing_to_wait_for(threads: Threads) -> None:
-    lane = threads.lane(100)
-    await lane.drain()
-    await lane.abandon()
+    queue = threads.serial_queue(100)
+    await queue.drain()
+    await queue.abandon()
 
 
 # The window
@@ -132,7 +132,7 @@ async def test_an_idle_lane_has_nothing_to_wait_for(threads: Threads) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_put_waits_at_the_window_and_resumes_at_half(threads: Threads) -> None:
-    lane = threads.lane(100)
+    queue = threads.serial_queue(100)
     steps = [Event() for _ in range(10)]
     done: list[int] = []
 
@@ -141,8 +141,8 @@ async def test_put_waits_at_the_window_and_resumes_at_half(threads: Threads) -> 
         done.append(len(block))
 
     for _ in range(9):
-        assert started(lane.put(work, b"x" * 10)).called
-    tenth = started(lane.put(work, b"x" * 10))
+        assert started(queue.put(work, b"x" * 10)).called
+    tenth = started(queue.put(work, b"x" * 10))
     for number in range(5):
         await pause(0.01)
         assert not tenth.called, f"resumed when {100 - 10 * len(done)} bytes still waited"
@@ -151,28 +151,28 @@ async def test_put_waits_at_the_window_and_resumes_at_half(threads: Threads) -> 
     assert len(done) == 5
     for step in steps:
         step.set()
-    await lane.drain()
+    await queue.drain()
     assert sum(done) == 100
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_block_larger_than_the_window_passes_alone(threads: Threads) -> None:
-    lane = threads.lane(10)
+    queue = threads.serial_queue(10)
     seen: list[bytes] = []
     for _ in range(3):
-        await lane.put(seen.append, b"x" * 1000)
+        await queue.put(seen.append, b"x" * 1000)
         assert seen
-    await lane.drain()
+    await queue.drain()
     assert len(seen) == 3
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_window_of_nothing_still_moves(threads: Threads) -> None:
-    lane = threads.lane(0)
+    queue = threads.serial_queue(0)
     seen: list[bytes] = []
     for _ in range(50):
-        await lane.put(seen.append, b"")
-    await lane.drain()
+        await queue.put(seen.append, b"")
+    await queue.drain()
     assert len(seen) == 50
 
 
@@ -181,31 +181,31 @@ async def test_a_window_of_nothing_still_moves(threads: Threads) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_after_an_error_nothing_more_is_done(threads: Threads, gate: Event) -> None:
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     seen: list[bytes] = []
-    await lane.put(lambda _: gate.wait(), b"")
-    await lane.put(fails, b"x")
-    await lane.put(seen.append, b"y")
+    await queue.put(lambda _: gate.wait(), b"")
+    await queue.put(fails, b"x")
+    await queue.put(seen.append, b"y")
     gate.set()
     with pytest.raises(OSError, match="on fire"):
-        await lane.drain()
+        await queue.drain()
     with pytest.raises(OSError, match="on fire"):
-        await lane.put(seen.append, b"z")
+        await queue.put(seen.append, b"z")
     with pytest.raises(OSError, match="on fire"):
-        await lane.call(lambda: seen.append(b"!"))
+        await queue.call(lambda: seen.append(b"!"))
     assert seen == []
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_put_that_waits_hears_of_the_error(threads: Threads, gate: Event) -> None:
-    lane = threads.lane(10)
+    queue = threads.serial_queue(10)
 
     def fails_later(block: bytes) -> None:
         gate.wait()
         fails(block)
 
-    await lane.put(fails_later, b"x")
-    waiting = started(lane.put(fails, b"x" * 20))
+    await queue.put(fails_later, b"x")
+    waiting = started(queue.put(fails, b"x" * 20))
     assert not waiting.called
     gate.set()
     with pytest.raises(OSError, match="on fire"):
@@ -214,9 +214,9 @@ async def test_a_put_that_waits_hears_of_the_error(threads: Threads, gate: Event
 
 @pytest_twisted.ensureDeferred
 async def test_call_raises_what_its_work_raises(threads: Threads) -> None:
-    lane = threads.lane(10)
+    queue = threads.serial_queue(10)
     with pytest.raises(ZeroDivisionError):
-        await lane.call(lambda: 1 // 0)
+        await queue.call(lambda: 1 // 0)
 
 
 # Giving up
@@ -226,7 +226,7 @@ async def test_call_raises_what_its_work_raises(threads: Threads) -> None:
 async def test_abandon_drops_what_waits_and_waits_for_what_runs(
     threads: Threads, gate: Event
 ) -> None:
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     seen: list[str] = []
     begun = Event()
 
@@ -235,10 +235,10 @@ async def test_abandon_drops_what_waits_and_waits_for_what_runs(
         gate.wait()
         seen.append("slow")
 
-    await lane.put(slow, b"x")
-    await lane.put(lambda _: seen.append("dropped"), b"x")
+    await queue.put(slow, b"x")
+    await queue.put(lambda _: seen.append("dropped"), b"x")
     await until(begun.is_set)
-    abandoned = started(lane.abandon(lambda: seen.append("last")))
+    abandoned = started(queue.abandon(lambda: seen.append("last")))
     await pause(0.02)
     assert not abandoned.called
     gate.set()
@@ -248,7 +248,7 @@ async def test_abandon_drops_what_waits_and_waits_for_what_runs(
 
 @pytest_twisted.ensureDeferred
 async def test_last_is_done_even_when_what_runs_fails(threads: Threads, gate: Event) -> None:
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     begun = Event()
     seen: list[str] = []
 
@@ -257,9 +257,9 @@ async def test_last_is_done_even_when_what_runs_fails(threads: Threads, gate: Ev
         gate.wait()
         fails(block)
 
-    await lane.put(fails_later, b"x")
+    await queue.put(fails_later, b"x")
     await until(begun.is_set)
-    abandoned = started(lane.abandon(lambda: seen.append("last")))
+    abandoned = started(queue.abandon(lambda: seen.append("last")))
     gate.set()
     await abandoned
     assert seen == ["last"]
@@ -267,20 +267,20 @@ async def test_last_is_done_even_when_what_runs_fails(threads: Threads, gate: Ev
 
 @pytest_twisted.ensureDeferred
 async def test_last_is_done_after_an_earlier_error(threads: Threads) -> None:
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     seen: list[str] = []
     with pytest.raises(OSError, match="on fire"):
-        await lane.call(lambda: fails(b""))
-    await lane.abandon(lambda: seen.append("last"))
+        await queue.call(lambda: fails(b""))
+    await queue.abandon(lambda: seen.append("last"))
     assert seen == ["last"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_last_is_done_even_when_nobody_waits(threads: Threads, gate: Event) -> None:
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     seen: list[str] = []
-    await lane.put(lambda _: gate.wait(), b"x")
-    abandoned = started(lane.abandon(lambda: seen.append("last")))
+    await queue.put(lambda _: gate.wait(), b"x")
+    abandoned = started(queue.abandon(lambda: seen.append("last")))
     abandoned.cancel()
     with pytest.raises(CancelledError):
         await abandoned
@@ -291,7 +291,7 @@ async def test_last_is_done_even_when_nobody_waits(threads: Threads, gate: Event
 
 @pytest_twisted.ensureDeferred
 async def test_abandon_soon_needs_no_waiting(threads: Threads, gate: Event) -> None:
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     seen: list[str] = []
     begun = Event()
 
@@ -300,10 +300,10 @@ async def test_abandon_soon_needs_no_waiting(threads: Threads, gate: Event) -> N
         gate.wait()
         seen.append("slow")
 
-    await lane.put(slow, b"x")
-    await lane.put(lambda _: seen.append("dropped"), b"x")
+    await queue.put(slow, b"x")
+    await queue.put(lambda _: seen.append("dropped"), b"x")
     await until(begun.is_set)
-    lane.abandon_soon(lambda: seen.append("last"))
+    queue.abandon_soon(lambda: seen.append("last"))
     await pause(0.01)
     gate.set()
     await until(lambda: seen == ["slow", "last"])
@@ -311,12 +311,12 @@ async def test_abandon_soon_needs_no_waiting(threads: Threads, gate: Event) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_a_cancelled_put_lets_the_lane_be_abandoned(threads: Threads, gate: Event) -> None:
-    lane = threads.lane(10)
-    waiting = started(lane.put(lambda _: gate.wait(), b"x" * 10))
+    queue = threads.serial_queue(10)
+    waiting = started(queue.put(lambda _: gate.wait(), b"x" * 10))
     waiting.cancel()
     with pytest.raises(CancelledError):
         await waiting
-    abandoned = started(lane.abandon())
+    abandoned = started(queue.abandon())
     assert not abandoned.called
     gate.set()
     await abandoned
@@ -325,32 +325,32 @@ async def test_a_cancelled_put_lets_the_lane_be_abandoned(threads: Threads, gate
 @pytest_twisted.ensureDeferred
 async def test_stopping_lets_a_begun_lane_come_to_its_end(gate: Event) -> None:
     threads = Threads(reactor, 1, "test")
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     seen: list[bytes] = []
-    await lane.put(lambda _: gate.wait(), b"")
+    await queue.put(lambda _: gate.wait(), b"")
     for number in range(5):
-        await lane.put(seen.append, bytes([number]))
+        await queue.put(seen.append, bytes([number]))
     Timer(0.05, gate.set).start()
     threads.stop()
     assert len(seen) == 5
-    await lane.drain()
+    await queue.drain()
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_pool_takes_nothing_and_nobody_hangs() -> None:
     threads = Threads(reactor, 1, "test")
-    lane = threads.lane(1000)
+    queue = threads.serial_queue(1000)
     threads.stop()
     with pytest.raises(RuntimeError):
-        await lane.put(fails, b"x")
-    await lane.drain()
+        await queue.put(fails, b"x")
+    await queue.drain()
     seen: list[str] = []
-    await lane.abandon(lambda: seen.append("last"))
-    lane.abandon_soon(lambda: seen.append("soon"))
+    await queue.abandon(lambda: seen.append("last"))
+    queue.abandon_soon(lambda: seen.append("soon"))
     await until(lambda: seen == ["last", "soon"])
 
 
-# Many lanes
+# Many queues
 
 
 @pytest_twisted.ensureDeferred
@@ -358,14 +358,14 @@ async def test_more_lanes_than_threads_all_come_to_their_end(threads: Threads) -
     totals = [0] * 40
 
     async def stream(number: int) -> None:
-        lane = threads.lane(64)
+        queue = threads.serial_queue(64)
 
         def work(block: bytes) -> None:
             totals[number] += len(block)
 
         for _ in range(200):
-            await lane.put(work, b"x" * 16)
-        await lane.drain()
+            await queue.put(work, b"x" * 16)
+        await queue.drain()
 
     results = await DeferredList([started(stream(number)) for number in range(40)])
     assert all(success for success, _ in results)
@@ -374,9 +374,9 @@ async def test_more_lanes_than_threads_all_come_to_their_end(threads: Threads) -
 
 @pytest_twisted.ensureDeferred
 async def test_a_long_lane_does_not_keep_others_waiting(gate: Event) -> None:
-    """With a single thread, a second lane's only block is done between the first one's."""
+    """With a single thread, a second queue's only block is done between the first one's."""
     threads = Threads(reactor, 1, "test")
-    long, short = threads.lane(1000), threads.lane(1000)
+    long, short = threads.serial_queue(1000), threads.serial_queue(1000)
     seen: list[bytes] = []
     await long.put(lambda _: gate.wait(), b"")
     for _ in range(5):
@@ -397,13 +397,13 @@ async def test_no_wake_up_is_lost(seed: int) -> None:
     chance = random.Random(seed)
 
     async def stream() -> int:
-        lane = threads.lane(chance.choice([1, 7, 64]))
+        queue = threads.serial_queue(chance.choice([1, 7, 64]))
         seen: list[int] = []
         async for block in random_blocks(chance):
-            await lane.put(lambda block: seen.append(len(block)), block)
+            await queue.put(lambda block: seen.append(len(block)), block)
             if chance.random() < 0.02:
-                await lane.drain()
-        await finish(lane, chance)
+                await queue.drain()
+        await finish(queue, chance)
         return len(seen)
 
     running = DeferredList([started(stream()) for _ in range(12)], fireOnOneErrback=True)
@@ -417,8 +417,8 @@ async def random_blocks(chance: random.Random) -> AsyncIterator[bytes]:
         yield bytes(chance.randrange(20))
 
 
-async def finish(lane: SerialQueue, chance: random.Random) -> None:
+async def finish(queue: SerialQueue, chance: random.Random) -> None:
     if chance.random() < 0.5:
-        await lane.drain()
+        await queue.drain()
     else:
-        await lane.abandon()
+        await queue.abandon()

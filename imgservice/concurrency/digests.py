@@ -1,4 +1,4 @@
-"""Checksums of a stream, computed beside the reactor: one lane of work for each algorithm."""
+"""Checksums of a stream, computed beside the reactor: one queue of work for each algorithm."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,20 +13,20 @@ class Digests:
         self.algorithm = algorithm
         names = {"md5", algorithm}
         self._states = {name: hashlib.new(name, usedforsecurity=False) for name in names}
-        self._lanes = {name: threads.lane(window) for name in names}
+        self._queues = {name: threads.serial_queue(window) for name in names}
 
     async def update(self, block: bytes) -> None:
         """Queue the block; wait while as many bytes of earlier ones wait as `window` says."""
-        for name, lane in self._lanes.items():
-            await lane.put(self._states[name].update, block)
+        for name, queue in self._queues.items():
+            await queue.put(self._states[name].update, block)
 
     async def finish(self) -> tuple[str, str]:
         """Return the MD5 and the other checksum of all that was queued, in hex."""
-        for lane in self._lanes.values():
-            await lane.drain()
+        for queue in self._queues.values():
+            await queue.drain()
         return self._states["md5"].hexdigest(), self._states[self.algorithm].hexdigest()
 
     async def abandon(self) -> None:
         """Drop the work that waits."""
-        for lane in self._lanes.values():
-            await lane.abandon()
+        for queue in self._queues.values():
+            await queue.abandon()

@@ -1,4 +1,4 @@
-"""Blocking work beside the reactor: single calls, and ordered lanes for streams."""
+"""Blocking work beside the reactor: single calls, and ordered queues for streams."""
 
 from collections import deque
 from collections.abc import Callable
@@ -38,12 +38,12 @@ class Threads:
         self._executor.submit(call)
         return result
 
-    def lane(self, window: int | Callable[[], int]) -> "SerialQueue":
-        """Return a new lane in which up to `window` bytes may wait, or as many as it says then."""
+    def serial_queue(self, window: int | Callable[[], int]) -> "SerialQueue":
+        """Return a new queue in which up to `window` bytes may wait, or as many as it says then."""
         return SerialQueue(self._executor, self._reactor, window)
 
     def stop(self) -> None:
-        """Let running work and begun lanes end, then let the threads go."""
+        """Let running work and begun queues end, then let the threads go."""
         self._executor.shutdown(wait=True)
 
 
@@ -51,7 +51,7 @@ class SerialQueue:
     """One stream's work, done in order by whichever thread is free, one piece at a time.
 
     What waits is counted in bytes: `put` returns at once while there is room, and otherwise once
-    half of the window is free again, so that the reactor is woken rarely. A lane belongs to one
+    half of the window is free again, so that the reactor is woken rarely. A queue belongs to one
     coroutine: only one `put`, `call`, `drain` or `abandon` may wait at a time.
     """
 
@@ -130,7 +130,7 @@ class SerialQueue:
             return
         try:
             self._append(lambda _: last(), b"")
-        except RuntimeError:  # the pool is stopped, and so is whatever this lane did
+        except RuntimeError:  # the pool is stopped, and so is whatever this queue did
             last()
 
     def _append(self, work: Callable[[bytes], object], block: bytes) -> None:

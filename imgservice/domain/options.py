@@ -118,9 +118,9 @@ def section(make: Callable[[], T], doc: str) -> T:
 
 
 def declaration(field: "attrs.Attribute[Any]") -> Declaration:
-    """Return what was declared of the field; a driver of a store may have a "doc" alone."""
-    declared = field.metadata.get("option")
-    return declared if declared is not None else Declaration(field.metadata.get("doc", ""))
+    """Return what was declared of the field."""
+    declared: Declaration = field.metadata["option"]
+    return declared
 
 
 def key(field: "attrs.Attribute[Any]") -> str:

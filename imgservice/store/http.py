@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import attrs
 
 from imgservice.concurrency.threads import Threads
+from imgservice.domain.options import option
 from imgservice.domain.url_filter import Refused
 from imgservice.net.answers import Fetched
 from imgservice.net.client import Fetcher
@@ -28,12 +29,8 @@ _GONE = (404, 410)
 class HttpConfig(StoreConfig):
     """The options of a store of type `http`."""
 
-    ca_file: str | None = attrs.field(
-        default=None, metadata={"doc": "PEM file of the authorities to trust; null: the system's"}
-    )
-    verify: bool = attrs.field(
-        default=True, metadata={"doc": "whether certificates of servers are checked"}
-    )
+    ca_file: str | None = option(None, "PEM file of the authorities to trust; null: the system's")
+    verify: bool = option(True, "whether certificates of servers are verified")
 
     def __attrs_post_init__(self) -> None:
         if self.ca_file is not None and not self.verify:

@@ -1,4 +1,4 @@
-"""What a store is: the contract that every driver keeps, checked by its own test suite."""
+"""The contract that every store driver keeps; `tests/contract/test_store.py` checks it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Protocol, runtime_checkable
@@ -16,7 +16,7 @@ from imgservice.domain.errors import (
 
 
 class StoreError(Exception):
-    """Marks what a driver raises. A message never holds a location or a credential."""
+    """Marks the errors of drivers. Clients see the messages: no location, path or credential."""
 
 
 class DataNotFound(NotFound, StoreError):
@@ -28,103 +28,110 @@ class DataExists(Conflict, StoreError):
 
 
 class DataInUse(Conflict, StoreError):
-    """Something, a clone perhaps, still needs the object."""
+    """Something, such as a clone, still needs the object."""
 
 
 class StoreFull(TooLarge, StoreError):
-    """No room for the data, or more than one object may hold."""
+    """There is no room for the data, or it is too large for one object."""
 
 
 class StoreUnavailable(Unavailable, StoreError):
-    """The store cannot be written or reached at present."""
+    """The store cannot be reached, or fails, at present."""
 
 
 class StoreReadOnly(Forbidden, StoreError):
-    """Objects are neither added to the store nor removed from it."""
+    """The store takes no data and removes none."""
 
 
 class LocationRefused(Invalid, StoreError):
-    """The store does not look at such a location."""
+    """The store may not access the location."""
 
 
 @attrs.frozen
 class Stored:
-    """Where `add` put the data, and how much it was."""
+    """Where `add` stored the data, and how many bytes."""
 
     url: str = attrs.field(repr=False)
     size: int
     metadata: Mapping[str, object] = attrs.field(factory=dict)
-    """What the driver itself adds to the location's metadata."""
+    """What the driver adds to the metadata of the location."""
 
 
 class Store(Protocol):
-    """A place for the bytes of images, in objects named by the image's id.
+    """A place for the data of images, in objects named by the image's id.
 
-    Drivers never hold more than a few blocks of an object in memory, never block the reactor, and
-    let `DataNotFound`, `DataExists`, `DataInUse`, `StoreFull` and `StoreUnavailable` speak for
-    what went wrong.
+    A driver never has more than a few blocks of an object in memory, and never blocks the reactor.
+    It raises the errors above.
+
+    Any `await` of a driver may be cancelled (`CancelledError`): the promises below hold then, too.
+    A thread cannot be cancelled and may finish what it began, so that undoing must wait for it.
     """
 
     async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Stored:
         """Store all of `data` as the object of `image_id`.
 
-        `size` is the number of bytes to expect, None when nobody knows; it is a hint, and the
-        caller checks it. The object comes into being whole: no reader ever sees half of it. When
-        `data` raises or the store fails, nothing is left behind and the error comes out.
-        `DataExists` when the image already has an object, which stays untouched.
+        `size` is the number of bytes to expect, None when it is not known; it is only a hint, which
+        the caller checks. The object appears at once and whole: no reader sees a part of it. When
+        `data` raises or the store fails, nothing is left behind, and the error is passed on. A
+        client that disconnects, or sends wrong data, shows as an error that `data` raises.
+        `DataExists` when the image has an object already, which is left unchanged.
         """
 
     def read(
         self, url: str, start: int = 0, length: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield `length` bytes from `start`, or all up to the end, in blocks of any size.
+        """Yield `length` bytes from `start`, or all up to the end, in blocks of at most 1 MiB.
 
-        `DataNotFound` comes with the first block. An object shorter than asked for simply ends
-        early; the caller counts. Who stops before the end closes the generator.
+        `DataNotFound` is raised in place of the first block. A range beyond the end of the object
+        ends early, without an error; the caller counts. A caller that stops before the end closes
+        the generator, or just forgets it: a `finally` in it awaits nothing.
         """
 
     async def delete(self, url: str) -> None:
         """Remove the object; `DataNotFound` when there is none."""
 
     async def size(self, url: str) -> int:
-        """Return the size of the object in bytes."""
+        """Return the size of the object in bytes; `DataNotFound` when there is none."""
 
     async def discard(self, image_id: str) -> None:
-        """Remove whatever an `add` for `image_id` left when its process died: parts, or a whole
-        object that nobody came to record. Finding nothing is fine.
+        """Remove what an `add` for `image_id` left when its process died: parts of an object, or a
+        whole one that was never recorded. It is no error when there is nothing.
         """
 
     async def check(self) -> None:
-        """Raise `StoreUnavailable`, with the reason, when data could not be added now."""
+        """Raise `StoreUnavailable`, with the reason, when data could not be added now.
+
+        The service calls this at its start; it may create what is missing. It leaves no object.
+        """
 
 
 @runtime_checkable
 class TellsTrouble(Protocol):
-    """The ability of a store to notice that it cannot work, whoever needs it just now."""
+    """The ability of a store to report that it fails, also between requests."""
 
     tell: Callable[[str], object]
-    """To be set by whoever wants to be told why, in any thread."""
+    """Called with the reason, in any thread; set by the service."""
     place: str
-    """Where it is, for people; without credentials."""
+    """Where the store is, for operators; without credentials."""
 
     async def probe(self, thoroughly: bool) -> None:
         """Raise `StoreUnavailable` or `StoreFull` when data could not be added now.
 
-        This makes nothing that is missing. Thoroughly, it stores a few bytes and removes them.
+        This creates nothing that is missing. Thoroughly, it stores a few bytes and removes them.
         """
 
 
 @runtime_checkable
 class LocalFiles(Protocol):
-    """The ability of a store whose objects are plain files: the kernel can send them."""
+    """The ability of a store whose objects are local files, which the kernel can send."""
 
     async def open_file(self, url: str) -> int:
-        """Return a descriptor, open for reading, which the caller closes."""
+        """Return a descriptor, open for reading, which the caller closes; errors as in `read`."""
 
 
 @runtime_checkable
 class TakesLocations(Protocol):
-    """The ability of a store to serve objects that somebody else put at their place."""
+    """The ability of a store to serve objects that others have put there."""
 
     def takes(self, url: str) -> bool:
         """Tell, from the URL alone, whether it may be recorded as a location in this store."""

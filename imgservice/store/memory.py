@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import attrs
 
 from imgservice.concurrency.threads import Threads
+from imgservice.domain.options import option
 from imgservice.domain.units import Size
 from imgservice.store.interface import DataExists, DataNotFound, Stored, StoreFull
 from imgservice.store.registry import Driver, StoreConfig
@@ -14,7 +15,7 @@ from imgservice.store.registry import Driver, StoreConfig
 class MemoryConfig(StoreConfig):
     """The options of a store of type `memory`."""
 
-    capacity: Size = attrs.field(default=Size(1024**3), metadata={"doc": "room for all objects"})
+    capacity: Size = option(Size(1024**3), "room for all objects")
 
 
 class MemoryStore:

@@ -1,10 +1,11 @@
-"""Which types of store there are, and how each is made from its part of the configuration."""
+"""The types of stores, and how a store is made from its section of the configuration."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 import attrs
 
+from imgservice.domain.options import option
 from imgservice.store.interface import Store
 
 GROUP = "imgservice.stores"
@@ -23,12 +24,10 @@ class UnknownStoreType(ValueError):
 
 @attrs.frozen(kw_only=True)
 class StoreConfig:
-    """The options that every store has; a driver adds its own, each with a "doc" for operators."""
+    """The options that every store has; a driver adds its own."""
 
-    description: str = attrs.field(default="", metadata={"doc": "what users see beside the id"})
-    weight: int = attrs.field(
-        default=0, metadata={"doc": "data in several stores is read from that of most weight"}
-    )
+    description: str = option("", "what users see beside the id")
+    weight: int = option(0, "data in several stores is read from the one with the highest weight")
 
     def details(self) -> Mapping[str, object]:
         """Return what administrators may see of the store in /v2/info/stores/detail: no secrets."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from imgservice.domain.options import declaration
 from imgservice.store.file.config import FileConfig
 from imgservice.store.file.store import FileStore
 from imgservice.store.memory import MemoryConfig, MemoryStore
@@ -12,12 +13,13 @@ from imgservice.store.registry import StoreConfig, UnknownStoreType, driver, typ
 
 PLUGIN = """
 import attrs
+from imgservice.domain.options import option
 from imgservice.store.memory import MemoryStore
 from imgservice.store.registry import Driver, StoreConfig
 
 @attrs.frozen(kw_only=True)
 class TapeConfig(StoreConfig):
-    reel: int = attrs.field(default=1, metadata={"doc": "which one"})
+    reel: int = option(1, "which one")
 
 DRIVER = Driver(config=TapeConfig, create=MemoryStore)
 NOTHING = None
@@ -53,7 +55,7 @@ def test_every_option_is_documented(type_name: str) -> None:
     config = driver(type_name).config
     assert issubclass(config, StoreConfig)
     for field in attrs.fields(config):
-        assert field.metadata["doc"], field.name
+        assert declaration(field).doc, field.name
         assert field.default is not attrs.NOTHING
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from imgservice.domain.options import option, section
 from imgservice.store.registry import StoreConfig
 
 PIECE = 256 * 1024
@@ -17,23 +18,16 @@ PIECE = 256 * 1024
 class FileConfig(StoreConfig):
     """The options of a store of type `file`."""
 
-    path: str | None = attrs.field(
-        default=None, metadata={"doc": "the directory of the objects; created when missing"}
+    path: str | None = option(None, "the directory of the objects; created when missing")
+    paths: Mapping[str, int] = section(
+        dict, "instead of path: several directories, each with its priority"
     )
-    paths: Mapping[str, int] = attrs.field(
-        factory=dict,
-        metadata={"doc": "instead of path: several directories, each with its priority"},
+    file_mode: str | None = option(
+        None, 'permissions of the files, as in "0640"; null: what the umask leaves'
     )
-    file_mode: str | None = attrs.field(
-        default=None,
-        metadata={"doc": 'permissions of the files, as in "0640"; null: what the umask leaves'},
-    )
-    thin: bool = attrs.field(
-        default=False, metadata={"doc": "leave holes instead of writing blocks of zeros"}
-    )
-    fsync: bool = attrs.field(
-        default=False,
-        metadata={"doc": "an upload succeeds only once its data would survive a power failure"},
+    thin: bool = option(False, "leave holes instead of writing blocks of zeros")
+    fsync: bool = option(
+        False, "an upload succeeds only once its data would survive a power failure"
     )
 
     def __attrs_post_init__(self) -> None:

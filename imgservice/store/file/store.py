@@ -59,35 +59,35 @@ class FileStore:
     async def _add(
         self, written: PartialFile, data: AsyncIterator[bytes], size: int | None
     ) -> Stored:
-        lane, objects = self._threads.lane(self._window), self._objects
+        queue, objects = self._threads.serial_queue(self._window), self._objects
         write = partial(objects.write, written)
         try:
-            await lane.put(lambda _: objects.begin(written, size), b"")
+            await queue.put(lambda _: objects.begin(written, size), b"")
             async for block in data:
-                await lane.put(write, block)
-            path = await lane.call(lambda: objects.publish(written))
+                await queue.put(write, block)
+            path = await queue.call(lambda: objects.publish(written))
         except ImageServiceError:
-            await self._end_refused(lane, written)
+            await self._end_refused(queue, written)
             raise
         except BaseException:
-            await lane.abandon(written.remove)
+            await queue.abandon(written.remove)
             raise
         return Stored(url=f"file://{path}", size=written.size)
 
-    async def _end_refused(self, lane: SerialQueue, written: PartialFile) -> None:
+    async def _end_refused(self, queue: SerialQueue, written: PartialFile) -> None:
         """Remove data that was refused; `StoreUnavailable` when it could not be stored either.
 
         A client that repeats its request after a 503, but cannot send its data again, must be told
         about the store, and not that it sent too little.
         """
         try:
-            await lane.drain()
+            await queue.drain()
         except StoreUnavailable:
             raise
         except StoreError:
             pass
         finally:
-            await lane.abandon(written.remove)
+            await queue.abandon(written.remove)
 
     def _window(self) -> int:
         return max(SMALLEST_WINDOW, min(WINDOW, ALL_WINDOWS // max(1, self._adding)))
@@ -98,16 +98,16 @@ class FileStore:
         self, url: str, start: int = 0, length: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         opened, objects = OpenObject(self._find(url)), self._objects
-        lane = self._threads.lane(PIECE)
+        queue = self._threads.serial_queue(PIECE)
         left = length
         at_once = PIECES_AT_ONCE
         try:
-            await lane.call(lambda: objects.open(opened))
+            await queue.call(lambda: objects.open(opened))
             while wanted := PIECE if left is None else min(PIECE, left):
                 piece = opened.cached(start, self._buffer[:wanted]) if at_once else None
                 at_once -= 1
                 if piece is None:
-                    piece = await lane.call(partial(objects.read, opened, start, wanted))
+                    piece = await queue.call(partial(objects.read, opened, start, wanted))
                     at_once = PIECES_AT_ONCE
                 if not piece:
                     break
@@ -115,15 +115,15 @@ class FileStore:
                 left = None if left is None else left - len(piece)
                 yield piece
         finally:
-            lane.abandon_soon(opened.close)
+            queue.abandon_soon(opened.close)
 
     async def open_file(self, url: str) -> int:
         opened = OpenObject(self._find(url))
-        lane = self._threads.lane(PIECE)
+        queue = self._threads.serial_queue(PIECE)
         try:
-            await lane.call(lambda: self._objects.open(opened))
+            await queue.call(lambda: self._objects.open(opened))
         except BaseException:
-            await lane.abandon(opened.close)
+            await queue.abandon(opened.close)
             raise
         return opened.release()
 
