@@ -6,10 +6,10 @@ and a read answers in full. Dates that cannot be read are ignored, as RFC 9110 h
 
 import re
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
 from typing import Literal, Protocol
 
 import attrs
+from werkzeug.http import http_date, parse_date
 
 from imgservice.domain.errors import PreconditionFailed
 from imgservice.http.response import Response
@@ -47,16 +47,12 @@ class Validators:
         return found
 
 
-def http_date(moment: datetime) -> str:
-    return format_datetime(moment.replace(microsecond=0, tzinfo=UTC), usegmt=True)
-
-
 def read_date(text: str) -> datetime | None:
     """Return the naive UTC time of an HTTP date, None when it is none."""
     try:
-        moment = parsedate_to_datetime(text.strip()[:_LONGEST_DATE])
-        return (moment if moment.tzinfo is None else moment.astimezone(UTC)).replace(tzinfo=None)
-    except (ValueError, OverflowError, IndexError, TypeError):
+        moment = parse_date(text.strip()[:_LONGEST_DATE])
+        return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+    except (OverflowError, IndexError):
         return None
 
 

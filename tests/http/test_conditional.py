@@ -6,12 +6,12 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from werkzeug.http import http_date
 
 from imgservice.domain.errors import PreconditionFailed
 from imgservice.http.conditional import (
     Validators,
     check_unchanged,
-    http_date,
     is_known,
     matches,
     read_date,
