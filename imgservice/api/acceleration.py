@@ -1,4 +1,4 @@
-"""Leaves the sending of files to a proxy in front, which finds them by X-Accel-Redirect."""
+"""Lets a reverse proxy send files, which it is told by X-Accel-Redirect."""
 
 from typing import Protocol, runtime_checkable
 
@@ -12,26 +12,26 @@ _CONDITIONS = (
     "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
     "content-range",
 )  # fmt: skip
-"""What the proxy would judge once more, by the time of the file, or does not know."""
+"""Conditions that the proxy does not know, or would evaluate by the time of the file."""
 
 
 @runtime_checkable
 class FilesForProxy(Protocol):
-    """The ability of a store whose objects a proxy can find as files."""
+    """The ability of a store whose objects are files that a proxy can read."""
 
     def proxy_path(self, url: str) -> str | None:
-        """Return how the proxy names the file, below its prefix; None when it cannot."""
+        """Return the path of the file below the proxy's prefix; None when it has none."""
 
 
 class Acceleration:
-    """Only for requests that come from one of the proxies: others would get an empty answer."""
+    """Accelerates only requests from the proxies: others would get an empty response."""
 
     def __init__(self, prefix: str | None, proxies: Networks) -> None:
         self._prefix = prefix and prefix.rstrip("/")
         self._proxies = proxies
 
     async def place(self, request: StreamingRequest, data: ImageData) -> str | None:
-        """Return where the proxy finds the data that it shall send; None when we send it."""
+        """Return the path of the data for the proxy to send; None when we send it."""
         if self._prefix is None or not is_within(request.peer, self._proxies):
             return None
         if any(request.header(name) is not None for name in _CONDITIONS):
@@ -43,5 +43,5 @@ class Acceleration:
             path = copy.store.proxy_path(copy.url)
             is_whole = path is not None and await copy.store.size(copy.url) == data.size
         except (NotFound, Unavailable):
-            return None  # whoever sends goes on to the next copy, or says what is wrong
+            return None  # sending falls back to the next copy, or reports the error
         return f"{self._prefix}/{path}" if is_whole else None

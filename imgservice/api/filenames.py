@@ -8,7 +8,7 @@ from urllib.parse import quote
 from imgservice.domain.image import Image
 
 LONGEST = 200
-"""Bytes of a name; file systems take 255, and programs put numbers behind it."""
+"""Bytes of a name; file systems allow 255, and programs may append numbers."""
 EXTENSIONS: Mapping[str, str] = {
     "raw": "raw",
     "qcow2": "qcow2",
@@ -23,10 +23,10 @@ EXTENSIONS: Mapping[str, str] = {
     "ari": "ari",
 }
 CONTAINERS: Mapping[str, str] = {"ova": "ova", "docker": "tar"}
-"""Containers in which the disk is not what is downloaded."""
+"""Containers, of which the download is the container and not the disk in it."""
 _UNSAFE = re.compile(r'[/\\<>:"|?*%]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-"""Devices of Windows, whatever the extension."""
+"""Names of devices on Windows, with any extension."""
 
 
 def disposition(image: Image) -> str:
@@ -38,7 +38,7 @@ def disposition(image: Image) -> str:
 
 
 def file_name(image: Image) -> str:
-    """Return the image's name, or else its id, as no file system misunderstands it."""
+    """Return the image's name, or else its id, as a name that is safe on every file system."""
     base = _safe(image.name or "") or image.id
     extension = _extension(image)
     if extension is None or base.lower().endswith(f".{extension}"):
@@ -52,7 +52,7 @@ def _extension(image: Image) -> str | None:
 
 
 def _safe(name: str) -> str:
-    # Nothing that cannot be seen: a mark that reverses the direction makes another extension.
+    # No invisible characters: one that reverses the direction of text can fake an extension.
     seen = "".join("_" if _is_hidden(one) else one for one in unicodedata.normalize("NFC", name))
     cut = _UNSAFE.sub("_", seen).encode()[:LONGEST].decode("utf-8", "ignore")
     safe = cut.strip(" .")
@@ -64,7 +64,7 @@ def _is_hidden(character: str) -> bool:
 
 
 def _ascii(name: str) -> str:
-    """Return the name for clients that know no other alphabet; it needs no quoting."""
+    """Return the name in ASCII, for clients that read nothing else; it needs no quoting."""
     letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = _UNSAFE.sub("_", letters).lstrip(" ")  # a wide slash has become one
+    plain = _UNSAFE.sub("_", letters).lstrip(" ")  # a full-width slash has become a slash
     return plain if plain and not plain.startswith(".") else f"image{plain}"

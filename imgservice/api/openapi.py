@@ -118,7 +118,7 @@ def _operation(route: Route) -> Document:
         "summary": said.summary,
         "parameters": _parameters(route),
         "responses": {
-            **{str(status): _response(status, held) for status, held in said.answers.items()},
+            **{str(status): _response(status, held) for status, held in said.responses.items()},
             **{str(status): _error(status) for status in sorted({*ALWAYS, *said.errors})},
         },
     }

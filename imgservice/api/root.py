@@ -1,8 +1,7 @@
-"""What lies where: the health check beside the API, everything else behind the pipeline."""
+"""The resources of the site: the health check, and the API behind the pipeline."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from twisted.web.resource import Resource
 
@@ -10,7 +9,7 @@ from imgservice.api.middleware.browsers import KnownHosts
 from imgservice.domain.errors import Forbidden
 from imgservice.http.pipeline import Pipeline
 from imgservice.http.request import NO_ADDRESS, StreamingRequest
-from imgservice.http.response import CACHE_CONTROL, UNCACHEABLE, Response, json_response
+from imgservice.http.response import CACHE_CONTROL, UNCACHEABLE, Document, Response, json_response
 from imgservice.troubles import Troubles
 
 PATH = b"/healthcheck"
@@ -23,14 +22,13 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 class Healthcheck(Resource):
     """Tells a load balancer whether to send requests here.
 
-    That the process is alive is one thing. Whether it is ready, so that requests can succeed, is
-    another one, which has a path of its own: who restarts what is not alive must not restart it
-    because its database is down.
+    Whether the process is alive, and whether it is ready because what it depends on works, are two
+    questions with two paths: a process must not be restarted because its database is down.
     """
 
     isLeaf = True
     is_leaving = False
-    """Whether this node is about to accept no more."""
+    """Whether this node is about to stop accepting requests."""
 
     def __init__(self, disable_by_file: str | None, troubles: Troubles) -> None:
         super().__init__()
@@ -48,7 +46,7 @@ class Healthcheck(Resource):
         return response.prepare(request)
 
     def _reason(self) -> str | None:
-        """Return why we take no requests though we could."""
+        """Return why this node refuses requests that it could serve; None when it does not."""
         if self._disable_by_file is not None and self._disable_by_file.exists():
             return "disabled by file"
         return "draining" if self.is_leaving else None
@@ -56,7 +54,7 @@ class Healthcheck(Resource):
     def _readiness(self, with_details: bool) -> Response:
         reason, present = self._reason(), self._troubles.present
         failing = [one.key for one in present if one.is_essential]
-        document: dict[str, Any] = {"ready": not (reason or failing), "failing": failing}
+        document: Document = {"ready": not (reason or failing), "failing": failing}
         if reason:
             document["failing"] = [reason, *failing]
         if with_details:
@@ -68,7 +66,7 @@ class Healthcheck(Resource):
 
 
 def _is_local(request: StreamingRequest) -> bool:
-    """Tell whether it comes from this machine, and not by a proxy or a web page of others."""
+    """Return whether the request comes from this machine, and not through a proxy or a web page."""
     if request.peer not in LOCAL or any(request.header(name) for name in _FORWARDED):
         return False
     try:
@@ -79,7 +77,7 @@ def _is_local(request: StreamingRequest) -> bool:
 
 
 class Versions(Resource):
-    """Hands a request over to the version of the API that the version step chose."""
+    """Renders the version of the API that the version step has found."""
 
     isLeaf = True
 

@@ -1,4 +1,4 @@
-"""The one table from domain errors to status codes, and the bodies that clients parse."""
+"""The table of status codes for domain errors, and the bodies of error responses."""
 
 import math
 from html import escape
@@ -37,21 +37,21 @@ NOT_FOUND = "The resource could not be found."
 SERVER_ERROR = "The server has either erred or is incapable of performing the requested operation."
 RETRY_AFTER = "5"
 LONGEST_ACCEPT = 512
-"""Reading an Accept header takes the square of its length; those of browsers have some 200."""
+"""Parsing an Accept header takes time quadratic in its length; browsers send about 200 bytes."""
 JSON = "application/json"
 _FORMS = ("text/html", JSON, "text/plain")
-"""In which errors can be written; of those that a client likes as much, the first."""
+"""The media types of errors; of those that a client prefers equally, the first is used."""
 
 _log = Logger()
 
 
 def status_of(error: errors.ImageServiceError) -> int:
-    """Return the status of the nearest class that the table knows."""
+    """Return the status of the nearest base class in the table."""
     return next(STATUS[class_] for class_ in type(error).__mro__ if class_ in STATUS)
 
 
 def error_response(request: StreamingRequest, failure: Failure) -> Response:
-    """Turn whatever went wrong into an answer; what nobody expected is logged and not shown."""
+    """Turn an error into a response; unexpected errors are logged and not shown."""
     error = failure.value
     if isinstance(error, errors.ImageServiceError):
         return _known(request, error)
@@ -88,10 +88,10 @@ def _routing(request: StreamingRequest, error: HTTPException) -> Response:
 def error_body(
     request: StreamingRequest, status: int, message: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """Write the error in the form from which the client shows its user the message.
+    """Write an error in a form whose message the client shows to its user.
 
-    Who names JSON gets Glance's object. Who names no type gets Keystone's: python-glanceclient,
-    which names none, fails on an object whose values are strings; openstacksdk reads both.
+    A client that names JSON gets Glance's object. One that names no type gets Keystone's, because
+    python-glanceclient, which names none, fails on Glance's; openstacksdk reads both.
     """
     phrase = title(status)
     head = f"{status} {phrase}"
@@ -118,7 +118,7 @@ def _page(head: str, message: str) -> bytes:
 
 
 def _form(accept: str | None) -> str:
-    """Return which of the forms the client names and likes best, `*/*` when it names none."""
+    """Return the form that the client names and prefers, `*/*` when it names none."""
     if not accept or len(accept) > LONGEST_ACCEPT:
         return "*/*"
     offered = [

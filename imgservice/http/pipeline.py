@@ -1,4 +1,4 @@
-"""The chain that every request passes through, as the configuration lists it."""
+"""The pipeline: the steps that every request passes through, in the configured order."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -15,22 +15,22 @@ from imgservice.http.response import Response
 
 
 class Step(Protocol):
-    """One link: it enriches the request, or answers it, or raises a domain error."""
+    """One step: it adds to the request, or responds to it, or raises a domain error."""
 
     async def __call__(self, request: StreamingRequest) -> Response | None:
-        """Return None to let the request go on, or the answer that ends its way here."""
+        """Return None to let the request go on, or a response, which ends the pipeline."""
 
 
 @runtime_checkable
 class Witness(Protocol):
-    """A step that wants to know why others refused a request."""
+    """A step that is told when a step refuses a request."""
 
     def refused(self, request: StreamingRequest, error: BaseException | None) -> None:
-        """Take note of what a step of the pipeline has raised."""
+        """Note the error that a step of the pipeline has raised."""
 
 
 class PipelineError(Exception):
-    """The configured list makes no sense; `position` is the index of the step at fault."""
+    """The configured list is not valid; `position` is the index of the wrong step."""
 
     def __init__(self, position: int, message: str) -> None:
         super().__init__(message)
@@ -48,18 +48,18 @@ ORDER: Mapping[str, Sequence[str]] = {
     "context": ("auth_token",),
     "rate_limit": ("context",),
 }
-"""The known steps, and what must come before each."""
+"""The known steps, and the steps that must come before each."""
 IF_THERE: Mapping[str, Sequence[str]] = {
     "address_limit": ("proxy_headers",),
     "version": ("gzip",),
     "auth_token": ("address_limit",),
 }
-"""What must come before each, unless it is left out."""
+"""Steps that must come before each, unless they are left out."""
 INDISPENSABLE = ("version", "context")
 
 
 def check_order(names: Sequence[str]) -> None:
-    """Raise `PipelineError` unless the steps are known and each comes after what it needs."""
+    """Raise `PipelineError` unless all steps are known, and each comes after those it needs."""
     for position, name in enumerate(names):
         if name not in ORDER:
             raise PipelineError(position, f"unknown step {name!r} (known: {', '.join(ORDER)})")
@@ -77,7 +77,7 @@ def check_order(names: Sequence[str]) -> None:
 
 
 class Pipeline(Resource):
-    """Runs the steps, then hands the request over to `inner`."""
+    """Runs the steps, then renders `inner`."""
 
     isLeaf = True
 
@@ -94,11 +94,11 @@ class Pipeline(Resource):
 
     async def _run(self, request: StreamingRequest) -> None:
         for step in self._steps:
-            answer = await step(request)
-            if answer is not None:
+            response = await step(request)
+            if response is not None:
                 if request.encode is not None:
-                    answer = await request.encode(answer)
-                answer.send(request)
+                    response = await request.encode(response)
+                response.send(request)
                 return
         if not request.disconnected:
             request.render(self._inner)

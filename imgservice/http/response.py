@@ -1,4 +1,4 @@
-"""Answers that are a value: a status, headers and a short body."""
+"""Responses that are a value: a status, headers and a short body."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -13,7 +13,7 @@ Document: TypeAlias = dict[str, object]
 """A JSON object that is sent; dates and enumerations in it are written as text."""
 CACHE_CONTROL = "cache-control"
 PRIVATE = "private, no-cache"
-"""A cache of the client's own may keep it, and must ask each time whether it still holds."""
+"""Only a private cache may store it, and must revalidate it before each use."""
 UNCACHEABLE = "no-store"
 _CACHEABLE = (b"GET", b"HEAD")
 _PRIVATE, _UNCACHEABLE = [PRIVATE.encode()], [UNCACHEABLE.encode()]
@@ -25,8 +25,8 @@ _AS_CLIENTS_EXPECT = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_OMIT_M
 class Response:
     """What a handler or a step returns instead of writing to the request itself.
 
-    What is read belongs to the caller who reads it, and errors to the moment: shared caches do not
-    know that `X-Auth-Token` makes a difference. Who can say more sets Cache-Control.
+    By default shared caches store nothing, since they do not know that responses depend on
+    `X-Auth-Token`, and no cache stores errors. A handler that knows better sets Cache-Control.
     """
 
     status: int
@@ -50,7 +50,7 @@ class Response:
         return self.body
 
     def send(self, request: StreamingRequest) -> None:
-        """Answer and finish, if there is still somebody to answer."""
+        """Send the response and finish the request, if the client is still connected."""
         if not request.disconnected:
             body = self.prepare(request)
             request.write(body)
@@ -58,12 +58,12 @@ class Response:
 
 
 def json_text(document: object, option: int = 0) -> bytes:
-    """Write a document; times in it are naive UTC, and lose their fractions of seconds."""
+    """Write a document; times in it are naive UTC, and are written without fractions of seconds."""
     return orjson.dumps(document, option=option | _AS_CLIENTS_EXPECT)
 
 
 def json_response(status: int, document: object, **headers: str) -> Response:
-    """Answer with a JSON document; `_` in the names of headers stands for `-`."""
+    """Return a response with a JSON document; `_` in the names of headers stands for `-`."""
     return Response(
         status,
         json_text(document),
@@ -76,7 +76,7 @@ def no_content() -> Response:
     return Response(204)
 
 
-# Twisted knows no phrase for these, or another one than clients are used to show to people.
+# Twisted has no phrase for these, or not the one that clients of Glance show to users.
 _PHRASES = {
     413: "Request Entity Too Large",
     416: "Request Range Not Satisfiable",

@@ -20,7 +20,7 @@ OCTETS: Content = {"application/octet-stream": {}}
 OBJECT: Content = {"application/json": {"type": "object"}}
 
 ALWAYS = (400, 401, 403, 404, 429, 431, 503)
-"""Errors that any route may answer."""
+"""The statuses of errors that any route may send."""
 _VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -50,7 +50,7 @@ class Documentation:
     """What the OpenAPI document says of a route, besides its declaration."""
 
     summary: str
-    answers: Mapping[int, Content]
+    responses: Mapping[int, Content]
     """The content of each response that is not an error, by its status."""
     errors: Sequence[int] = ()
     """The statuses of errors, besides those of `ALWAYS`."""

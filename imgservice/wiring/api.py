@@ -1,4 +1,4 @@
-"""From the services to the routes of each version of the API."""
+"""Makes each version of the API from the services."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From the configuration to the limits of how often, how fast and how many at a time."""
+"""Makes the limits of rates, transfers and connections from the configuration."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ LOOPBACK = ("127.0.0.0/8", "::1")
 
 
 def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
-    """Make the steps before and after authentication; the second takes back what the first did."""
+    """Make the steps before and after authentication; the second can undo the first's count."""
     rate = config.limits.rate
     address = rate.address
     before = AddressLimit(
@@ -47,7 +47,7 @@ def make_transfers(config: Config, reactor: Any) -> Transfers:
 
 
 def make_connection_limits(config: Config, reactor: Any) -> ConnectionLimits:
-    """Connections of a proxy are those of many; on this machine, nobody has to be held off."""
+    """Make the connection limits, from which trusted proxies and this machine are exempt."""
     server = config.server
     exempt = (*LOOPBACK, *server.trusted_proxies, *config.limits.rate.address.exempt)
     limits = ConnectionCaps(

@@ -1,4 +1,4 @@
-"""From the configuration to the steps of the pipeline."""
+"""Makes the steps of the pipeline from the configuration."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,6 +1,6 @@
-"""Establishes who is asking, where no token is asked for.
+"""Modes of authentication without tokens.
 
-Whether that suffices is for the `context` step to say.
+These steps identify the caller; the `context` step decides whether that suffices.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ IDENTITY_HEADERS = (
     "x-service-user-id",
     "x-service-roles",
 )
-"""What `TrustedHeaders` reads."""
+"""The headers that `TrustedHeaders` reads."""
 
 
 class FixedIdentity:
-    """The mode `none`: everybody is the one user of the configuration."""
+    """The mode `none`: every caller is the user that the configuration names."""
 
     def __init__(self, everybody: Context) -> None:
         self._everybody = everybody
@@ -81,7 +81,7 @@ def _roles(request: StreamingRequest, name: str) -> frozenset[str]:
 
 
 def _only(request: StreamingRequest, name: str) -> str | None:
-    """Return the header's value; a second one was put there by somebody else than the proxy."""
+    """Return the header's value; a second value cannot come from the proxy."""
     values = request.header_values(name)
     if len(values) > 1:
         raise NotAuthenticated(f"The header {name} is there more than once.")

@@ -1,4 +1,4 @@
-"""What a request says in its Authorization header."""
+"""Reads the Authorization header."""
 
 from collections.abc import Sequence
 
@@ -22,6 +22,6 @@ def authorization(request: StreamingRequest, scheme: bytes, challenge: str) -> b
 
 
 def only_one(values: Sequence[bytes], name: str, challenge: str) -> None:
-    """Refuse a header that is there twice: two readers might believe different ones."""
+    """Refuse a header that is there twice: different readers may pick different values."""
     if len(values) > 1:
         raise NotAuthenticated(f"The header {name} is there more than once.", challenge)

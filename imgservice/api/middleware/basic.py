@@ -1,4 +1,4 @@
-"""Establishes who is asking by a user's name and password: HTTP Basic authentication."""
+"""Identifies the caller by user name and password: HTTP Basic authentication."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from imgservice.http.response import Response
 
 CHALLENGE = 'Basic realm="imgservice", charset="UTF-8"'
 LONGEST = 2048
-"""Bytes of user and password, encoded."""
+"""Bytes of the encoded user name and password."""
 
 
 class Basic:
@@ -43,7 +43,7 @@ class Basic:
 def _decoded(encoded: bytes) -> tuple[str, bytes]:
     try:
         if len(encoded) > LONGEST:
-            raise ValueError("too long")  # noqa: TRY301  answered like what cannot be decoded
+            raise ValueError("too long")  # noqa: TRY301  handled like what cannot be decoded
         text = _text(base64.b64decode(encoded, validate=True))
     except (binascii.Error, ValueError):
         raise NotAuthenticated("The Authorization header is malformed.", CHALLENGE) from None
@@ -54,7 +54,7 @@ def _decoded(encoded: bytes) -> tuple[str, bytes]:
 
 
 def _text(raw: bytes) -> str:
-    """Decode UTF-8, or what some clients send instead."""
+    """Decode UTF-8, or Latin-1, which some clients send."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""Keeps foreign web pages from using what a browser on a trusted machine may do.
+"""Protects against cross-site request forgery (CSRF) and DNS rebinding.
 
-A page of any site can make the browser of its reader send requests, to this machine too. What the
-mode of authentication takes for proof, being on this machine, a remembered password or a
-certificate, goes with them. See docs/how-to/without-keystone.md.
+A page of any site can make a browser send requests to this machine. With them goes what the mode of
+authentication accepts as proof: the address, a remembered password or a certificate. See
+docs/how-to/without-keystone.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from imgservice.http.request import NO_ADDRESS, StreamingRequest
 from imgservice.http.response import Response
 
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-"""These change nothing, and a foreign page is not shown their answers."""
+"""These change nothing, and browsers do not show their responses to pages of other sites."""
 
 
 Guard = Callable[[StreamingRequest], None]
@@ -23,7 +23,7 @@ Guard = Callable[[StreamingRequest], None]
 
 
 class Guarded:
-    """Asks each guard, which may raise, before the step that establishes the identity."""
+    """Calls each guard, which may raise, before the step that identifies the caller."""
 
     def __init__(self, guards: Sequence[Guard], step: Step) -> None:
         self._guards = tuple(guards)
@@ -38,8 +38,8 @@ class Guarded:
 class KnownHosts:
     """Refuses requests for host names that are not ours.
 
-    Whoever owns a name can let it point to this machine; the pages that he serves under that name
-    are then, to a browser, of the same site as we are. Addresses cannot be used so.
+    The owner of a name can point it to this machine. To a browser, pages that were served under
+    that name are then of the same site as this service. Addresses cannot be used like that.
     """
 
     def __init__(self, names: Sequence[str], option: str) -> None:
@@ -48,11 +48,11 @@ class KnownHosts:
         self._is_own = lru_cache(1024)(self._find_out)
 
     def __call__(self, request: StreamingRequest) -> None:
-        if request.peer == NO_ADDRESS:  # a Unix socket, which no browser reaches
+        if request.peer == NO_ADDRESS:  # a Unix socket, which browsers cannot reach
             return
         for authority in request.header_values("host"):
             self._check(authority)
-        if request.base_url is not None:  # what a proxy says that it was asked for
+        if request.base_url is not None:  # the address that the client used, as told by a proxy
             self._check(origin_of(request.base_url).partition("://")[2])
 
     def _check(self, authority: str) -> None:
@@ -68,7 +68,7 @@ class KnownHosts:
 
 
 class SameOrigin:
-    """Refuses changes that a page of another site asks for, unless CORS allows that site."""
+    """Refuses changes that come from pages of another site, unless CORS allows that site."""
 
     def __init__(self, allowed_origins: Sequence[str], public_url: str | None) -> None:
         self._allowed = frozenset(origin.lower() for origin in allowed_origins)
@@ -82,7 +82,7 @@ class SameOrigin:
             )
 
     def _is_foreign(self, request: StreamingRequest) -> bool:
-        # Pages cannot set either header themselves, and other clients send neither.
+        # Pages cannot set these headers, and clients other than browsers do not send them.
         site, origins = request.header("sec-fetch-site"), request.header_values("origin")
         if site in ("same-origin", "none"):
             return False
@@ -97,7 +97,7 @@ class SameOrigin:
 
 
 def host_of(authority: str) -> str:
-    """Return the host of `host:port`, lower-cased and without brackets or a last dot."""
+    """Return the host of `host:port` in lower case, without brackets or a trailing dot."""
     if authority.startswith("["):
         return authority[1:].partition("]")[0].lower()
     return authority.partition(":")[0].lower().removesuffix(".")

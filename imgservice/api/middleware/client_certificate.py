@@ -1,4 +1,4 @@
-"""Establishes who is asking by the certificate that the client has shown in the handshake."""
+"""Identifies the caller by the certificate of the TLS handshake."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,8 +15,8 @@ from imgservice.http.response import Response
 class ClientCertificate:
     """The mode `client_certificate`.
 
-    The handshake has seen that the certificate is valid and of the right authority. A connection
-    may live longer than the certificate; a request on it may not.
+    The handshake has verified the certificate. A connection may outlive it, but requests on it are
+    refused after it has expired.
     """
 
     def __init__(
@@ -51,6 +51,6 @@ class ClientCertificate:
 
 
 def _certificate(transport: Any) -> Any:
-    """Return what the client has shown; None on a connection without TLS."""
+    """Return the client's certificate; None without one, or without TLS."""
     get = getattr(transport, "getPeerCertificate", None)
     return get() if get is not None else None

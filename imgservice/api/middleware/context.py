@@ -1,4 +1,4 @@
-"""Turns an established identity into the context of the request, or turns the request away."""
+"""Gives a request the context of its caller, or refuses it."""
 
 import attrs
 
@@ -9,7 +9,7 @@ from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 
 ANONYMOUS = Context(roles=frozenset({"reader", "member"}), read_only=True)
-"""May see and download what everybody may, and change nothing."""
+"""May see and download public and community images, and change nothing."""
 
 
 class RequireContext:

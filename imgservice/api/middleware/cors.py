@@ -1,4 +1,4 @@
-"""Lets web pages of listed origins call the API."""
+"""Lets web pages of configured origins call the API (CORS)."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ class Cors:
         return None
 
     def _preflight(self, request: StreamingRequest, origin: str | None) -> Response:
-        """Answer for a browser that asks first; an answer without headers is its refusal."""
+        """Answer a preflight request; a response without CORS headers is a refusal."""
         method = request.header("access-control-request-method")
         if origin is None or method not in METHODS.split(","):
             return Response(200)

@@ -1,4 +1,4 @@
-"""Compresses answers in JSON for clients that accept it."""
+"""Compresses JSON responses for clients that accept it."""
 
 import zlib
 from functools import partial
@@ -13,14 +13,14 @@ from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 
 SMALLEST = 1024
-"""Bytes; what is shorter fits into the first packet anyway."""
+"""Bytes; shorter responses fit into one packet anyway."""
 _AT_ONCE = 32 << 10
-"""Bytes that take about half a millisecond; more are compressed in a thread."""
+"""Bytes that take about half a millisecond; longer responses are compressed in a thread."""
 _FORMAT = 16 + zlib.MAX_WBITS
 
 
 class Gzip:
-    """Never compresses the data of images, nor errors."""
+    """Compresses JSON documents, but neither image data nor errors."""
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
@@ -29,18 +29,18 @@ class Gzip:
         request.encode = partial(self._encode, request)
         return None
 
-    async def _encode(self, request: StreamingRequest, answer: Response) -> Response:
-        if not _is_json(answer.content_type):
-            return answer
+    async def _encode(self, request: StreamingRequest, response: Response) -> Response:
+        if not _is_json(response.content_type):
+            return response
         request.responseHeaders.addRawHeader(b"vary", b"Accept-Encoding")
         if not accepts_gzip(",".join(request.header_values("accept-encoding"))):
-            return answer
-        if answer.status == 304:
-            return _as_known(request, answer)
-        if len(answer.body) < SMALLEST:
-            return answer
-        body = await self._compress(answer.body)
-        return _encoded(answer, body) if len(body) < len(answer.body) else answer
+            return response
+        if response.status == 304:
+            return _as_known(request, response)
+        if len(response.body) < SMALLEST:
+            return response
+        body = await self._compress(response.body)
+        return _encoded(response, body) if len(body) < len(response.body) else response
 
     async def _compress(self, body: bytes) -> bytes:
         if len(body) <= _AT_ONCE:
@@ -49,7 +49,7 @@ class Gzip:
 
 
 def accepts_gzip(listed: str) -> bool:
-    """Tell whether a list of codings has gzip, and does not like the bare content better."""
+    """Return whether an Accept-Encoding header allows gzip and does not prefer `identity`."""
     accepted = parse_accept_header(listed, Accept)
     return bool(accepted.quality("gzip") > 0) and bool(
         accepted.quality("gzip") >= accepted.quality("identity")
@@ -61,17 +61,17 @@ def _is_json(content_type: str | None) -> bool:
     return kind == "application/json" or kind.endswith("+json")
 
 
-def _encoded(answer: Response, body: bytes) -> Response:
+def _encoded(response: Response, body: bytes) -> Response:
     headers = {
         name: gzip_tag(value) if name.lower() == "etag" else value
-        for name, value in answer.headers.items()
+        for name, value in response.headers.items()
     }
-    return attrs.evolve(answer, body=body, headers={**headers, "content-encoding": "gzip"})
+    return attrs.evolve(response, body=body, headers={**headers, "content-encoding": "gzip"})
 
 
-def _as_known(request: StreamingRequest, answer: Response) -> Response:
-    """Confirm the compressed form if that is what the client has."""
+def _as_known(request: StreamingRequest, response: Response) -> Response:
+    """Confirm the entity tag of the compressed form if that is what the client has."""
     known = ",".join(request.header_values("if-none-match"))
-    tags = {name: value for name, value in answer.headers.items() if name.lower() == "etag"}
+    tags = {name: value for name, value in response.headers.items() if name.lower() == "etag"}
     shown = {name: gzip_tag(value) for name, value in tags.items() if gzip_tag(value) in known}
-    return attrs.evolve(answer, headers={**answer.headers, **shown})
+    return attrs.evolve(response, headers={**response.headers, **shown})

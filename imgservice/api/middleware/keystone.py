@@ -1,4 +1,4 @@
-"""Establishes who is asking by a token of Keystone."""
+"""Identifies the caller by a token of Keystone."""
 
 from collections.abc import Set
 
@@ -13,14 +13,14 @@ from imgservice.http.response import Response
 
 
 def challenge_of(url: str) -> str:
-    """Return what tells clients where to get a token."""
+    """Return the challenge that tells clients where to get a token."""
     return f'Keystone uri="{url}"'
 
 
 class KeystoneToken:
-    """The mode `keystone`: X-Auth-Token, and X-Service-Token of a service that asks for a user.
+    """The mode `keystone`: X-Auth-Token, and X-Service-Token of a service that acts for a user.
 
-    A token that is not good is like none: the `context` step turns away or lets read.
+    An invalid token counts as none: the `context` step decides what that means.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class KeystoneToken:
         service_roles: Set[str],
         service_roles_required: bool,
     ) -> None:
-        """`service_roles` are in lower case: one of them makes a token that of a service."""
+        """`service_roles` are in lower case; a token with one of them is that of a service."""
         self._tokens = tokens
         self._service_roles = service_roles
         self._service_roles_required = service_roles_required
@@ -49,7 +49,7 @@ class KeystoneToken:
         return None
 
     async def _service(self, request: StreamingRequest) -> Identity | None:
-        """Return which service asks in the user's name, None if none has proven that it does."""
+        """Return the service that acts for the user; None without a valid service token."""
         if not request.requestHeaders.hasHeader(b"x-service-token"):
             return None
         token = _only(request, b"x-service-token")
@@ -66,7 +66,7 @@ class KeystoneToken:
     def _permits(
         self, identity: Identity, service: Identity | None, request: StreamingRequest
     ) -> bool:
-        """Tell whether the token is good for this request; in a chain of services it is."""
+        """Return whether the token's access rules allow the request; services may do anything."""
         if identity.access_rules is None or (service is not None and self._is_service(service)):
             return True
         method = request.method.decode("latin-1")
@@ -82,13 +82,13 @@ def _both(identity: Identity, service: Identity) -> Context:
 
 
 def _only(request: StreamingRequest, name: bytes) -> bytes | None:
-    """Return the header's value; of several none can be meant."""
+    """Return the header's value; None when there are several."""
     values = request.requestHeaders.getRawHeaders(name, ())
     return values[0].strip() if len(values) == 1 else None
 
 
 def _only_if_alone(request: StreamingRequest) -> bytes | None:
-    """Return the older header's value, which counts where the newer one is not there at all."""
+    """Return the older header's value, which counts only without the newer one."""
     if request.requestHeaders.hasHeader(b"x-auth-token"):
         return None
     return _only(request, b"x-storage-token")

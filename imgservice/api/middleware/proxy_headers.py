@@ -1,4 +1,4 @@
-"""Believes trusted proxies about where a request came from and how it was addressed."""
+"""Reads from trusted proxies who sent a request and which URL it was for."""
 
 import re
 
@@ -9,13 +9,14 @@ from imgservice.http.response import Response
 _HOST = re.compile(r"[A-Za-z0-9._\-:\[\]]+")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~\-]++)*+")
 _PAIR = re.compile(r'\s*+(?:([A-Za-z]++)\s*+=\s*+("[^"]*+"|[^;,\s"]*+))?[^;,]*+([;,]|\Z)', re.ASCII)
-"""`name=value` with what ends it, or whatever else there is up to the next separator."""
+"""`name=value` with its separator, or anything else up to the next separator."""
 
 
 class ProxyHeaders:
-    """Reads `Forwarded`, else the `X-Forwarded-*` headers. Each proxy adds to the right, so what
-    the outermost proxy saw is the leftmost entry: it is taken if all before it are trusted. Some
-    proxies do not extend the header that is there, but append another one of the same name.
+    """Reads `Forwarded`, else the `X-Forwarded-*` headers.
+
+    Each proxy appends to the right. The client is the rightmost address that is not a trusted
+    proxy. Some proxies do not extend a header, but add another one of the same name.
     """
 
     def __init__(self, trusted: Networks) -> None:
@@ -47,7 +48,7 @@ class ProxyHeaders:
             request.base_url = f"{scheme}://{host}{prefix}"
 
     def _client(self, chain: list[str]) -> str | None:
-        """Walk from the proxy nearest to us outwards, as far as we trust who tells."""
+        """Walk from the nearest proxy outwards, as long as the addresses are trusted."""
         address = None
         for entry in filter(None, (one.strip() for one in reversed(chain))):
             address = _without_port(entry.strip('"'))

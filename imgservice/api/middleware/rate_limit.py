@@ -1,4 +1,4 @@
-"""Turns away those who ask too often: addresses before, users and projects after authentication."""
+"""Limits request rates: of addresses before authentication, of users and projects after it."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,11 +15,14 @@ from imgservice.http.routing import RouteMap
 
 Clock = Callable[[], float]
 CREDENTIALS = (b"authorization", b"x-auth-token", b"x-storage-token", b"x-service-token")
-"""Header fields in which somebody may try what he has guessed."""
+"""Headers in which an attacker can try guessed credentials."""
 
 
 class AddressLimit:
-    """Comes before authentication, which is work, too, and which guessers must not have at will."""
+    """Limits addresses.
+
+    It comes before authentication, which is expensive and a target of guessing.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class AddressLimit:
         return None
 
     def refused(self, request: StreamingRequest, error: BaseException | None) -> None:
-        """Count wrong credentials; several tried at the same time make a debt."""
+        """Count wrong credentials; several at the same time make a debt."""
         if self._failures is None or not isinstance(error, NotAuthenticated):
             return
         key = self._key(request)
@@ -58,13 +61,13 @@ class AddressLimit:
             self._failures.take(key, self._seconds())
 
     def forgive(self, request: StreamingRequest) -> None:
-        """Take back that the request was counted: the asker turned out to be exempt."""
+        """Take back that the request was counted: its caller turned out to be exempt."""
         key = self._key(request)
         if key is not None and self._requests is not None:
             self._requests.give_back(key, self._seconds())
 
     def _key(self, request: StreamingRequest) -> str | None:
-        """Return what to count by; None where the asker is exempt, or came by a Unix socket."""
+        """Return what to count by; None for exempt addresses and Unix sockets."""
         address = request.client_address or request.peer
         if address == "-" or (self._exempt and is_within(address, self._exempt)):
             return None
@@ -83,13 +86,13 @@ class RequestCosts:
         route = routes.find(request) if routes else None
         if route is not None:
             return route.cost
-        # Without a route there is nothing but the method to judge by.
+        # Without a route, only the method tells.
         return Cost.CREATE if request.method in (b"POST", b"PATCH") else Cost.REQUEST
 
 
 @attrs.frozen
 class CallerRates:
-    """What is counted once it is known who asks."""
+    """The buckets of users and projects."""
 
     by_user: Buckets | None = None
     by_project: Buckets | None = None
@@ -97,7 +100,7 @@ class CallerRates:
 
 
 class RateLimit:
-    """Comes after authentication. A request counts for its user and its project, or for neither."""
+    """Limits users and projects. A request that is refused for one reason counts for none."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Gives every request an id, or takes the one that the client brings."""
+"""Gives every request an id: that of the client, or a new one."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Establishes who is asking by a token of the operator's own file."""
+"""Identifies the caller by a token of the operator's own file."""
 
 from imgservice.api.middleware.authorization import authorization, only_one
 from imgservice.auth.tokens import Tokens

@@ -1,23 +1,25 @@
-"""Finds out which version of the API a request speaks, and answers the lists of versions."""
+"""Finds the version of the API that a request is for, and lists the versions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imgservice.domain.errors import Invalid, NotFound
 from imgservice.http.request import StreamingRequest
-from imgservice.http.response import Response, json_response
+from imgservice.http.response import Document, Response, json_response
 
 # The order in which Glance lists what a node without a cache speaks. Clients take the highest
 # number; none of the numbers switches anything on or off.
 SEVERAL_STORES = (15, 13, 12, 11, 10, 9, 8, 17, 7, 6, 5, 4, 3, 2, 1, 0)
 ONE_STORE = (15, 9, 17, 7, 6, 5, 4, 3, 2, 1, 0)
 NO_VERSIONS = frozenset({"favicon.ico", "robots.txt", ".well-known", "docs", "metrics"})
-"""What browsers and tools look for by themselves; a list of versions would only confuse them."""
+"""Paths that browsers and tools try by themselves; a list of versions would confuse them."""
 ACCEPT_PREFIX = "application/vnd.openstack.images-"
 
 
 class VersionNegotiation:
-    """`public_url` is how clients reach us, None: as they asked; `newest` caps `minors`."""
+    """Negotiates the version.
+
+    `public_url` is the URL that clients use; None: that of their request. `newest` limits `minors`.
+    """
 
     def __init__(
         self, public_url: str | None, newest: str | None, minors: Sequence[int] = SEVERAL_STORES
@@ -34,7 +36,9 @@ class VersionNegotiation:
         self._check_text(request)
         segments = request.postpath
         if not segments[0]:
-            del segments[: _empty(segments)]  # of an endpoint that ends in a slash
+            del segments[
+                : _empty(segments)
+            ]  # the configured endpoint of the client ends in a slash
         first = segments[0].decode()
         if (version := self._accepted(request)) is not None:
             request.api_version = version
@@ -54,7 +58,7 @@ class VersionNegotiation:
             raise Invalid("The path of the request is not valid UTF-8.") from None
 
     def _accepted(self, request: StreamingRequest) -> str | None:
-        """Return the version that the Accept header names, if it does."""
+        """Return the version that the Accept header names, if any."""
         if not self._names_version(request):
             return None
         accept = request.header("accept") or ""
@@ -73,7 +77,7 @@ class VersionNegotiation:
     def _list(self, request: StreamingRequest, status: int) -> Response:
         links = [{"rel": "self", "href": f"{self._base(request)}/v2/"}]
         newest = max(self._minors)
-        versions: list[dict[str, Any]] = [
+        versions: list[Document] = [
             {
                 "id": f"v2.{minor}",
                 "status": "CURRENT" if minor == newest else "SUPPORTED",
@@ -88,5 +92,5 @@ class VersionNegotiation:
 
 
 def _empty(segments: Sequence[bytes]) -> int:
-    """Return how many at the beginning are empty, but for the last one."""
+    """Return how many segments at the beginning are empty, not counting the last one."""
     return next((at for at, one in enumerate(segments) if one), len(segments) - 1)

@@ -60,21 +60,21 @@ class ImageDocuments:
     def schemas(self) -> ImageSchemas:
         return self.find_schemas()
 
-    def answer(
+    def response(
         self, status: int, request: StreamingRequest, image: Image, **headers: str
     ) -> Response:
-        """Answer with the image, its entity tag, and whatever headers a route adds."""
+        """Return a response with the image, its entity tag and the headers of the route."""
         document = self.document(request.context, image)
         return json_response(status, document, ETag=entity_tag(document, image.tags), **headers)
 
     def shown(self, request: StreamingRequest, image: Image) -> Response:
-        """Answer as `answer` does, unless the client has the document or expects another one."""
-        answer = self.answer(200, request, image)
-        current = Validators(answer.headers["ETag"])
+        """Respond to a conditional request: 304 when the client has the document already."""
+        response = self.response(200, request, image)
+        current = Validators(response.headers["ETag"])
         check_unchanged(request, current)
         if not is_known(request, current):
-            return answer
-        return attrs.evolve(not_modified(current), content_type=answer.content_type)
+            return response
+        return attrs.evolve(not_modified(current), content_type=response.content_type)
 
     def unchanged(self, request: StreamingRequest) -> Precondition | None:
         """Return the check that the image is still what If-Match names; None without If-Match."""

@@ -127,7 +127,7 @@ class ImageRoutes:
         wanted = new_image(await read_json(request), self._documents.schemas)
         image = await self._images.create(request.context, wanted)
         location = f"{self._public_url or request.url_base()}/v2/images/{image.id}"
-        return self._documents.answer(201, request, image, Location=location, **self._stores())
+        return self._documents.response(201, request, image, Location=location, **self._stores())
 
     @serves(Route("GET", "/images/<image_id>", SHOW, rules=("get_image",)))
     async def show_image(self, request: StreamingRequest, image_id: str) -> Response:
@@ -151,7 +151,7 @@ class ImageRoutes:
         upload = self._transfers.upload
         with upload(request.context) if _reads_data(operations) else nullcontext():
             image = await self._images.update(request.context, image_id, operations, unless)
-        return self._documents.answer(200, request, image)
+        return self._documents.response(200, request, image)
 
     @serves(Route("DELETE", "/images/<image_id>", DELETE, rules=("delete_image",)))
     async def delete_image(self, request: StreamingRequest, image_id: str) -> Response:

@@ -23,12 +23,12 @@ CONTROLS = frozenset(
      "deleted")
 )  # fmt: skip
 _VALUE = re.compile(r'\s*+(?:"((?>(?:[^"\\]|\\.)*))"\s*+|([^",]*+))(?:,|\Z)')
-"""Goes forward only: what a client writes may be as long as a header line."""
+"""Never backtracks: what a client writes may be as long as a header line."""
 
 MOST_FILTERS = 128
-"""Custom properties and tags that a list asks for."""
+"""The number of custom properties and tags in a list's filters."""
 MOST_VALUES = 1000
-"""Values of all `in:` filters together."""
+"""The number of values in all `in:` filters together."""
 MemberStatus = Literal["accepted", "pending", "rejected", "all"]
 
 
@@ -48,7 +48,7 @@ def parse_query(raw: bytes) -> list[tuple[str, str]]:
 
 
 def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Paging) -> ImageQuery:
-    """Read the parameters of a list request as this asker's query."""
+    """Read the parameters of a list request as a query of its caller."""
     given = dict(pairs)
     columns, properties = _filters([pair for pair in pairs if pair[0] not in CONTROLS])
     tags = tuple(dict.fromkeys(value for name, value in pairs if name == "tag"))
@@ -72,7 +72,7 @@ def image_query(pairs: Sequence[tuple[str, str]], context: Context, paging: Pagi
 def links(pairs: Sequence[tuple[str, str]], last_id: str | None) -> dict[str, str]:
     """Return the `first` link, and `next` when the page after `last_id` may have more.
 
-    Every parameter is kept, also those that are there several times.
+    They keep every parameter, even repeated ones.
     """
     kept = [pair for pair in pairs if pair[0] != "marker"]
     found = {"first": _link(kept)}
@@ -132,7 +132,7 @@ def _classic(keys: list[str], directions: list[str]) -> list[tuple[str, Directio
 def _completed(
     wanted: list[tuple[str, Direction]], default: Direction
 ) -> tuple[tuple[str, Direction], ...]:
-    """Drop what decides nothing, since it is there already, and add what makes the order unique."""
+    """Drop repeated keys, which change nothing, and add those that make the order unique."""
     order: dict[str, Direction] = {}
     for key, direction in (*wanted, ("created_at", default), ("id", default)):
         order.setdefault(key, direction)
@@ -172,7 +172,7 @@ def _filters(
 
 
 def _check_number(columns: Sequence[Comparison], others: int) -> None:
-    """Raise `Invalid` for more than a database can look for in a reasonable time."""
+    """Raise `Invalid` for more filters than a database can apply in a reasonable time."""
     if others > MOST_FILTERS:
         raise Invalid(f"At most {MOST_FILTERS} tags and custom properties can be asked for.")
     values = sum(len(one.value) for one in columns if isinstance(one.value, tuple))
@@ -243,7 +243,7 @@ def _time(name: str, value: str) -> Comparison:
 
 def _integer(name: str, value: str) -> int:
     try:
-        return int(value[:20])  # what is longer is beyond all that an image can have
+        return int(value[:20])  # longer numbers are beyond any value of an image
     except ValueError:
         raise Invalid(f"Unable to filter on a range with a non-numeric value for {name}.") from None
 
