@@ -19,8 +19,6 @@ from imgservice.api.v2.members import MemberRoutes
 from imgservice.api.v2.schemas import SchemaRoutes
 from imgservice.api.v2.table import ROUTES
 from imgservice.api.v2.tags import TagRoutes
-from imgservice.concurrency.file_watch import Unreadable, Watched
-from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.access import Access
 from imgservice.domain.protections import PropertyRules
@@ -31,6 +29,7 @@ from imgservice.http.throttle import Transfers
 from imgservice.store import registry
 from imgservice.store.choose import Stores
 from imgservice.wiring.services import Services, image_limits
+from imgservice.wiring.watched import watched_file
 
 
 def make_v2(
@@ -110,15 +109,11 @@ def make_schemas(config: Config) -> Callable[[], ImageSchemas]:
     if config.api.schema_file is None:
         schemas = ImageSchemas(formats.disk, formats.container)
         return lambda: schemas
-    path = Path(config.api.schema_file)
 
-    def read() -> ImageSchemas:
+    def read(path: Path) -> ImageSchemas:
         return ImageSchemas(formats.disk, formats.container, read_custom_properties(path))
 
-    try:
-        return Watched(lambda: [path], read)
-    except Unreadable as error:
-        raise OptionError(("api", "schema_file"), str(error)) from None
+    return watched_file(("api", "schema_file"), config.api.schema_file, read)
 
 
 def _store_infos(config: Config) -> Sequence[StoreInfo]:

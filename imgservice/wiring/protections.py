@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from imgservice.concurrency.file_watch import Unreadable, Watched
-from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.access import Rules
 from imgservice.domain.context import Context
@@ -17,6 +15,7 @@ from imgservice.policy.property_protections import (
 )
 from imgservice.wiring.policy import warn
 from imgservice.wiring.roles import known_roles
+from imgservice.wiring.watched import watched_file
 
 
 def make_property_rules(
@@ -29,17 +28,13 @@ def make_property_rules(
     options = config.policy.property_protections
     if options.file is None:
         return lambda: UNPROTECTED
-    path, by_policy = Path(options.file), options.format == "policies"
 
-    def read() -> PropertyRules:
-        if by_policy:
+    def read(path: Path) -> PropertyRules:
+        if options.format == "policies":
             return read_protections(path, policies_permission(_finder(rules)))
         return read_protections(path, roles_permission, role_doubts(known_roles(config)), tell)
 
-    try:
-        return Watched(lambda: [path], read)
-    except Unreadable as error:
-        raise OptionError(("policy", "property_protections", "file"), str(error)) from None
+    return watched_file(("policy", "property_protections", "file"), options.file, read)
 
 
 def _finder(rules: Rules) -> Callable[[str], Permission]:
