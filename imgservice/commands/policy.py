@@ -50,8 +50,8 @@ def _with_config(command: Any) -> Any:
     return with_config
 
 
-def warn(doubt: str) -> None:
-    click.echo(f"imgservice: warning: {doubt}", err=True)
+def warn(warning: str) -> None:
+    click.echo(f"imgservice: warning: {warning}", err=True)
 
 
 # -- what holds -----------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ def show(config: Config, merged: bool) -> None:
     The output is itself a policy file.
     """
     found = read_policies(config)
-    for doubt in found.doubts:
-        warn(doubt)
+    for warning in found.warnings:
+        warn(warning)
     names = [*RULES, *(name for name in found.checks if name not in RULES)]
     for name in names:
         if merged or name in found.written:

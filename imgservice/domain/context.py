@@ -1,4 +1,4 @@
-"""Who is asking."""
+"""The caller of a request."""
 
 from collections.abc import Set
 
@@ -7,22 +7,22 @@ import attrs
 
 @attrs.frozen
 class Context:
-    """One request's asker, as some authentication established it."""
+    """The caller, as authentication established it."""
 
     user: str | None = None
     project: str | None = None
     roles: Set[str] = frozenset()
-    """Lower-cased."""
+    """In lower case."""
     is_admin: bool = False
     read_only: bool = False
-    """True for an anonymous asker, who may look but never change anything."""
+    """Whether the caller is anonymous, and may read but never change anything."""
     user_domain: str | None = None
     project_domain: str | None = None
     system_scope: str | None = None
-    """`all` when he asks for the whole cloud and not for a project."""
+    """`all` when the token is for the whole cloud and not for a project."""
     domain: str | None = None
-    """The domain that he asks for, when it is that and not a project."""
+    """The domain, when the token is for one and not for a project."""
     service_user: str | None = None
-    """The service that asks in the user's name, if one does and has proven who it is."""
+    """The service that acts on behalf of the user, if its own token was valid."""
     service_roles: Set[str] = frozenset()
-    """Its roles, lower-cased."""
+    """Its roles, in lower case."""

@@ -1,4 +1,4 @@
-"""Who may create, read, change and remove which custom properties of images."""
+"""Who may create, read, update and delete which custom properties of images."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -20,7 +20,7 @@ Deed = Literal["create", "read", "update", "delete"]
 DEEDS: Sequence[Deed] = get_args(Deed)
 Permission = Callable[[Context], bool]
 _KNOWN_NAMES = 4096
-"""Names of properties whose section is remembered."""
+"""How many names of properties have their section cached."""
 
 
 def everybody(context: Context) -> bool:
@@ -32,13 +32,13 @@ def nobody(context: Context) -> bool:
 
 
 def having_one_of(roles: Iterable[str]) -> Permission:
-    """Return the permission for whoever has a role; so does a service that asks for somebody."""
+    """Return the permission for callers with one of the roles, or whose service has it."""
     wanted = frozenset(role.lower() for role in roles)
     return lambda context: not wanted.isdisjoint(_roles(context))
 
 
 def as_ruled(allow: Callable[[Context], bool]) -> Permission:
-    """Return the permission that a rule of the policy gives, to the same roles as above."""
+    """Return the permission of a policy rule, for the same roles as `having_one_of`."""
 
     def permission(context: Context) -> bool:
         roles = _roles(context)
@@ -48,7 +48,7 @@ def as_ruled(allow: Callable[[Context], bool]) -> Permission:
 
 
 def _roles(context: Context) -> Set[str]:
-    """An anonymous asker has none here, though he may look at images as if he had."""
+    """Return the roles of the caller and its service; an anonymous caller has none here."""
     if context.read_only:
         return frozenset()
     return context.roles | context.service_roles if context.service_roles else context.roles
@@ -63,23 +63,23 @@ class Section:
 
 
 OWN_NOTES = Section(re.compile(f"^{re.escape(RESERVED_PREFIX)}"), dict.fromkeys(DEEDS, everybody))
-"""What the service notes for itself is no affair of the operator's sections."""
+"""The service's own properties, which the operator's sections do not cover."""
 
 
 class PropertyRules(Protocol):
     def may(self, context: Context, deed: Deed, name: str) -> bool:
-        """Tell whether the asker may do this with custom properties of that name."""
+        """Tell whether the caller may do this with custom properties of that name."""
 
     def readable(
         self, context: Context, properties: Mapping[str, str | None]
     ) -> Mapping[str, str | None]:
-        """Return those of the properties that the asker may read."""
+        """Return the properties that the caller may read."""
 
     def check_new(self, context: Context, properties: Mapping[str, str | None]) -> None:
-        """Raise `Forbidden` when one of them is not for the asker to create."""
+        """Raise `Forbidden` when the caller may not create one of them."""
 
     def apply(self, context: Context, image: Image, operation: Operation) -> Image:
-        """Do as `patch.apply`, but only what the asker may; what he may not read stays as it is."""
+        """Do as `patch.apply`, or raise `Forbidden`; properties that are not readable stay."""
 
 
 class Unprotected:
@@ -104,7 +104,7 @@ UNPROTECTED = Unprotected()
 
 
 class Protected:
-    """The first section that knows a name decides; what none knows is denied."""
+    """The first section that matches a name decides; without one, everything is denied."""
 
     def __init__(self, sections: Sequence[Section]) -> None:
         ordered = (OWN_NOTES, *sections)
@@ -136,7 +136,7 @@ class Protected:
             return patch.apply(image, operation)
         is_there = operation.name in image.properties
         is_seen = is_there and self.may(context, "read", operation.name)
-        # To whoever cannot read it a property is not there: this tells them so.
+        # A property that the caller cannot read does not exist for them.
         patch.check_property(operation, is_seen)
         self._require(context, _needed(operation, is_there, is_seen), operation.name)
         return patch.change_property(image, operation)
@@ -147,9 +147,9 @@ class Protected:
 
 
 def _needed(operation: Operation, is_there: bool, is_seen: bool) -> Sequence[Deed]:
-    """Return what one must be allowed to do for an operation on a custom property.
+    """Return the deeds that an operation on a custom property needs.
 
-    Whoever adds what is there, though he cannot read it, takes it for new, and yet replaces it.
+    One that the caller adds, and cannot read, is new for them, and yet may be replaced.
     """
     if operation.verb == "remove":
         return ("delete",)

@@ -1,4 +1,4 @@
-"""Roles that include others, as Keystone's default roles do."""
+"""Roles that imply others, like Keystone's default roles, and which roles exist."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Set
@@ -10,30 +10,30 @@ IMPLIED: Mapping[str, Set[str]] = {
     "manager": frozenset({"member", "reader"}),
     "member": frozenset({"reader"}),
 }
-"""What `keystone-manage bootstrap` makes. A token of Keystone names the implied roles already."""
+"""What `keystone-manage bootstrap` creates. Keystone's tokens already name implied roles."""
 
 
 def with_implied(roles: Iterable[str]) -> frozenset[str]:
-    """Return the roles in lower case, with those that they imply."""
+    """Return the roles and those that they imply, in lower case."""
     named = frozenset(role.lower() for role in roles)
     return named.union(*(IMPLIED.get(role, ()) for role in named))
 
 
 STANDARD = frozenset({*IMPLIED, "reader", "service"})
-"""The roles that rules have by default, and those that imply them."""
+"""The roles in the default rules, and those that imply them."""
 
 
 @attrs.frozen
 class KnownRoles:
-    """The roles that callers can have, as far as this can be known."""
+    """The roles that callers can have, as far as known."""
 
     names: frozenset[str] = STANDARD
     """In lower case."""
     are_all: bool = False
-    """Whether nobody can have another one; elsewhere, as in Keystone, somebody may."""
+    """Whether there are no others; Keystone, for example, may have more."""
 
-    def doubt(self, role: str) -> str | None:
-        """Return why the name of a role may be a mistake; None when it is known, or may well be."""
+    def warning(self, role: str) -> str | None:
+        """Return a warning if the name of a role may be a mistake."""
         if role.lower() in self.names:
             return None
         close = difflib.get_close_matches(role.lower(), sorted(self.names), 1, cutoff=0.75)

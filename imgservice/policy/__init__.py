@@ -1,1 +1,1 @@
-"""Rules that the operator's policy files override, decided as oslo.policy decides them."""
+"""Who may do what: the default rules, and policy files that mean what they mean to oslo.policy."""

@@ -1,46 +1,50 @@
-"""The policy language: oslo.policy reads it, and here it becomes functions.
+"""The policy language: oslo.policy parses it, and this module compiles the result to functions.
 
-Calling the library's own trees costs several times as much as what they decide.
-Importing this module imports oslo.policy, which takes a while: only where it is needed.
+Evaluating the library's own trees takes several times as long. Importing this module imports
+oslo.policy, which takes a third of a second: import it only where there are policy files.
 """
 
 import ast
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
-import attrs
 from oslo_config import cfg
 from oslo_policy import policy
 
 from imgservice.policy.files import Text
+from imgservice.policy.subjects import Credentials
 
-Check = Any
+if TYPE_CHECKING:
+    from oslo_policy._checks import BaseCheck
+
+Check: TypeAlias = "BaseCheck"
 """One of the library's trees."""
-Target = Mapping[str, Any]
-Credentials = MutableMapping[str, Any]
-Decide = Callable[[Target, Credentials], bool]
+Names = Mapping[str, object]
+"""What `%(NAME)s` stands for."""
+Decide = Callable[[Names, Credentials], bool]
 
 DEEPEST = 50
-"""Parentheses and `not` within one another; library and functions call themselves for each."""
+"""How deep parentheses and `not` may be nested: library and functions recurse into each."""
 _WORDS = re.compile(r"[()]|[^\s()]++")
 _REMOTE = ("http", "https")
-_ROLE: Any = type(policy.RuleDefault("it", "role:x").check)
-_GENERIC: Any = type(policy.RuleDefault("it", "x:y").check)
+_ROLE = type(policy.RuleDefault("it", "role:x").check)
+_GENERIC = type(policy.RuleDefault("it", "x:y").check)
 
 
 class NotUnderstood(Exception):
-    """A text that is not in the policy language, or asks for what we do not do."""
+    """The text is not in the policy language, or needs something that is not supported."""
 
 
 def parse(text: Text) -> Check:
-    """Return the tree; `NotUnderstood`."""
+    """Return the tree of a check; `NotUnderstood`."""
     if isinstance(text, str) and _nesting(text) > DEEPEST:
         raise NotUnderstood(f"nested more than {DEEPEST} deep")
-    with _listening() as complaints:
+    with _collected_warnings() as complaints:
         check = policy.Rules.from_dict({"it": text})["it"]  # type: ignore[dict-item]
     if complaints:
         raise NotUnderstood("; ".join(dict.fromkeys(complaints)))
@@ -51,53 +55,55 @@ def parse(text: Text) -> Check:
 
 
 def _nesting(text: str) -> int:
-    """Return how many parentheses and `not` are open at the same time, at most."""
-    ahead: list[str] = []
+    """Return how deep parentheses and `not` are nested."""
+    pending: list[str] = []
     deepest = 0
     for word in _WORDS.findall(text.lower()):
         if word in ("(", "not"):
-            ahead.append(word)
-            deepest = max(deepest, len(ahead))
+            pending.append(word)
+            deepest = max(deepest, len(pending))
             continue
-        while word == ")" and ahead and ahead.pop() != "(":
+        while word == ")" and pending and pending.pop() != "(":
             pass
-        while ahead and ahead[-1] == "not":
-            ahead.pop()
+        while pending and pending[-1] == "not":
+            pending.pop()
     return deepest
 
 
 def depth(check: Check) -> int:
-    """Return how many checks are within one another."""
-    parts = [check.rule] if isinstance(check, policy.NotCheck) else getattr(check, "rules", ())
-    return 1 + max(map(depth, parts), default=0)
+    """Return how deep the checks are nested."""
+    return 1 + max(map(depth, _parts(check)), default=0)
+
+
+def _parts(check: Check) -> Sequence[Check]:
+    if isinstance(check, policy.NotCheck):
+        return [check.rule]
+    return check.rules if isinstance(check, policy.AndCheck | policy.OrCheck) else ()
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
-    """Collect what the library has to say: it logs what it does not understand, and denies."""
-    said: list[str] = []
+def _collected_warnings() -> Iterator[list[str]]:
+    """Collect the library's warnings: it logs a check that it cannot parse, and denies it."""
+    messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("oslo_policy")
     propagated, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagated
 
 
 def leaves(check: Check) -> Iterator[Check]:
-    """Walk to the checks that are made of no others."""
-    parts = getattr(check, "rules", None)
-    if parts is None and isinstance(check, policy.NotCheck):
-        parts = [check.rule]
-    if parts is None:
+    """Yield the checks that are not made of others."""
+    parts = _parts(check)
+    if not parts:
         yield check
-    else:
-        for part in parts:
-            yield from leaves(part)
+    for part in parts:
+        yield from leaves(part)
 
 
 def references(check: Check) -> Sequence[str]:
@@ -106,30 +112,34 @@ def references(check: Check) -> Sequence[str]:
 
 
 def role(check: Check) -> str | None:
-    """Return the role that a check asks for; None when it asks for none, or for one of the image's
-    fields."""
-    if type(check) is not _ROLE or "%(" in check.match:
+    """Return the role that a check requires by name, if it does."""
+    if not _is_a(check, _ROLE) or "%(" in check.match:
         return None
-    return str(check.match)
+    return check.match
 
 
 def credential(check: Check) -> str | None:
-    """Return what a check asks about the asker, other than his roles; None when it is nothing."""
-    if type(check) is not _GENERIC:
+    """Return what a check asks about the caller, other than roles, if it does."""
+    if not _is_a(check, _GENERIC):
         return None
     try:
         ast.literal_eval(check.kind)
     except (ValueError, SyntaxError):
-        return str(check.kind.partition(".")[0])
+        return check.kind.partition(".")[0]
     return None
 
 
-def faults(check: Check, target: Target, credentials: Credentials) -> Iterator[str]:
-    """Try a check that is made of no others, and tell why it cannot be decided, if so."""
-    if type(check) not in (_GENERIC, _ROLE):
+def _is_a(check: Check, kind: type[Check]) -> TypeGuard[policy.Check]:
+    """Tell whether a check is of exactly this kind: other packages' kinds may extend it."""
+    return type(check) is kind
+
+
+def faults(check: Check, names: Names, credentials: Credentials) -> Iterator[str]:
+    """Try a check that is not made of others, and yield why it cannot be decided, if so."""
+    if not (_is_a(check, _GENERIC) or _is_a(check, _ROLE)):
         return
     try:
-        check(target, credentials, None)
+        check(names, credentials, _without_rules())
     except Exception as error:
         yield f"{check} cannot be decided: {error}"
 
@@ -146,24 +156,30 @@ def write(check: Check) -> str:
     return text[1:-1] if isinstance(check, policy.OrCheck | policy.AndCheck) else text
 
 
-@attrs.define
+def _enforcer(rules: Mapping[str, Check]) -> policy.Enforcer:
+    """Return what the library passes to checks; those of other packages may look at the rules."""
+    conf = cfg.ConfigOpts()
+    conf([], default_config_files=[], default_config_dirs=[])
+    return policy.Enforcer(conf, rules=dict(rules), use_conf=False)
+
+
+@cache
+def _without_rules() -> policy.Enforcer:
+    return _enforcer({})
+
+
 class Compiler:
-    """Makes functions of trees that refer to one another, but never to themselves."""
+    """Turns trees into functions; they may refer to one another, but not in a circle."""
 
-    checks: Mapping[str, Check]
-    _enforcer: policy.Enforcer = attrs.field(init=False)
-    _done: dict[str, Decide] = attrs.field(init=False, factory=dict)
-
-    def __attrs_post_init__(self) -> None:
-        # Only for checks of other packages, which may look at the rules.
-        conf = cfg.ConfigOpts()
-        conf([], default_config_files=[], default_config_dirs=[])
-        self._enforcer = policy.Enforcer(conf, rules=dict(self.checks), use_conf=False)
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._enforcer = _enforcer(checks)
+        self._done: dict[str, Decide] = {}
 
     def compile(self, name: str) -> Decide:
         """Return the function that decides the rule."""
         if name not in self._done:
-            self._done[name] = self._function(self.checks[name], name)
+            self._done[name] = self._function(self._checks[name], name)
         return self._done[name]
 
     def _function(self, check: Check, rule: str) -> Decide:
@@ -180,29 +196,28 @@ class Compiler:
     def _leaf(self, check: Check, rule: str) -> Decide:
         if str(check) in ("@", "!"):
             return yes if str(check) == "@" else no
-        asked = credential(check)
-        if asked is not None and asked == check.kind:
-            return _compare(asked, check.match)
+        if _is_a(check, _GENERIC) and check.kind == credential(check):
+            return _compare(check.kind, check.match)
         enforcer = self._enforcer
         if len(inspect.signature(check).parameters) > 3:
-            return lambda target, credentials: check(target, credentials, enforcer, rule)
-        return lambda target, credentials: check(target, credentials, enforcer)
+            return lambda names, credentials: check(names, credentials, enforcer, rule)
+        return lambda names, credentials: check(names, credentials, enforcer)
 
 
-def yes(target: Target, credentials: Credentials) -> bool:
+def yes(names: Names, credentials: Credentials) -> bool:
     return True
 
 
-def no(target: Target, credentials: Credentials) -> bool:
+def no(names: Names, credentials: Credentials) -> bool:
     return False
 
 
 def _compare(asked: str, pattern: str) -> Decide:
-    """Do as the library does with `user_id:%(owner)s`, which each time finds out what is asked."""
+    """Decide `user_id:%(owner)s` as the library does, without parsing it each time."""
 
-    def decide(target: Target, credentials: Credentials) -> bool:
+    def decide(names: Names, credentials: Credentials) -> bool:
         try:
-            wanted, known = pattern % target, credentials[asked]
+            wanted, known = pattern % names, credentials[asked]
         except KeyError:
             return False
         if isinstance(known, list):
@@ -218,7 +233,7 @@ def _all(parts: Sequence[Decide]) -> Decide:
     undecided = [part for part in parts if part is not yes]
     if not undecided:
         return yes
-    return lambda target, credentials: all(part(target, credentials) for part in undecided)
+    return lambda names, credentials: all(part(names, credentials) for part in undecided)
 
 
 def _any(parts: Sequence[Decide]) -> Decide:
@@ -227,10 +242,10 @@ def _any(parts: Sequence[Decide]) -> Decide:
     undecided = [part for part in parts if part is not no]
     if not undecided:
         return no
-    return lambda target, credentials: any(part(target, credentials) for part in undecided)
+    return lambda names, credentials: any(part(names, credentials) for part in undecided)
 
 
 def _not(part: Decide) -> Decide:
     if part in (yes, no):
         return no if part is yes else yes
-    return lambda target, credentials: not part(target, credentials)
+    return lambda names, credentials: not part(names, credentials)

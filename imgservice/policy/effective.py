@@ -1,4 +1,4 @@
-"""The defaults and the operator's files, put together, with what is wrong with them."""
+"""Merges the operator's files with the defaults, and finds mistakes in them."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -21,34 +21,34 @@ from imgservice.policy.table import RULES
 _NOW = datetime(2026, 1, 1)
 SAMPLE = Context("a-user", "a-project", frozenset({"member"}), user_domain="a-domain")
 MOST_RULES = 1000
-LONGEST_WAY = 2 * checks.DEEPEST
-"""Checks within one another, those of the rules that they refer to among them."""
+DEEPEST = 2 * checks.DEEPEST
+"""How deep checks may be nested, including those of the rules that they refer to."""
 _THEIRS = Image("an-id", Status.ACTIVE, _NOW, _NOW, owner="theirs", visibility=Visibility.PUBLIC)
 
 
 @attrs.frozen
 class Policy:
-    """The rules that hold, as one reading found them."""
+    """The rules in force, as one reading found them."""
 
     checks: Mapping[str, Check]
-    """All of them, those of the operator's own names as well."""
+    """Of every rule, including those that the operator made up."""
     written: Mapping[str, Written]
-    """What the files say, whether or not it differs from the defaults."""
+    """What the files say, even where it is the default."""
     overridden: Set[str]
-    """Rules of ours that decide otherwise than by default, though only through another rule."""
+    """Rules of the table that differ from the default, if only through another rule."""
     decide: Mapping[str, Decide]
-    doubts: Sequence[str]
-    """What may be a mistake."""
+    warnings: Sequence[str]
+    """What may be a mistake, with its place."""
 
 
 def read_policy(
     sources: Sources, new_defaults: bool = True, roles: KnownRoles | None = None
 ) -> Policy:
-    """Read the files; `Unreadable` names every mistake that would let anybody in or out.
+    """Read the files; `Unreadable` names every mistake that changes what a rule decides.
 
-    With `roles`, those that the files name are compared to them.
+    With `roles` there are warnings about roles that nobody has.
     """
-    written, doubts = sources.read()
+    written, warnings = sources.read()
     if len(written) > MOST_RULES:
         one = list(written.values())[MOST_RULES]
         raise Unreadable(f"{one.place}: there are more than {MOST_RULES} rules")
@@ -57,7 +57,9 @@ def read_policy(
     compiler = Compiler(reading.checks)
     usable = [name for name in reading.checks if name not in reading.unusable]
     decide = {name: compiler.compile(name) for name in usable}
-    return Policy(reading.checks, written, reading.overridden(), decide, [*doubts, *reading.doubts])
+    return Policy(
+        reading.checks, written, reading.overridden(), decide, [*warnings, *reading.warnings]
+    )
 
 
 @cache
@@ -75,7 +77,7 @@ def _defaults(written: Mapping[str, Written], new_defaults: bool) -> Mapping[str
 
 
 class _Reading:
-    """Finds mistakes: in what rules of ours lead to they count, elsewhere they are doubts."""
+    """Finds mistakes: errors in what rules of the table use, and else warnings."""
 
     def __init__(
         self,
@@ -87,7 +89,7 @@ class _Reading:
         self._roles = roles
         self._faults: dict[str, list[str]] = {}
         self.checks = dict(defaults)
-        self.doubts: list[str] = []
+        self.warnings: list[str] = []
         self._references: dict[str, Sequence[str]] = {}
         for name, one in written.items():
             try:
@@ -109,8 +111,8 @@ class _Reading:
         mistakes = [line for name in self._faults if name in used for line in self._lines(name)]
         if mistakes:
             raise Unreadable("\n".join(mistakes))
-        self.doubts += [line for name in self._faults for line in self._lines(name)]
-        self.doubts += self._unknown_names()
+        self.warnings += [line for name in self._faults for line in self._lines(name)]
+        self.warnings += self._unknown_names()
 
     def overridden(self) -> Set[str]:
         defaults = default_checks()
@@ -120,31 +122,31 @@ class _Reading:
         return {name for name in RULES if self._reach(name) & changed}
 
     def _reach(self, name: str) -> Set[str]:
-        """Return the rule and all that it leads to."""
+        """Return the rule and all that it refers to, also through others."""
         found: set[str] = set()
-        ahead = [name]
-        while ahead:
-            one = ahead.pop()
+        pending = [name]
+        while pending:
+            one = pending.pop()
             if one not in found:
                 found.add(one)
-                ahead += self._referred(one)
+                pending += self._referred(one)
         return found
 
     def _referred(self, name: str) -> Sequence[str]:
-        """Return the rules that this one names itself."""
+        """Return the rules that this one names."""
         if name not in self._references and name in self.checks:
             self._references[name] = checks.references(self.checks[name])
         return self._references.get(name, ())
 
     def _check_depths(self) -> None:
-        """Find rules that go through so many others that Python would not get to the end."""
+        """Find rules whose evaluation would recurse deeper than Python can."""
         usable = self.checks.keys() - self.unusable
         depths: dict[str, int] = {}
         for name in TopologicalSorter({one: self._referred(one) for one in usable}).static_order():
             further = max((depths[other] for other in self._referred(name)), default=0)
             depths[name] = checks.depth(self.checks[name]) + further
-            if depths[name] > LONGEST_WAY and name in self._written:
-                fault = f"its checks, and those it refers to, go more than {LONGEST_WAY} deep"
+            if depths[name] > DEEPEST and name in self._written:
+                fault = f"its checks, and those it refers to, are nested more than {DEEPEST} deep"
                 self._faults.setdefault(name, [fault])
 
     def _check(self, name: str) -> None:
@@ -154,19 +156,19 @@ class _Reading:
             if other not in self.checks and other not in self._faults:
                 faults.append(f"there is no rule {other!r}{_close(other, self.checks)}")
             elif name in self._reach(other):
-                faults.append(f"it leads through {other!r} back to itself")
+                faults.append(f"it refers to itself through {other!r}")
         for leaf in checks.leaves(check):
             faults += checks.faults(leaf, TargetNames(SAMPLE, _THEIRS), credentials(SAMPLE))
-            for doubt in (*_doubts(leaf), self._role_doubt(leaf)):
-                line = f"{self._at(name)}: {doubt}"
-                if doubt is not None and line not in self.doubts:
-                    self.doubts.append(line)
+            for warning in (*_leaf_warnings(leaf), self._role_warning(leaf)):
+                line = f"{self._at(name)}: {warning}"
+                if warning is not None and line not in self.warnings:
+                    self.warnings.append(line)
         if faults:
             self._faults[name] = faults
 
-    def _role_doubt(self, leaf: Check) -> str | None:
+    def _role_warning(self, leaf: Check) -> str | None:
         role = checks.role(leaf)
-        return None if role is None or self._roles is None else self._roles.doubt(role)
+        return None if role is None or self._roles is None else self._roles.warning(role)
 
     def _lines(self, name: str) -> Iterator[str]:
         for fault in self._faults[name]:
@@ -188,7 +190,7 @@ def _close(name: str, known: Mapping[str, object]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _doubts(leaf: Check) -> Iterator[str]:
+def _leaf_warnings(leaf: Check) -> Iterator[str]:
     asked = checks.credential(leaf)
     if asked is not None and asked not in CREDENTIALS:
-        yield f"{leaf} never holds: of a caller one knows {', '.join(CREDENTIALS)}"
+        yield f"{leaf} never holds: what is known of a caller is {', '.join(CREDENTIALS)}"

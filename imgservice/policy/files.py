@@ -1,8 +1,7 @@
-"""Reads policy files: what each rule says, and where."""
+"""Reads policy files: the check of each rule, and where it is written."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 import yaml
@@ -11,7 +10,7 @@ from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.yaml_text import compose
 
 Text = str | Sequence[str | Sequence[str]]
-"""The policy language, or its older form, a list of lists: any of these, each all of those."""
+"""The policy language, or its older form: a list of alternatives, each a list of requirements."""
 
 
 @attrs.frozen
@@ -25,7 +24,7 @@ class Written:
 
 @attrs.frozen
 class Sources:
-    """Where rules are read from: what comes later overrides what came before."""
+    """The files to read rules from: later ones override earlier ones."""
 
     file: Path | None = None
     folders: Sequence[Path] = ()
@@ -34,20 +33,22 @@ class Sources:
         return self.file is not None or bool(self.folders)
 
     def watched(self) -> Sequence[Path]:
-        """Return what changes when a rule does; folders too, since files come and go."""
+        """Return the paths that change when a rule does; folders too, since files come and go."""
         return [*([self.file] if self.file else []), *self.folders, *self._in_folders()]
 
     def read(self) -> tuple[Mapping[str, Written], Sequence[str]]:
-        """Return the rules, and what looks like a mistake; `Unreadable` when there is one."""
+        """Return the rules and warnings; `Unreadable` when a file cannot be used."""
         rules: dict[str, Written] = {}
-        doubts: list[str] = []
+        warnings: list[str] = []
         for path in [*([self.file] if self.file else []), *self._files()]:
             for name, written in _read(path):
                 earlier = rules.get(name)
                 if earlier is not None and earlier.place.startswith(f"{path}:"):
-                    doubts.append(f"{written.place}: {name} was there already: {earlier.place}")
+                    warnings.append(
+                        f"{written.place}: {name} is set twice, first at {earlier.place}"
+                    )
                 rules[name] = written
-        return rules, doubts
+        return rules, warnings
 
     def _files(self) -> Iterator[Path]:
         for folder in self.folders:
@@ -57,15 +58,15 @@ class Sources:
                 raise Unreadable(f"{folder}: cannot be read: {error.strerror}") from None
 
     def _in_folders(self) -> Sequence[Path]:
-        """Return what may become a file as well, such as a link to one that is not there yet."""
+        """Return also what may become a file, such as a link to one that does not exist yet."""
         try:
             return [path for folder in self.folders for path in _visible_in(folder)]
         except OSError:
-            return ()  # the reading will say it
+            return ()  # reported when the files are read
 
 
 def _files_in(folder: Path) -> Sequence[Path]:
-    """Return the files in the order of their names; neither hidden ones nor those further down."""
+    """Return the files in the order of their names, without hidden ones and subfolders."""
     return [path for path in _visible_in(folder) if path.is_file()]
 
 
@@ -92,25 +93,26 @@ def _read(path: Path) -> Iterator[tuple[str, Written]]:
         yield str(name), Written(_checked(_value(value), f"{place}: {name}"), place)
 
 
-def _value(node: yaml.Node) -> Any:
+def _value(node: yaml.Node) -> object:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_document(node)
+        value: object = loader.construct_document(node)
+        return value
     finally:
         loader.dispose()
 
 
-def _checked(value: Any, place: str) -> Text:
+def _checked(value: object, place: str) -> Text:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(_is_alternative(one) for one in value):
         return value
     if value is None:
-        raise Unreadable(f'{place} has no check; write "" to let everybody do it, "!" for nobody')
+        raise Unreadable(f'{place} has no check; write "" to allow everybody, "!" to allow nobody')
     raise Unreadable(f"{place}: expected a check in quotes, got {value!r}")
 
 
-def _is_alternative(value: Any) -> bool:
+def _is_alternative(value: object) -> bool:
     if isinstance(value, list):
         return all(isinstance(each, str) for each in value)
     return isinstance(value, str)

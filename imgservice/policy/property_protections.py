@@ -1,4 +1,4 @@
-"""The operator's file that protects custom properties of images."""
+"""Reads the operator's file that protects custom properties of images."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -29,35 +29,35 @@ from imgservice.domain.roles import KnownRoles
 
 EVERYBODY, NOBODY = "@", "!"
 ReadPermission = Callable[[str], Permission]
-"""Makes a permission of the text that stands for it in the file; `ValueError` tells a mistake."""
-FindDoubts = Callable[[str], Iterable[str]]
-"""Tells what may be a mistake in such a text, although a permission can be made of it."""
+"""Reads a permission from its text in the file; `ValueError` describes a mistake."""
+FindWarnings = Callable[[str], Iterable[str]]
+"""Finds what may be a mistake in such a text, although it can be read."""
 
 
 def read_protections(
     path: Path,
     read_permission: ReadPermission,
-    find_doubts: FindDoubts = lambda text: (),
-    tell: Callable[[str], None] = lambda doubt: None,
+    find_warnings: FindWarnings = lambda text: (),
+    warn: Callable[[str], None] = lambda warning: None,
 ) -> Protected:
-    """Read the file; `Unreadable` names the line at fault, and so does what `tell` is told."""
+    """Read the file; `Unreadable` and the warnings name the line."""
     file = _File(path, read_text(path))
     sections = list(file.sections(read_permission))
-    for doubt in file.doubts(find_doubts):
-        tell(doubt)
+    for warning in file.warnings(find_warnings):
+        warn(warning)
     return Protected(sections)
 
 
 # -- permissions ----------------------------------------------------------------------------------
 
 
-def role_doubts(known: KnownRoles) -> FindDoubts:
-    """Return what finds names of roles that nobody has."""
+def role_warnings(known: KnownRoles) -> FindWarnings:
+    """Return a function that finds roles that nobody has."""
 
     def find(text: str) -> Iterator[str]:
         for name in _names(text):
-            if name not in (EVERYBODY, NOBODY) and (doubt := known.doubt(name)) is not None:
-                yield doubt
+            if name not in (EVERYBODY, NOBODY) and (warning := known.warning(name)) is not None:
+                yield warning
 
     return find
 
@@ -67,7 +67,7 @@ def _names(text: str) -> list[str]:
 
 
 def roles_permission(text: str) -> Permission:
-    """Read `admin, billing`: any of these roles; `@` is everybody, `!` and nothing are nobody."""
+    """Read roles, such as `admin, billing`; `@` is everybody, `!` or nothing is nobody."""
     names = _names(text)
     if EVERYBODY in names and NOBODY in names:
         raise ValueError(f"{EVERYBODY} (everybody) and {NOBODY} (nobody) contradict each other")
@@ -77,15 +77,15 @@ def roles_permission(text: str) -> Permission:
 
 
 def policies_permission(find_rule: Callable[[str], Permission]) -> ReadPermission:
-    """Return what reads the name of one rule of the policy; `@`, `!` and nothing as with roles.
+    """Return a function that reads the name of a policy rule; `@`, `!` and nothing as for roles.
 
-    `find_rule` returns the rule of a name; `ValueError` when there is none.
+    `find_rule` returns the permission of a rule; `ValueError` when there is no such rule.
     """
 
     def read(text: str) -> Permission:
         if "," in text:
             raise ValueError(
-                f"expected one rule of the policy, got {text!r}; rules are joined there"
+                f"expected one rule of the policy, got {text!r}; combine rules in the policy file"
             )
         if text in ("", EVERYBODY, NOBODY):
             return everybody if text == EVERYBODY else nobody
@@ -98,7 +98,7 @@ def policies_permission(find_rule: Callable[[str], Permission]) -> ReadPermissio
 
 
 class _File:
-    """Sections whose names are patterns, each with `create`, `read`, `update` and `delete`."""
+    """A file whose sections are patterns, each with `create`, `read`, `update` and `delete`."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -120,16 +120,16 @@ class _File:
             permissions = {deed: self._permission(name, deed, read_permission) for deed in DEEDS}
             yield Section(pattern, permissions)
 
-    def doubts(self, find: FindDoubts) -> Iterator[str]:
-        """Return what may be a mistake, with its line; every text has been read before."""
+    def warnings(self, find: FindWarnings) -> Iterator[str]:
+        """Yield what may be a mistake, with its line, after the sections have been read."""
         for name in self._names():
             for deed in DEEDS:
-                for doubt in find(self._parser.get(name, deed)):
-                    yield f"{self._path}:{self._line(name, deed)}: [{name}] {deed}: {doubt}"
+                for warning in find(self._parser.get(name, deed)):
+                    yield f"{self._path}:{self._line(name, deed)}: [{name}] {deed}: {warning}"
 
     def _names(self) -> Iterator[str]:
         for name in self._parser.sections():
-            if not name.startswith(RESERVED_PREFIX):  # none of the operator's affairs
+            if not name.startswith(RESERVED_PREFIX):  # for the service's own use
                 yield name
 
     def _pattern(self, section: str) -> Pattern:
@@ -150,7 +150,7 @@ class _File:
             raise self._mistake(self._line(section, deed), message) from None
 
     def _line(self, section: str, key: str | None = None) -> int:
-        """Return the line of the section or, if it is there and not inherited, of its key."""
+        """Return the line of the section, or of its key unless that is inherited."""
         found = current = 0
         for number, line in enumerate(self._lines, 1):
             text = line.strip()

@@ -24,14 +24,14 @@ class PolicyRules:
     def __init__(
         self,
         sources: Sources,
-        tell: Callable[[str], None],
+        warn: Callable[[str], None],
         new_defaults: bool = True,
         enforce_scope: bool = True,
         roles: Callable[[], KnownRoles] | None = None,
     ) -> None:
-        """`tell` gets what may be a mistake, such as unknown `roles`, at every reading."""
+        """Read the files; `warn` gets what may be a mistake, such as unknown `roles`, each time."""
         self._roles = roles
-        self._tell = tell
+        self._warn = warn
         self._new_defaults = new_defaults
         self._enforce_scope = enforce_scope
         self._defaults = DefaultRules(enforce_scope)
@@ -39,8 +39,8 @@ class PolicyRules:
 
     def _read(self, sources: Sources) -> Policy:
         policy = read_policy(sources, self._new_defaults, self._roles and self._roles())
-        for doubt in policy.doubts:
-            self._tell(doubt)
+        for warning in policy.warnings:
+            self._warn(warning)
         return policy
 
     def allow(

@@ -1,12 +1,12 @@
 """What checks can ask about: the caller and the target, by the names of the policy language."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
 
 from imgservice.domain.access import Owned, Target, owns
 from imgservice.domain.context import Context
 
-Known = str | bool | Sequence[str] | None
-"""What is known of a caller under one name."""
+Credentials = MutableMapping[str, str | bool | list[str] | None]
+"""What is known of a caller, by name."""
 
 CREDENTIALS = (
     "user_id",
@@ -26,13 +26,13 @@ _MEMBER = ("member_id", "member")
 """Names for the caller's project in `%(NAME)s`; they hide custom properties of these names."""
 
 
-def credentials(context: Context) -> dict[str, Known]:
+def credentials(context: Context) -> Credentials:
     """Return what is known of the caller.
 
     What is not known is left out: a caller without a project would otherwise be of the same
     project as an image without an owner.
     """
-    found: dict[str, Known] = {
+    found = {
         "user_id": context.user,
         "user_domain_id": context.user_domain,
         "project_id": context.project,
@@ -42,8 +42,8 @@ def credentials(context: Context) -> dict[str, Known]:
         "system": context.system_scope,
         "service_user_id": context.service_user,
     }
-    known: dict[str, Known] = {
-        name: value for name, value in found.items() if value not in (None, "None")
+    known: Credentials = {
+        name: value for name, value in found.items() if value is not None and value != "None"
     }
     known["roles"] = list(context.roles)
     known["service_roles"] = list(context.service_roles)

@@ -1,4 +1,4 @@
-"""From the configuration to the rules of who may do what."""
+"""Builds the policy from the configuration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-def warn(doubt: str) -> None:
-    _log.warn("{doubt}", doubt=doubt)
+def log_warning(warning: str) -> None:
+    _log.warn("{warning}", warning=warning)
 
 
-def make_rules(config: Config, tell: Callable[[str], None] = warn) -> Rules:
-    """Return the rules; `OptionError` when a file of theirs cannot be used.
+def make_rules(config: Config, warn: Callable[[str], None] = log_warning) -> Rules:
+    """Return the rules; `OptionError` when a policy file cannot be used.
 
-    `tell` is told what may be a mistake in the files, now and whenever they are read again.
+    `warn` gets what may be a mistake in the files, now and whenever they are read again.
     """
     options, sources = config.policy, policy_sources(config)
     if not has_policies(config):
         return DefaultRules(options.enforce_scope)
-    # The library behind it takes a third of a second and some MiB: only for those who need it.
+    # It imports oslo.policy, which takes a third of a second and 7 MiB.
     from imgservice.policy.rules import PolicyRules
 
     try:
         return PolicyRules(
             sources,
-            tell,
+            warn,
             options.enforce_new_defaults,
             options.enforce_scope,
             lambda: known_roles(config),
@@ -49,7 +49,7 @@ def make_rules(config: Config, tell: Callable[[str], None] = warn) -> Rules:
 
 
 def read_policies(config: Config) -> "Policy":
-    """Return what holds at present, for people to look at; `OptionError` as above."""
+    """Return the rules in force, to show them; `OptionError` as above."""
     from imgservice.policy.effective import read_policy
 
     try:
@@ -62,7 +62,7 @@ def read_policies(config: Config) -> "Policy":
 
 
 def has_policies(config: Config) -> bool:
-    """Tell whether anything but the defaults holds."""
+    """Tell whether the configuration changes the default rules."""
     return bool(policy_sources(config)) or not config.policy.enforce_new_defaults
 
 

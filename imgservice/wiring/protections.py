@@ -1,4 +1,4 @@
-"""From the configuration to the rules for custom properties."""
+"""Builds the protection of custom properties from the configuration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +10,20 @@ from imgservice.domain.protections import UNPROTECTED, Permission, PropertyRules
 from imgservice.policy.property_protections import (
     policies_permission,
     read_protections,
-    role_doubts,
+    role_warnings,
     roles_permission,
 )
-from imgservice.wiring.policy import warn
+from imgservice.wiring.policy import log_warning
 from imgservice.wiring.roles import known_roles
 from imgservice.wiring.watched import watched_file
 
 
 def make_property_rules(
-    config: Config, rules: Rules, tell: Callable[[str], None] = warn
+    config: Config, rules: Rules, warn: Callable[[str], None] = log_warning
 ) -> Callable[[], PropertyRules]:
-    """Return what tells the rules at present; `OptionError` when their file cannot be used.
+    """Return a function for the rules in force; `OptionError` when their file cannot be used.
 
-    `tell` is told what may be a mistake in the file, now and whenever it is read again.
+    `warn` gets what may be a mistake in the file, now and whenever it is read again.
     """
     options = config.policy.property_protections
     if options.file is None:
@@ -32,19 +32,21 @@ def make_property_rules(
     def read(path: Path) -> PropertyRules:
         if options.format == "policies":
             return read_protections(path, policies_permission(_finder(rules)))
-        return read_protections(path, roles_permission, role_doubts(known_roles(config)), tell)
+        return read_protections(path, roles_permission, role_warnings(known_roles(config)), warn)
 
     return watched_file(("policy", "property_protections", "file"), options.file, read)
 
 
 def _finder(rules: Rules) -> Callable[[str], Permission]:
-    """Return what finds a rule of the policy by its name; `ValueError` when there is none."""
+    """Return a function that finds a policy rule by its name; `ValueError` when there is none."""
 
     def find(name: str) -> Permission:
         try:
             rules.allow(Context(), name, None)
         except KeyError:
-            raise ValueError(f"the policy has no rule {name!r}, or it is about images") from None
+            raise ValueError(
+                f"the policy has no rule {name!r}, or it is not about the caller alone"
+            ) from None
         return lambda context: _allows(rules, context, name)
 
     return find
@@ -53,5 +55,5 @@ def _finder(rules: Rules) -> Callable[[str], Permission]:
 def _allows(rules: Rules, context: Context, name: str) -> bool:
     try:
         return rules.allow(context, name, None)
-    except KeyError:  # the policy was read again, and has lost the rule
+    except KeyError:  # the policy was read again, and no longer has the rule
         return False

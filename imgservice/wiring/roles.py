@@ -1,4 +1,4 @@
-"""From the configuration to the roles that callers can have."""
+"""Finds the roles that callers can have by the configuration."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from imgservice.domain.roles import STANDARD, KnownRoles, with_implied
 
 
 def known_roles(config: Config) -> KnownRoles:
-    """Return the roles of the users whom we know; a file that cannot be read names none."""
+    """Return the roles of the known users; a file that cannot be read has none."""
     auth = config.auth
     finders: Mapping[str, Callable[[], Iterable[str]]] = {
         "none": lambda: with_implied(auth.none.roles),
@@ -30,7 +30,7 @@ def known_roles(config: Config) -> KnownRoles:
         ),
     }
     find = finders.get(auth.mode)
-    if find is None:  # others know the users
+    if find is None:  # users are known elsewhere
         return KnownRoles(STANDARD.union(_lower(auth.keystone.service_token_roles)))
     return KnownRoles(STANDARD.union(find()), are_all=True)
 
@@ -40,7 +40,7 @@ def _roles(file: str | None, read: Callable[[Path], Iterable[Context]]) -> Itera
         for context in read(Path(file)) if file is not None else ():
             yield from context.roles
     except Unreadable:
-        return  # whoever needs the file says so
+        return  # reported where the file is needed
 
 
 def _lower(names: Iterable[str]) -> Iterator[str]:

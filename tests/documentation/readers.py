@@ -60,9 +60,9 @@ def _clouds(path: Path) -> None:
 
 
 def _policy(path: Path) -> None:
-    doubts = read_policy(Sources(path, [])).doubts
+    warnings = read_policy(Sources(path, [])).warnings
     # The file for properties may refer to a rule.
-    assert all("none refers to it" in doubt for doubt in doubts), doubts
+    assert all("none refers to it" in warning for warning in warnings), warnings
 
 
 def _protections(path: Path) -> None:

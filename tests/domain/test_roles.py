@@ -28,7 +28,7 @@ def test_roles_include_others(named: list[str], all_of_them: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "are_all", "doubt"),
+    ("role", "are_all", "warning"),
     [
         ("admin", True, None),
         ("Member", True, None),
@@ -39,7 +39,7 @@ def test_roles_include_others(named: list[str], all_of_them: set[str]) -> None:
         ("image_uploader", False, None),
     ],
 )
-def test_names_that_may_be_mistakes(role: str, are_all: bool, doubt: str | None) -> None:
-    said = KnownRoles(are_all=are_all).doubt(role)
-    assert (said is None) == (doubt is None)
-    assert doubt is None or (said is not None and doubt in said and repr(role) in said)
+def test_names_that_may_be_mistakes(role: str, are_all: bool, warning: str | None) -> None:
+    said = KnownRoles(are_all=are_all).warning(role)
+    assert (said is None) == (warning is None)
+    assert warning is None or (said is not None and warning in said and repr(role) in said)

@@ -57,7 +57,7 @@ def spelled_out(tmp_path_factory: pytest.TempPathFactory) -> PolicyRules:
 def written(tmp_path: Path, text: str, **options: Any) -> PolicyRules:
     file = tmp_path / "policy.yaml"
     file.write_text(text)
-    return PolicyRules(Sources(file), lambda doubt: None, **options)
+    return PolicyRules(Sources(file), lambda warning: None, **options)
 
 
 def test_the_spelled_out_rules_are_not_those_in_code(spelled_out: PolicyRules) -> None:

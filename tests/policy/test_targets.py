@@ -77,7 +77,7 @@ def rules(request: pytest.FixtureRequest, tmp_path: Path) -> Rules:
 def from_file(folder: Path, text: str) -> PolicyRules:
     file = folder / "policy.yaml"
     file.write_text(text)
-    return PolicyRules(Sources(file), lambda doubt: None)
+    return PolicyRules(Sources(file), lambda warning: None)
 
 
 def test_a_namespace(rules: Rules) -> None:

@@ -271,7 +271,7 @@ def checked(directory: Path, options: dict[str, Any]) -> tuple[int, str]:
         (None, "policy.yaml: cannot be read: No such file or directory"),
         ("a: role:a\nget_image: role:a or\n", "policy.yaml:2: get_image: Failed to understand"),
         ("get_image: rule:a", "policy.yaml:1: get_image: there is no rule 'a'"),
-        ("a: rule:a\nget_image: rule:a", "policy.yaml:1: a: it leads through 'a' back to itself"),
+        ("a: rule:a\nget_image: rule:a", "policy.yaml:1: a: it refers to itself through 'a'"),
     ],
 )
 def test_a_file_with_mistakes_stops_the_start(
