@@ -112,29 +112,32 @@ def _template(route: Route) -> str:
 
 
 def _operation(route: Route) -> Document:
-    said = route.documentation
+    documentation = route.documentation
     operation: Document = {
         "operationId": route.name,
-        "summary": said.summary,
+        "summary": documentation.summary,
         "parameters": _parameters(route),
         "responses": {
-            **{str(status): _response(status, held) for status, held in said.responses.items()},
-            **{str(status): _error(status) for status in sorted({*ALWAYS, *said.errors})},
+            **{
+                str(status): _response(status, held)
+                for status, held in documentation.responses.items()
+            },
+            **{str(status): _error(status) for status in sorted({*ALWAYS, *documentation.errors})},
         },
     }
-    if said.body:
-        operation["requestBody"] = {"required": True, "content": _content(said.body)}
+    if documentation.body:
+        operation["requestBody"] = {"required": True, "content": _content(documentation.body)}
     if route.is_public:
         operation["security"] = []
     return operation
 
 
 def _parameters(route: Route) -> Sequence[Document]:
-    said = route.documentation
+    documentation = route.documentation
     return [
         *(_parameter("path", name, {"type": "string", "minLength": 1}) for name in route.variables),
-        *(_parameter("query", name, schema) for name, schema in said.query.items()),
-        *(_parameter("header", name, {"type": "string"}) for name in said.headers),
+        *(_parameter("query", name, schema) for name, schema in documentation.query.items()),
+        *(_parameter("header", name, {"type": "string"}) for name in documentation.headers),
     ]
 
 
