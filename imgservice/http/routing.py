@@ -13,12 +13,12 @@ from werkzeug.routing import Map, Rule
 
 from imgservice.domain.documents import Json
 from imgservice.domain.errors import ImageServiceError, Invalid
+from imgservice.http.aborted import ClientGone
 from imgservice.http.answer_memory import LARGE
 from imgservice.http.errors import RETRY_AFTER, error_body, error_response
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.route import Body, Route, handlers_of
-from imgservice.http.sending import ClientGone
 
 NO_ROOM = "Too many clients have not read their answers yet. Try again later."
 

@@ -15,9 +15,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import LogEvent
 
 from imgservice.concurrency.threads import Threads
+from imgservice.http.aborted import ShortData
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from imgservice.http.sending import ShortData, in_memory
+from imgservice.http.sendfile import in_memory
 from tests.http.bodies import send_blocks, send_file
 from tests.http.serving import (
     Handler,
