@@ -1,11 +1,14 @@
-"""Reads files as oslo.config does, and remembers where everything stood."""
+"""Reads files by the parser of oslo.config, and remembers the place of every assignment."""
 
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
+from oslo_config.iniparser import BaseParser
 
 DEFAULT = "DEFAULT"
 _LONGEST_WAY = 50
@@ -65,58 +68,42 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def parse(text: str, file: str) -> list[Assignment]:
     """Take the text apart. `IniError` for what oslo.config refuses, too."""
-    parsing = _Parsing(file)
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
-        parsing.take(number, line.rstrip())
-    parsing.end_value()
-    return parsing.found
+    parser = _Parser(file)
+    parser.parse(chain(io.StringIO(text, newline=None), [""]))
+    return parser.found
 
 
-class _Parsing:
-    """How far we are in a file."""
+class _Parser(BaseParser):
+    """Collects the assignments of a file."""
 
     def __init__(self, file: str) -> None:
         self.found: list[Assignment] = []
         self._file = file
         self._group = ""
-        self._open: tuple[int, str, list[str]] | None = None
-        """The assignment that the next line may go on with."""
 
-    def take(self, number: int, line: str) -> None:
-        if line.startswith((" ", "\t")):
-            if self._open is None:
-                raise self._error(number, "is indented, and there is nothing that it goes on with")
-            self._open[2].append(line.lstrip())
-            return
-        self.end_value()
-        if line.startswith("["):
-            self._group = self._section(number, line)
-        elif line and not line.startswith(("#", ";")):
-            self._open = self._begin(number, line)
+    def new_section(self, section: str) -> None:
+        self._group = section
 
-    def end_value(self) -> None:
-        if self._open is not None:
-            line, name, parts = self._open
-            self.found.append(Assignment(self._file, line, self._group, name, "\n".join(parts)))
-            self._open = None
-
-    def _section(self, number: int, line: str) -> str:
-        if not line.endswith("]") or len(line) < 3:
-            raise self._error(number, "a section is written as [name]")
-        return line[1:-1]
-
-    def _begin(self, number: int, line: str) -> tuple[int, str, list[str]]:
-        matched = re.match(r"([^=:]*)[=:](.*)", line, re.DOTALL)
-        if matched is None:
-            raise self._error(number, "is neither a section nor `name = value`")
-        name, value = matched[1].strip(), matched[2].strip()
-        if not name:
-            raise self._error(number, "has no name before the = or :")
+    def assignment(self, key: str, value: list[str]) -> None:
+        """Called at the line behind the value, which has as many lines as its list has items."""
+        begin = self.lineno - len(value)
         if not self._group:
-            raise self._error(number, "comes before any [section]")
-        if value and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        return number, name, [value]
+            raise self._error(begin, "comes before any [section]")
+        self.found.append(Assignment(self._file, begin, self._group, key, "\n".join(value)))
+
+    def error_invalid_assignment(self, line: str) -> NoReturn:
+        raise self._error(self.lineno, "is neither a section nor `name = value`")
+
+    def error_empty_key(self, line: str) -> NoReturn:
+        raise self._error(self.lineno, "has no name before the = or :")
+
+    def error_unexpected_continuation(self, line: str) -> NoReturn:
+        raise self._error(self.lineno, "is indented, but continues no value")
+
+    def error_no_section_end_bracket(self, line: str) -> NoReturn:
+        raise self._error(self.lineno, "must be written as [name]")
+
+    error_no_section_name = error_no_section_end_bracket
 
     def _error(self, number: int, reason: str) -> IniError:
         return IniError(f"{self._file}:{number}: the line {reason}")
