@@ -1,4 +1,4 @@
-"""Turns Glance's configuration into ours."""
+"""Converts the configuration of a Glance."""
 
 import re
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class ConversionError(Exception):
 
 @attrs.frozen
 class Converted:
-    """Our configuration file, and what is to be said about it."""
+    """Our configuration file, and remarks on it."""
 
     text: str
     config: Config
@@ -46,20 +46,22 @@ class Converted:
     matters: Sequence[str]
     notes: Sequence[str]
     secrets: Sequence[str]
-    """Places of the secrets that are in the text itself, or in the files for them."""
+    """Where Glance's files have the secrets that are now in our file or in files of their own."""
 
 
 def convert_files_of_glance(
     paths: Sequence[Path], folders: Sequence[Path] = (), secrets_to: Path | None = None
 ) -> Converted:
-    """Read Glance's files, and write those for secrets. `ConversionError` for what is wrong."""
+    """Convert Glance's files, and write the files for secrets. `ConversionError` if that fails."""
     looked_in = [*folders, *dict.fromkeys(path.parent for path in reversed(paths))]
     names = ", ".join(map(str, [*paths, *folders]))
     try:
         settings, paste = _read(paths, folders)
 
         def convert(secrets: Secrets) -> Conversion:
-            head = f"Converted from {names}. Comments tell what Glance had and this file has not."
+            head = (
+                f"Converted from {names}. Comments quote options of Glance that were not converted."
+            )
             found_in = Folders([*looked_in, *_STANDARD_FOLDERS])
             return _convert(settings, paste, Document(head), secrets, found_in)
 
@@ -75,7 +77,7 @@ def convert_files_of_glance(
 
 
 def _read(paths: Sequence[Path], folders: Sequence[Path]) -> tuple[list[Assignment], Paste | None]:
-    """Tell the settings from what is for Paste."""
+    """Separate the settings from the file for Paste."""
     settings: list[Assignment] = []
     pastes: list[Sequence[Assignment]] = []
     for path in paths:
@@ -115,7 +117,7 @@ def _convert(
 
 
 def _finish(conversion: Conversion) -> Converted:
-    """Let our own reader have a look at what was written."""
+    """Check what was written as the service will."""
     text = conversion.document.write()
     try:
         config = parse(text, "converted")
@@ -134,7 +136,7 @@ def _finish(conversion: Conversion) -> Converted:
 
 
 def _traced(document: Document, message: str) -> str:
-    """Name Glance's file and line in place of ours."""
+    """Replace places in our file by places in Glance's."""
     return "\n".join(_traced_line(document, line) for line in message.splitlines())
 
 

@@ -1,8 +1,8 @@
-"""What a conversion has found out so far."""
+"""The state of a conversion."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import attrs
 
@@ -12,13 +12,14 @@ from imgservice.glance_config.ini import Assignment, Given, Unresolved
 from imgservice.glance_config.secrets import Secrets
 from imgservice.glance_config.values import Read, string
 
+T = TypeVar("T")
 _DOLLAR = "refers to what is not set in these files (a dollar sign itself is written $$)"
-"""What is said of secrets, of which not even a part may be shown."""
+"""Said of secrets, no part of which may be shown."""
 
 
 @attrs.frozen
 class Folders:
-    """Where Glance looks for files that are named without a directory."""
+    """Where Glance looks for files given without a directory."""
 
     paths: Sequence[Path]
 
@@ -31,7 +32,7 @@ class Folders:
 
 
 class Conversion:
-    """Options go from `given` to `document`; everything that is not plain sailing is noted."""
+    """Options go from `given` to `document`; what cannot be converted is noted."""
 
     def __init__(self, given: Given, written: Document, secrets: Secrets, folders: Folders):
         self.given = given
@@ -42,15 +43,15 @@ class Conversion:
         self.kept: list[Assignment] = []
         self.ignored: list[tuple[Assignment, str]] = []
         self.matters: list[str] = []
-        """What is lost though it is important."""
+        """What is lost, and important."""
         self.notes: list[str] = []
-        """What else the operator should know."""
+        """Other remarks for the operator."""
         self.mistakes: list[str] = []
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read(self, one: Assignment | None, read: Read) -> Any:
-        """Return the value; None when there is none, or when it is wrong, which is noted."""
+    def read(self, one: Assignment | None, read: Read[T]) -> T | None:
+        """Return the value; None if there is none, or a wrong one, which is noted."""
         if one is None:
             return None
         try:
@@ -68,16 +69,16 @@ class Conversion:
     # -- writing ----------------------------------------------------------------------------------
 
     def put(
-        self, path: document.Path, value: Any, source: Assignment | None, remark: str = ""
+        self, path: document.Path, value: object, source: Assignment | None, remark: str = ""
     ) -> None:
-        """Set a key; an assignment may set several, and a key is set by whoever comes first."""
+        """Set a key, unless it is set already. An assignment may set several keys."""
         if self.document.get(path) is None:
             self.document.put(path, Leaf(value, source, remark))
         if source is not None:
             self.converted.add(source)
 
-    def option(self, path: document.Path, read: Read, *names: str) -> Any:
-        """Convert an option that has a key of its own here; an empty one counts as not given."""
+    def option(self, path: document.Path, read: Read[T], *names: str) -> T | None:
+        """Convert an option that has a key of its own here; ignore an empty one."""
         one = self.given.find(*names)
         if one is not None and not one.text and read is string:
             self.ignore(one, "is empty")
@@ -99,7 +100,7 @@ class Conversion:
     def keep(
         self, section: str, some: Iterable[Assignment], reason: str, matters: bool = False
     ) -> None:
-        """Keep assignments as comments, under the reason."""
+        """Write assignments as comments, with the reason why they are not converted."""
         for one in some:
             self.kept.append(one)
             self.quote(section, f"{reason[:1].upper()}{reason[1:]}:", one)
@@ -107,7 +108,7 @@ class Conversion:
                 self.matters.append(f"{one}: {reason}")
 
     def quote(self, section: str, text: str, one: Assignment, more: str = "") -> None:
-        shown: Any = one.text
+        shown = one.text
         if self.secrets.is_one(one):
             taken = self.secrets.take(one, one.text)
             shown = taken if isinstance(taken, str) else document.flow(taken)
@@ -118,11 +119,11 @@ class Conversion:
         self.ignored.append((one, reason))
 
     def note(self, section: str, text: str) -> None:
-        """Tell the operator, in the file as well."""
+        """Tell the operator, and write it into the file."""
         self.document.say(section, text)
         self.notes.append(text)
 
     def lose(self, section: str, text: str) -> None:
-        """Tell what the file does not do though Glance's did."""
+        """Tell what our file cannot do, and Glance's did."""
         self.document.say(section, text)
         self.matters.append(text)

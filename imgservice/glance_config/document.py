@@ -1,8 +1,7 @@
-"""Writes our configuration file, with comments, and knows where each value came from."""
+"""Writes our configuration file, with comments, and knows the source of every value."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 import yaml
@@ -18,19 +17,22 @@ SECTIONS = tuple(field.name.rstrip("_") for field in attrs.fields(Config))
 
 @attrs.define
 class Leaf:
-    """A value with the assignment that it came from, if it was one."""
+    """A value, and the assignment it was converted from, if any."""
 
-    value: Any
+    value: object
     source: Assignment | None = None
     remark: str = ""
 
 
+Node = Leaf | dict[str, "Node"]
+
+
 class Document:
-    """Grows in any order; is written in the order of our sections."""
+    """Takes keys in any order; writes them in the order of our sections."""
 
     def __init__(self, head: str) -> None:
         self._head = head
-        self._tree: dict[str, Any] = {}
+        self._tree: dict[str, Node] = {}
         self._comments: dict[str, dict[str, list[str]]] = {}
         self._sources: dict[int, Assignment] = {}
 
@@ -38,17 +40,24 @@ class Document:
         *outer, last = _steps(path)
         node = self._tree
         for step in outer:
-            node = node.setdefault(step, {})
+            inner = node.setdefault(step, {})
+            assert isinstance(inner, dict)  # noqa: S101  no key has both a value and keys
+            node = inner
         node[last] = leaf
 
-    def get(self, path: Path) -> Any:
+    def get(self, path: Path) -> object:
         """Return the value at the path, or None; of a mapping, the names in it."""
-        node: Any = self._tree
+        node: Node = self._tree
         for step in _steps(path):
             if not isinstance(node, dict) or step not in node:
                 return None
             node = node[step]
         return node.value if isinstance(node, Leaf) else list(node)
+
+    def names(self, path: Path) -> list[str]:
+        """Return the list of strings at the path, or the names in a mapping; else an empty list."""
+        found = self.get(path)
+        return list(map(str, found)) if isinstance(found, list) else []
 
     def say(self, section: str, text: str) -> None:
         """Add a comment at the end of the section; one that is there already is not repeated."""
@@ -76,7 +85,7 @@ class Document:
         return "\n".join(lines) + "\n"
 
     def source(self, line: int) -> Assignment | None:
-        """Return where what was written on the line came from."""
+        """Return the source of a line that was written."""
         return self._sources.get(line)
 
 
@@ -84,7 +93,7 @@ def _steps(path: Path) -> tuple[str, ...]:
     return path if isinstance(path, tuple) else tuple(path.split("."))
 
 
-def _entry(name: str, node: Any, indent: str) -> Iterator[tuple[str, Leaf | None]]:
+def _entry(name: str, node: Node, indent: str) -> Iterator[tuple[str, Leaf | None]]:
     if isinstance(node, Leaf):
         for line in textwrap.wrap(printable(node.remark), WIDTH - 2 - len(indent)):
             yield f"{indent}# {line}", None
@@ -95,13 +104,13 @@ def _entry(name: str, node: Any, indent: str) -> Iterator[tuple[str, Leaf | None
             yield from _entry(key, inner, indent + "  ")
 
 
-def flow(value: Any) -> str:
+def flow(value: object) -> str:
     """Write a value on one line."""
     text = _dump(value, None)
     return text if "\n" not in text else _dump(value, '"')
 
 
-def _dump(value: Any, style: str | None) -> str:
+def _dump(value: object, style: str | None) -> str:
     text: str = yaml.safe_dump(
         dict(value) if isinstance(value, Mapping) else value,
         default_flow_style=True,
@@ -114,5 +123,5 @@ def _dump(value: Any, style: str | None) -> str:
 
 
 def printable(text: str) -> str:
-    """Return what may stand in a comment."""
+    """Escape what must not be in a comment."""
     return text if text.isprintable() else _dump(text, '"')

@@ -12,7 +12,7 @@ def convert_files(conversion: Conversion) -> None:
     _convert_property_protections(conversion)
     schema = conversion.folders.find("schema-image.json")
     if schema is not None:
-        remark = "Glance reads it without being told"
+        remark = "read by Glance by default"
         conversion.put("api.schema_file", str(schema), None, remark)
 
 
@@ -21,7 +21,7 @@ def _convert_policy_file(conversion: Conversion) -> None:
     name = conversion.read(one, str) or "policy.yaml"
     found = conversion.folders.find(name)
     if found is not None:
-        remark = "" if one else "Glance reads it without being told"
+        remark = "" if one else "read by Glance by default"
         conversion.put("policy.file", str(found), one, remark)
     elif one is not None and name.startswith("/"):
         _put_missing(conversion, "policy.file", name, one)
@@ -32,7 +32,7 @@ def _convert_policy_file(conversion: Conversion) -> None:
 
 
 def _convert_policy_folders(conversion: Conversion) -> None:
-    """A directory that is not there does not matter to Glance, but here it would be a mistake."""
+    """Leave out directories that do not exist: Glance ignores them, and we would not start."""
     given = conversion.given.find_all("oslo_policy/policy_dirs")
     folders = []
     for one in given:
@@ -48,7 +48,7 @@ def _convert_policy_folders(conversion: Conversion) -> None:
     if folders:
         conversion.put("policy.dirs", folders, given[-1])
     elif standard is not None:
-        remark = "Glance reads it without being told"
+        remark = "read by Glance by default"
         conversion.put("policy.dirs", [str(standard)], None, remark)
 
 

@@ -13,7 +13,7 @@ from oslo_config.iniparser import BaseParser
 DEFAULT = "DEFAULT"
 _LONGEST_WAY = 50
 _LONGEST_TEXT = 1 << 20
-"""Values that refer to others twice double with every step."""
+"""Characters of a value: references to references could double it at every step."""
 
 
 class IniError(Exception):
@@ -36,7 +36,7 @@ class Assignment:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is looked up by: Glance does not mind the case of groups, nor - for _."""
+        """Group and name, as oslo.config compares them: no case of groups, and - is _."""
         return group_key(self.group), self.name.replace("-", "_")
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ class Unresolved(ValueError):
 
 
 class Given:
-    """All assignments; remembers which of them somebody has asked for."""
+    """All assignments; remembers which of them were asked for."""
 
     def __init__(self, assignments: Sequence[Assignment]) -> None:
         self._all = assignments
@@ -122,10 +122,10 @@ class Given:
         self._asked: set[Assignment] = set()
         self._expanded: dict[Assignment, str] = {}
         self.overridden: list[tuple[Assignment, Assignment]] = []
-        """What had no effect, each with what it was overridden by."""
+        """Assignments without effect, each with the one that overrides it."""
 
     def find(self, *names: str) -> Assignment | None:
-        """Return what holds of `group/name`, which may be followed by its older names."""
+        """Return the assignment in effect of `group/name`, or of its older names, if given."""
         found = self._effective([_key(name) for name in names])
         if found is not None:
             others = [one for one in self._named(names) if one not in {found, *self._asked}]
@@ -134,7 +134,7 @@ class Given:
         return found
 
     def text(self, name: str) -> str | None:
-        """Return what was written, for who does not convert it; None when it is not given."""
+        """Return the text of an option without marking it as converted; None if it is not given."""
         found = self._effective([_key(name)])
         return None if found is None else found.text
 
@@ -148,13 +148,13 @@ class Given:
         return {one.key[0] for one in self._all}
 
     def rest(self) -> Iterator[Assignment]:
-        """Iterate over what nobody has asked for."""
+        """Iterate over those that were not asked for."""
         for one in self._all:
             if one not in self._asked:
                 yield one
 
     def expand(self, one: Assignment) -> str:
-        """Return the text with what it refers to put in."""
+        """Return the text with its references replaced."""
         return self._expand(one.text, one.key[0], (one.key,))
 
     def _named(self, names: Sequence[str]) -> Iterator[Assignment]:
@@ -162,7 +162,7 @@ class Given:
         return (one for one in self._all if one.key in keys)
 
     def _effective(self, keys: Sequence[tuple[str, str]]) -> Assignment | None:
-        """The last file that has any of the names counts, there the first name, of it the last."""
+        """Return the assignment that counts: in the last file, of the first name, the last one."""
         for file in reversed(self._files):
             for key in keys:
                 found = [one for one in self._all if one.file == file and one.key == key]

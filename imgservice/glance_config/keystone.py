@@ -18,7 +18,7 @@ _OWN: Mapping[str, Sequence[str]] = {
     "project_domain": ("project_domain_name",),
     "project_domain_id": ("project_domain_id",),
 }
-"""Who we are; these may be in another section, which auth_section names."""
+"""Our credentials; they may be in another section, which auth_section names."""
 
 _NO_KEY = {
     "user_id": "users are named here, by username and user_domain",
@@ -32,7 +32,7 @@ _NO_KEY = {
 
 
 def convert_keystone(conversion: Conversion, needed_by: Assignment | None) -> None:
-    """Convert who we are and how Keystone is asked; `needed_by` is the flavor that needs it."""
+    """Convert our credentials and how Keystone is reached; `needed_by` is the flavor in use."""
     section = conversion.given.find(f"{GROUP}/auth_section")
     place = conversion.read(section, string) or GROUP
     if section is not None:

@@ -1,7 +1,6 @@
-"""What a request passes through, as a file for Paste says it."""
+"""Reads the pipeline from a file for Paste."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
@@ -17,7 +16,7 @@ STANDARD: dict[str, Sequence[str]] = {
     "keystone+caching": ["cors", "authtoken", "context", "cache"],
     "keystone+cachemanagement": ["cors", "authtoken", "context", "cache", "cachemanage"],
 }
-"""What matters of the flavors that Glance brings along."""
+"""The filters of Glance's own flavors, as far as they matter here."""
 
 _FACTORIES = (
     ("keystonemiddleware.auth_token", "authtoken"),
@@ -38,7 +37,7 @@ _FACTORIES = (
     ("middleware.gzip", "gzip"),
     ("requestid", "request_id"),
 )
-"""What the factories of filters have in them, and what we call those filters."""
+"""Parts of the names of filter factories, and our names for the filters."""
 
 
 def is_paste(assignments: Sequence[Assignment]) -> bool:
@@ -47,7 +46,7 @@ def is_paste(assignments: Sequence[Assignment]) -> bool:
 
 @attrs.frozen
 class Filter:
-    """One step: what it is as far as we know it, its name in the file, and its options."""
+    """A filter: its kind, if known, its name in the file, and its options."""
 
     kind: str
     name: str
@@ -63,7 +62,7 @@ class Paste:
             self._sections.setdefault(one.group, {})[one.name] = one
 
     def filters(self, flavor: str) -> Sequence[Filter] | None:
-        """Return what the API's requests pass through; None when there is no such flavor."""
+        """Return the filters of the API; None if there is no such flavor."""
         name = "glance-api" + (f"-{flavor}" if flavor else "")
         pipeline = self._pipeline(name, flavor)
         if pipeline is None:
@@ -88,7 +87,7 @@ class Paste:
         return [found] if found.kind == "healthcheck" else []
 
     def _text(self, section: str, name: str) -> str:
-        found: Any = self._sections.get(section, {}).get(name)
+        found = self._sections.get(section, {}).get(name)
         return "" if found is None else found.text
 
     def _filter(self, name: str, section: str) -> Filter:

@@ -18,7 +18,7 @@ from imgservice.glance_config.values import (
 
 _LARGEST = (1 << 63) - 1
 
-_PLAIN: Sequence[tuple[str, Read, Sequence[str]]] = (
+_PLAIN: Sequence[tuple[str, Read[object], Sequence[str]]] = (
     ("server.public_url", string, ["DEFAULT/public_endpoint"]),
     ("server.workers", whole(0, MOST_WORKERS), ["DEFAULT/workers"]),
     ("server.umask", string, ["DEFAULT/umask"]),

@@ -1,4 +1,4 @@
-"""Options that have no key here: what they are about, and why not."""
+"""Options that have no key here, and why not."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -21,7 +21,7 @@ class Topic:
     """Where it is said; of no use for what is not needed, all of which stands together."""
     matters: bool = False
     unless: Sequence[str] = ()
-    """Values that change nothing here."""
+    """Values with which it makes no difference."""
 
     def has(self, one: Assignment) -> bool:
         name = "/".join(one.key)
@@ -110,7 +110,7 @@ _NOT_NEEDED: Sequence[Topic] = (
 
 
 def keep_the_rest(conversion: Conversion) -> None:
-    """Nothing that was given gets lost: what nobody has asked for becomes a comment."""
+    """Keep every option that was not converted as a comment."""
     owner = conversion.given.find("DEFAULT/owner_is_tenant")
     if owner is not None and owner.text.lower() in _NO:
         conversion.wrong(owner, "images belong to projects, and not to users; in Glance, too")

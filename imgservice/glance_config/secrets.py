@@ -2,8 +2,8 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from imgservice.glance_config.ini import Assignment
 
@@ -18,7 +18,7 @@ class SecretsError(Exception):
 
 
 class Secrets:
-    """Finds out what is a secret; with a directory, it says where each of them will be."""
+    """Knows what is a secret; with a directory, puts each into a file there."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = None if directory is None else directory.absolute()
@@ -28,8 +28,8 @@ class Secrets:
     def is_one(self, one: Assignment) -> bool:
         return bool(one.text and (_NAMES.search(one.key[1]) or _IN_URL.search(one.text)))
 
-    def take(self, one: Assignment, text: str) -> Any:
-        """Return what stands for the secret in our file."""
+    def take(self, one: Assignment, text: str) -> str | Mapping[str, str]:
+        """Return the value for our file: the secret, or the name of its file."""
         self.places.append(one)
         if self._directory is None:
             return text
@@ -38,7 +38,7 @@ class Secrets:
         return {"file": str(path)}
 
     def _name(self, one: Assignment) -> str:
-        """Make a name that no other secret has."""
+        """Return a name that no other secret has."""
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(one.key)).lstrip(".")[:200]
         names, number = {path.name for path in self._files}, 1
         while name in names:
@@ -47,7 +47,7 @@ class Secrets:
         return name
 
     def save(self) -> None:
-        """Write the files; one that is there with other content is left alone, and an error."""
+        """Write the files; `SecretsError` if one exists with other content, which is kept."""
         try:
             for path, text in self._files.items():
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where we listen, what a request passes through, and who may come in."""
+"""From Glance's addresses, flavor and filters to server, pipeline and auth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,8 +82,8 @@ def _convert_proxies(conversion: Conversion) -> None:
     one = conversion.given.find("oslo_middleware/enable_proxy_headers_parsing")
     if one is not None and conversion.read(one, boolean):
         reason = (
-            "Glance believes X-Forwarded-* headers of anybody; list your proxies in"
-            " server.trusted_proxies, or they are not believed here"
+            "Glance accepts X-Forwarded-* headers from any client; list your proxies in"
+            " server.trusted_proxies, or the headers are ignored here"
         )
         conversion.keep("server", [one], reason, matters=True)
     elif one is not None:
@@ -176,6 +176,6 @@ def _convert_nobody(conversion: Conversion, chain: Chain) -> None:
     conversion.put("auth.mode", "none", chain.flavor)
     conversion.lose(
         "auth",
-        "Glance asked nobody who he is. Here that holds on loopback addresses only, unless you set"
-        " auth.none.anywhere: true; docs/how-to/without-keystone.md has better ways.",
+        "Glance authenticated nobody. Here that is possible on loopback addresses only, unless you"
+        " set auth.none.anywhere: true; docs/how-to/without-keystone.md has better ways.",
     )

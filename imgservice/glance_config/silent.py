@@ -1,4 +1,4 @@
-"""What becomes different though nobody looks for it: options that are converted, or not given."""
+"""Tells what behaves differently although no option says so."""
 
 import socket
 from collections.abc import Container, Sequence
@@ -18,7 +18,7 @@ _OWN_NAMES = ("localhost", "ip6-localhost")
 
 
 def remark_on_changes(conversion: Conversion, filters: Chain) -> None:
-    """Tell of everything that clients or operators would notice, and no option says."""
+    """Remark on every difference that clients or operators would notice."""
     _remark_on_hosts(conversion)
     _remark_on_limits(conversion)
     _remark_on_processes(conversion)
@@ -36,9 +36,9 @@ def remark_on_changes(conversion: Conversion, filters: Chain) -> None:
 
 
 def _remark_on_hosts(conversion: Conversion) -> None:
-    """Glance reaches whatever is listed; here some addresses must be listed as networks, too."""
+    """Glance reaches every host in the list; here some need an exception for their network."""
     one = conversion.given.find(_HOSTS)
-    hosts = conversion.document.get("import.filter.allowed_hosts")
+    hosts = conversion.document.names("import.filter.allowed_hosts")
     if one is None or not hosts:
         return
     own = own_addresses()
@@ -103,13 +103,13 @@ def _remark_on_processes(conversion: Conversion) -> None:
     if conversion.document.get("server.workers") is None:
         conversion.note(
             "server",
-            "How many processes Glance has is not in its files: its WSGI server knows, or there is"
-            " one for each processor. Without server.workers it is one here.",
+            "Glance's files do not say how many processes it has: its WSGI server does, or there is"
+            " one for each processor. Here it is one unless server.workers is set.",
         )
 
 
 def _remark_on_permissions(conversion: Conversion) -> None:
-    stores = conversion.document.get("stores") or []
+    stores = conversion.document.names("stores")
     if conversion.document.get("server.umask") is None and any(
         conversion.document.get(("stores", name, "type")) == "file"
         and conversion.document.get(("stores", name, "file_mode")) is None

@@ -33,12 +33,13 @@ _PREFIXES: Mapping[str, tuple[str, ...]] = {
     "cinder": ("cinder_",),
     "vmware": ("vmware_",),
 }
-"""What the options of drivers that are not here begin with."""
+"""Prefixes of the options of drivers that are not here."""
+_READ_ONLY = "is a store that takes no data here"
 
 
 @attrs.frozen
 class _Backend:
-    """A store of Glance's: its name, its type there, the section of its options, who names it."""
+    """A store of Glance's: its name, its type there, the section of its options, its place."""
 
     name: str
     type: str
@@ -209,30 +210,46 @@ def _keep(conversion: Conversion, backend: _Backend) -> None:
 def _convert_default(
     conversion: Conversion, backends: list[_Backend], named: Assignment | None
 ) -> None:
-    names = {backend.name: backend for backend in backends}
-    writable = [name for name, backend in names.items() if _TYPES.get(backend.type) == "file"]
-    text = conversion.read(named, string)
-    enabled = backends[0].named if len(backends) > 1 and backends[0].group != _OLD else None
-    if named is None and enabled is not None:
-        conversion.wrong(enabled, "[glance_store] default_backend must name one of them")
-    wanted = text or ("file" if "file" in names else next(iter(names), ""))
-    wanted = _TYPES.get(wanted, wanted) if wanted not in names else wanted
+    names = [backend.name for backend in backends]
+    writable = [one.name for one in backends if _TYPES.get(one.type) == "file"]
+    _require_default(conversion, backends, named)
+    wanted = _wanted_default(names, conversion.read(named, string))
     if named is not None and wanted not in names:
         known = ", ".join(names) or "none"
         conversion.wrong(named, f"there is no store {wanted!r} (stores: {known})")
     elif wanted in writable:
         conversion.put("default_store", wanted, named)
     elif writable:
-        if named is not None:
-            conversion.keep("default_store", [named], "is a store that takes no data here")
-        conversion.put("default_store", writable[0], None, "CHANGE THIS: see below")
-        conversion.lose(
-            "default_store",
-            f"New images went to the store {wanted}, which cannot take them here: they go to"
-            f" {writable[0]} now.",
-        )
+        _put_another(conversion, named, wanted, writable[0])
     else:
         _put_nothing_usable(conversion, named, "local" if "local" not in names else "none")
+
+
+def _require_default(
+    conversion: Conversion, backends: list[_Backend], named: Assignment | None
+) -> None:
+    enabled = backends[0].named if len(backends) > 1 and backends[0].group != _OLD else None
+    if named is None and enabled is not None:
+        conversion.wrong(enabled, "[glance_store] default_backend must name one of them")
+
+
+def _wanted_default(names: list[str], text: str | None) -> str:
+    """Return the store that Glance puts new images into."""
+    wanted = text or ("file" if "file" in names else next(iter(names), ""))
+    return wanted if wanted in names else _TYPES.get(wanted, wanted)
+
+
+def _put_another(
+    conversion: Conversion, named: Assignment | None, wanted: str, writable: str
+) -> None:
+    if named is not None:
+        conversion.keep("default_store", [named], _READ_ONLY)
+    conversion.put("default_store", writable, None, "CHANGE THIS: see below")
+    conversion.lose(
+        "default_store",
+        f"In Glance, new images go to the store {wanted}. It cannot take data here: they go to"
+        f" {writable} instead.",
+    )
 
 
 def _put_nothing_usable(conversion: Conversion, named: Assignment | None, name: str) -> None:
@@ -240,9 +257,9 @@ def _put_nothing_usable(conversion: Conversion, named: Assignment | None, name: 
     conversion.put(("stores", name, "path"), "var/images", None)
     conversion.put("default_store", name, None)
     if named is not None:
-        conversion.keep("default_store", [named], "is a store that takes no data here")
+        conversion.keep("default_store", [named], _READ_ONLY)
     conversion.lose(
         "stores",
-        f"None of Glance's stores can take data here. The store {name} is there only because there"
-        " must be one: it would put images into var/images of the working directory.",
+        f"None of Glance's stores can take data here. The store {name} is a placeholder, since one"
+        " is needed: it would put images into var/images of the working directory.",
     )

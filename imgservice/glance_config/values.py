@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
-Read = Callable[[str], Any]
+T = TypeVar("T")
+Read = Callable[[str], T]
+"""Reads the text of an option."""
 
 _TRUE = ("true", "1", "on", "yes")
 _FALSE = ("false", "0", "off", "no")
@@ -27,7 +29,7 @@ def number(text: str) -> int | float:
     return float(text) if "." in text else int(text)
 
 
-def whole(least: int, most: int = 1 << 63) -> Read:
+def whole(least: int, most: int = 1 << 63) -> Read[int]:
     def read(text: str) -> int:
         if not re.fullmatch(r"[+-]?\d{1,30}", text, re.ASCII) or not least <= int(text) <= most:
             upper = f" and at most {most}" if most < 1 << 63 else ""
@@ -38,8 +40,8 @@ def whole(least: int, most: int = 1 << 63) -> Read:
 
 
 def limit(text: str) -> int:
-    """Read a number of which any below zero means that there is no limit."""
-    return int(max(-1, whole(-(1 << 63))(text)))
+    """Read a number; any below zero means that there is no limit."""
+    return max(-1, whole(-(1 << 63))(text))
 
 
 def words(text: str) -> list[str]:

@@ -147,7 +147,7 @@ def test_flavor_without_authentication(lab: Lab) -> None:
     found = lab.run("[database]\nconnection = sqlite:////glance.db\n")
     assert found.exit_code == 3
     assert yaml.safe_load(found.stdout)["auth"] == {"mode": "none"}
-    assert "not converted: Glance asked nobody who he is." in found.stderr
+    assert "not converted: Glance authenticated nobody." in found.stderr
 
 
 def test_what_the_service_would_refuse_is_told(lab: Lab) -> None:
@@ -273,7 +273,7 @@ def test_stores_that_are_not_supported(lab: Lab) -> None:
     assert found.exit_code == 3
     assert yaml.safe_load(found.stdout)["default_store"] == "disk"
     assert "[ceph] rbd_store_pool = images" in comments(found)
-    assert "New images went to the store ceph" in found.stderr
+    assert "new images go to the store ceph" in found.stderr
     only = lab.run(f"{LEAST}[glance_store]\nstores = swift\nswift_store_key = hush\n")
     assert only.exit_code == 3
     assert "None of Glance's stores can take data here." in only.stderr

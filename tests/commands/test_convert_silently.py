@@ -96,7 +96,7 @@ def test_hosts_that_need_none(lab: Lab) -> None:
             "use_keystone_limits = false",
             "Limits of a project are remembered for 5 seconds",
         ),
-        ("", "workers = 3", "How many processes Glance has is not in its files"),
+        ("", "workers = 3", "Glance's files do not say how many processes it has"),
         ("", "enabled_import_methods = []", "Glance offers imports"),
         ("image_cache_dir = /srv/cache", "", "announces the versions 2.14, 2.16 and 2.18"),
         ("[paste_deploy]\nflavor = caching", "", "announces the versions 2.14, 2.16 and 2.18"),
