@@ -1,4 +1,4 @@
-"""What a line of the log holds of values that clients choose: nothing that breaks or hides a line.
+"""Escapes values that clients choose, so that they cannot break or hide lines of the log.
 
 Control characters, line and paragraph separators, and marks of direction are written as escapes of
 JSON, in both formats of the log. Values of parameters that may be secrets are left out.

@@ -1,4 +1,4 @@
-"""What does not work at present: logged once when it begins, and once when it is over.
+"""What does not work at present: logged when it begins, and when it is over.
 
 Components `report` what fails, as often as they like, and `clear` what works again; from any
 thread. Of a service of several processes the parent logs, so that one cause is one line.
@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any
 
 import attrs
 from twisted.logger import Logger
 from twisted.python.threadable import isInIOThread
+
+from imgservice.concurrency.reactor import ThreadedReactor
 
 MOST = 100
 """Troubles that are kept; further ones are neither logged nor shown."""
@@ -27,14 +28,14 @@ class Trouble:
     key: str
     """Names what fails: `database`, `store local`."""
     what: str
-    """The same for people, with its place and without credentials."""
+    """The same for operators, with its place and without credentials."""
     why: str
     since: float
     """When it began, by the wall clock; for display only."""
     began: float
     """The same by the monotonic clock, which the processes of a machine share."""
     is_essential: bool = True
-    """Whether requests should rather go to another node."""
+    """Whether requests had better go to another node."""
 
     @property
     def moment(self) -> str:
@@ -42,19 +43,21 @@ class Trouble:
 
 
 class Troubles:
-    """Those of this process."""
+    """The troubles of this process."""
 
     def __init__(
-        self, reactor: Any = None, changed: Callable[[Sequence[Trouble]], None] | None = None
+        self,
+        reactor: ThreadedReactor | None = None,
+        changed: Callable[[Sequence[Trouble]], None] | None = None,
     ) -> None:
-        """`changed` is told all that are left whenever one begins, changes or ends."""
+        """Call `changed` with all present troubles whenever one begins, changes or ends."""
         self._reactor = reactor
         self._changed = changed or TroubleLog().listener(self)
         self._lock = Lock()
         self._present: dict[str, Trouble] = {}
 
     def report(self, key: str, what: str, why: str, is_essential: bool = True) -> bool:
-        """Note that it fails; tell whether that is new."""
+        """Note that it fails; return whether that is new."""
         with self._lock:
             known = self._present.get(key)
             if known is None and len(self._present) >= MOST:
@@ -80,7 +83,7 @@ class Troubles:
 
     @property
     def present(self) -> Sequence[Trouble]:
-        """Return those that are not over, the oldest first."""
+        """Return the present troubles, the oldest first."""
         with self._lock:
             return sorted(self._present.values(), key=lambda one: one.began)
 
@@ -102,7 +105,7 @@ class TroubleLog:
         return lambda present: self.update(source, present)
 
     def update(self, source: object, present: Sequence[Trouble]) -> None:
-        """Note all troubles of one source; one that several have is one."""
+        """Note all troubles of one source; the same of several sources counts once."""
         if present == self._sources.get(source, ()):
             return
         self._sources[source] = present
@@ -126,7 +129,7 @@ class TroubleLog:
 
 
 def _merged(sources: Iterable[Sequence[Trouble]]) -> Mapping[str, Trouble]:
-    """Return the troubles of all, by their keys, each as it began first."""
+    """Return the troubles of all sources by key, each with its earliest beginning."""
     everything = sorted((one for present in sources for one in present), key=lambda one: -one.began)
     return {one.key: one for one in everything}
 
@@ -138,6 +141,6 @@ def _log_beginning(one: Trouble) -> None:
 
 
 def _log_end(one: Trouble) -> None:
-    # Not at info: whoever sees that it began must see that it is over.
+    # Not at info: those who see that it began must see that it is over.
     _log.warn("{what} works again after {seconds:.0f} s (since {since}: {why})", what=one.what,
               seconds=time.monotonic() - one.began, since=one.moment, why=one.why)  # fmt: skip

@@ -1,27 +1,26 @@
-"""YAML of the operator, read without going deeper than anything sensible does.
+"""Reads the operator's YAML, with a limit on its depth.
 
-The libraries call themselves for every level, and take the square of its depth for the text.
+PyYAML recurses for every level, and takes time in proportion to the square of the depth.
 """
 
-from typing import Any
-
 import yaml
+from yaml.composer import ComposerError
 
 DEEPEST = 32
 """Lists and mappings within one another."""
 
+Loader = type[yaml.BaseLoader | yaml.SafeLoader | yaml.CBaseLoader | yaml.CSafeLoader]
 
-def compose(text: str, loader: Any) -> yaml.Node | None:
-    """Return the tree of the text; `yaml.MarkedYAMLError` tells the place of a mistake."""
+
+def compose(text: str, loader: Loader) -> yaml.Node | None:
+    """Return the tree of the text; `yaml.MarkedYAMLError` has the place of a mistake."""
     depth = 0
-    event: Any
     for event in yaml.parse(text, loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
                 reason = f"nested more than {DEEPEST} deep"
-                place: Any = event.start_mark
-                raise yaml.composer.ComposerError(None, None, reason, place)
+                raise ComposerError(None, None, reason, event.start_mark)  # type: ignore[arg-type]
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return yaml.compose(text, loader)

@@ -1,4 +1,4 @@
-"""What was found out about askers and still holds."""
+"""Remembers the results of authentication for a time."""
 
 import time
 from collections import OrderedDict
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class Cache(Generic[V]):
-    """A bounded store of values that are forgotten after a time; the least used go first."""
+    """A bounded cache whose entries expire; the least recently used one is evicted first."""
 
     def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size = size

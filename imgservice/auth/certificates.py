@@ -1,4 +1,4 @@
-"""Whom a client's certificate stands for."""
+"""Maps the subjects of client certificates to users."""
 
 import re
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from imgservice.auth.users_file import read_users
 from imgservice.domain.context import Context
 
 _LONG_NAMES = {"emailAddress": x509.NameOID.EMAIL_ADDRESS}
-"""What OpenSSL calls attributes that have no short name in RFC 4514."""
+"""OpenSSL's names of attributes that have no short name in RFC 4514."""
 
 _BLANKS = re.compile(r"(^|(?<!\\)[,+]) *([A-Za-z][A-Za-z0-9-]*|[0-9][0-9.]*) *= *")
-"""People put blanks after the commas, and OpenSSL around the equals signs."""
+"""Blanks that RFC 4514 does not allow, but people and OpenSSL write, after commas or around =."""
 
 
 @attrs.frozen
 class Subject:
-    """What is told from a certificate whose signature the handshake has checked."""
+    """The subject of a certificate whose signature was checked in the handshake."""
 
     name: str
     """As in RFC 4514: CN=alice,O=Example."""
@@ -32,12 +32,12 @@ def subject_of(certificate: x509.Certificate) -> Subject:
 
 
 def read_subjects(path: Path) -> Mapping[str, Context]:
-    """Return who is meant by each subject; `Unreadable` tells the line of a mistake."""
+    """Return the user of each subject; `Unreadable` names the line of a mistake."""
     return read_users(path, subject_name)
 
 
 def subject_name(text: str) -> str:
-    """Write a subject as `subject_of` does; ValueError for what is no subject."""
+    """Write a subject as `subject_of` does; `ValueError` if the text is no subject."""
     try:
         parsed = x509.Name.from_rfc4514_string(_BLANKS.sub(r"\1\2=", text), _LONG_NAMES)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Passwords that are kept as bcrypt hashes in an htpasswd file, and how they are checked.
+"""Checks passwords against the bcrypt hashes of an htpasswd file.
 
-bcrypt is slow on purpose, so it runs in threads of its own, few at a time, and what was right is
-remembered for a while.
+bcrypt is slow on purpose: it runs in a few threads of its own, and a right password is remembered
+for a while.
 """
 
 import hmac
@@ -24,9 +24,9 @@ from imgservice.domain.errors import TooManyRequests, Unavailable
 REMEMBERED_FOR = 60.0
 """Seconds for which a right password is not hashed again."""
 MOST_WAITING = 128
-"""Passwords that may wait for a thread; more are turned away."""
+"""Passwords that may wait for a thread; further ones are refused."""
 MOST_WAITING_OF_ONE = 32
-"""... from one address, so that nobody who guesses keeps the others out."""
+"""... from one address, so that clients who guess passwords do not keep others out."""
 LONGEST_USER = 255
 LONGEST_PASSWORD = 72
 """Bytes; bcrypt, and so htpasswd, ignores what comes after them."""
@@ -45,16 +45,16 @@ _OTHERS = {
 
 @attrs.frozen
 class Htpasswd:
-    """What stands in an htpasswd file."""
+    """The contents of an htpasswd file."""
 
     hashes: Mapping[str, bytes]
     """By user."""
-    nobody: bytes
-    """A hash of no password, which costs as much as the dearest that anybody has."""
+    unknown_user: bytes
+    """A hash that no password has, as expensive as the most expensive one of a user."""
 
 
 def read_htpasswd(path: Path) -> Htpasswd:
-    """Read the file; `Unreadable` tells the line of what is not a user with a bcrypt hash."""
+    """Read the file; `Unreadable` names a line that is not a user with a bcrypt hash."""
     hashes: dict[str, bytes] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
         text = line.strip()
@@ -63,8 +63,8 @@ def read_htpasswd(path: Path) -> Htpasswd:
                 _add(hashes, *text.partition(":"))
             except ValueError as error:
                 raise Unreadable(f"{path}:{number}: {error}") from None
-    dearest = max((hashed[4:6] for hashed in hashes.values()), default=b"10")
-    return Htpasswd(hashes, b"$2b$%s$%s" % (dearest, b"." * 53))
+    most_expensive = max((hashed[4:6] for hashed in hashes.values()), default=b"10")
+    return Htpasswd(hashes, b"$2b$%s$%s" % (most_expensive, b"." * 53))
 
 
 def _add(hashes: dict[str, bytes], user: str, colon: str, hashed: str) -> None:
@@ -81,7 +81,7 @@ def _check_hash(user: str, hashed: str) -> None:
     if matched is None:
         kind = next((what for start, what in _OTHERS.items() if hashed.startswith(start)), None)
         raise ValueError(
-            f"what stands there for {user!r} is {kind or 'no bcrypt hash'};"
+            f"the hash of {user!r} is {kind or 'no bcrypt hash'};"
             " make one with: htpasswd -B FILE USER"
         )
     if int(matched[1]) not in _COSTS:
@@ -89,10 +89,10 @@ def _check_hash(user: str, hashed: str) -> None:
 
 
 class Passwords:
-    """Tells whether a password is right.
+    """Checks passwords.
 
-    For an unknown user as much is computed as for a known one. The same password asked for many
-    times at once is hashed once.
+    Checking takes as long for an unknown user as for a known one. The same password sent by many
+    requests at once is hashed once.
     """
 
     def __init__(
@@ -110,10 +110,10 @@ class Passwords:
         self._waiting: Counter[str] = Counter()
 
     async def are_right(self, user: str, password: bytes, address: str) -> bool:
-        """Check a password; `Unavailable` or `TooManyRequests` when too many wait already."""
+        """Check a password; `Unavailable` or `TooManyRequests` if too many wait already."""
         htpasswd = self._htpasswd()
-        hashed = htpasswd.hashes.get(user, htpasswd.nobody)
-        # The hash is a part of the key: what a changed file says holds at once.
+        hashed = htpasswd.hashes.get(user, htpasswd.unknown_user)
+        # The hash is part of the key, so that a changed file counts at once.
         proof = self._proof(user, password, hashed)
         if self._right.get(proof):
             return True
@@ -128,7 +128,7 @@ class Passwords:
         return hmac.digest(self._key, text, "sha256")
 
     async def _checked(self, proof: bytes, password: bytes, hashed: bytes, address: str) -> bool:
-        """Hash in a thread, or join one who waits for the same."""
+        """Hash in a thread, or wait for the one that hashes the same."""
         if proof not in self._checks:
             self._make_room(address)
         return await self._checks.share(proof, lambda: self._hash(password, hashed, address))

@@ -1,6 +1,6 @@
-"""Static tokens: a file with one JSON object a line, which knows only the tokens' SHA-256.
+"""Static tokens: a file of one JSON object a line, with the SHA-256 of each token.
 
-A token has 256 random bits, so nobody finds it by trying, and a slow hash would protect nothing.
+A token has 256 random bits, so it cannot be guessed, and a slow hash would protect nothing.
 """
 
 import fcntl
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import attrs
 import orjson
@@ -23,14 +22,14 @@ from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.domain.context import Context
 
 PREFIX = "imgsvc-"
-"""Begins every token, so that one that leaked is recognized for what it is."""
+"""Begins every token, so that a leaked one is recognized."""
 HEAD = "# Tokens of imgservice, as hashes; `imgservice token` adds, lists and revokes them.\n"
 _DIGITS = frozenset("0123456789abcdef")
 
 
 @attrs.frozen
 class Token:
-    """What the file says of a token."""
+    """An entry of the file."""
 
     id: str
     sha256: str
@@ -43,7 +42,7 @@ class Token:
     description: str = ""
 
     def expires_at(self) -> float:
-        """Return the end of its time in seconds since 1970."""
+        """Return when it expires, in seconds since 1970."""
         if self.expires is None:
             return float("inf")
         moment = datetime.fromisoformat(self.expires)
@@ -59,7 +58,7 @@ class Token:
 
 
 class Tokens:
-    """Finds out whose a token is."""
+    """Finds the users of tokens."""
 
     def __init__(
         self,
@@ -72,8 +71,8 @@ class Tokens:
     def owner(self, token: bytes) -> Context | None:
         """Return the context of a token that is known and has not expired.
 
-        What is looked up is the digest, whose bytes nobody chooses: how long that takes tells
-        nothing about the tokens that there are.
+        The lookup is by digest, whose bytes callers cannot choose: its timing reveals nothing about
+        the tokens that exist.
         """
         context, expires = self._known().get(hashlib.sha256(token).digest(), (None, 0.0))
         return context if self._clock() < expires else None
@@ -110,7 +109,7 @@ def _new(token: Token, seen: set[str]) -> Token:
     return token
 
 
-def _facts(line: str) -> dict[str, Any]:
+def _facts(line: str) -> dict[str, object]:
     try:
         facts = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -120,7 +119,7 @@ def _facts(line: str) -> dict[str, Any]:
     return facts
 
 
-def _token(facts: dict[str, Any]) -> Token:
+def _token(facts: dict[str, object]) -> Token:
     known = {field.name: field.default for field in attrs.fields(Token)}
     for name in facts:
         if name not in known:
@@ -128,13 +127,18 @@ def _token(facts: dict[str, Any]) -> Token:
     for name, default in known.items():
         if name not in facts and default is attrs.NOTHING:
             raise ValueError(f"there is no {name}")
-    roles = facts.pop("roles")
-    texts = [value for name, value in facts.items() if (name, value) != ("expires", None)]
-    if not isinstance(roles, list) or not all(isinstance(one, str) for one in [*roles, *texts]):
-        raise ValueError("expected strings, and a list of strings for the roles")
-    if len(facts["sha256"]) != 64 or not set(facts["sha256"]) <= _DIGITS:
+    roles = _strings(facts.pop("roles"))
+    texts = {name: value for name, value in facts.items() if (name, value) != ("expires", None)}
+    token = Token(roles=roles, **dict(zip(texts, _strings([*texts.values()]), strict=True)))
+    if len(token.sha256) != 64 or not set(token.sha256) <= _DIGITS:
         raise ValueError("sha256 is not 64 lower-case hexadecimal digits")
-    return _checked(Token(roles=tuple(roles), **facts))
+    return _checked(token)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    raise ValueError("expected strings, and a list of strings for the roles")
 
 
 def _checked(token: Token) -> Token:
@@ -155,19 +159,18 @@ def create(
     lifetime: float | None = None,
     description: str = "",
 ) -> tuple[Token, str]:
-    """Add a token to the file, which need not be there yet; return it and its text."""
+    """Add a token to the file, which is created if needed; return the entry and the token."""
     text = PREFIX + secrets.token_urlsafe(32)
-    now = datetime.now(UTC)
-    expires = None if lifetime is None else _moment(now.timestamp() + lifetime)
+    now = datetime.now(UTC).timestamp()
     token = Token(
-        secrets.token_hex(4),
-        hashlib.sha256(text.encode()).hexdigest(),
-        user,
-        project,
-        tuple(roles),
-        _moment(now.timestamp()),
-        expires,
-        description,
+        id=secrets.token_hex(4),
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        user=user,
+        project=project,
+        roles=tuple(roles),
+        created=_moment(now),
+        expires=None if lifetime is None else _moment(now + lifetime),
+        description=description,
     )
     _checked(token)
     with _changing(path, is_new=not path.exists()) as lines:
@@ -177,7 +180,7 @@ def create(
 
 
 def revoke(path: Path, token_id: str) -> bool:
-    """Remove a token from the file; tell whether it was there."""
+    """Remove a token from the file; return whether it was there."""
     with _changing(path) as lines:
         numbers = {
             number for number, token in _tokens(path, "".join(lines)) if token.id == token_id
@@ -192,13 +195,12 @@ def _moment(seconds: float) -> str:
 
 @contextmanager
 def _changing(path: Path, is_new: bool = False) -> Iterator[list[str]]:
-    """Give the file's lines and write what has become of them, in one step that readers see
-    whole or not at all; nobody else who does the same comes between."""
+    """Yield the lines of the file, then write them back atomically, under a lock."""
     target = path.resolve()
     try:
         with _locked(target.parent):
             text = "" if is_new and not target.exists() else read_text(target)
-            list(_tokens(path, text))  # what is broken is not made worse
+            list(_tokens(path, text))  # a broken file is left alone
             lines = [f"{line}\n" for line in text.removesuffix("\n").split("\n") if text]
             yield lines
             _replace(target, "".join(lines))
@@ -217,7 +219,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _replace(target: Path, text: str) -> None:
-    """Write the file anew; owner and mode stay, and a new one is for its owner alone."""
+    """Replace the file; owner and mode stay, and a new file is for its owner alone."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

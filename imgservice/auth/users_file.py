@@ -1,28 +1,27 @@
-"""The files in which an operator writes who has which project and roles.
+"""Users files: the project and the roles of each user, as the operator has written them.
 
-They are YAML, one entry a person:
+They are YAML, with one entry for each user:
 
     alice: {project: apollo, roles: [member]}
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
-from imgservice.yaml_text import compose
+from imgservice.yaml_text import Loader, compose
 
 # Every scalar is a string to this loader: a user may be called 007, or yes.
-_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_Loader: Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _KEYS = ("user", "project", "roles")
 
 
 class UsersFileError(Exception):
-    """Something in a file of the operator is wrong, in that line, counted from 1."""
+    """A mistake in a users file, in that line, counted from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -30,9 +29,9 @@ class UsersFileError(Exception):
 
 
 def read_users(path: Path, name: Callable[[str], str] = str) -> Mapping[str, Context]:
-    """Read a file of people; `name` checks the key of an entry (ValueError) and normalises it.
+    """Read a users file; `name` checks and normalizes the key of an entry, or raises `ValueError`.
 
-    `Unreadable` tells the file and the line of a mistake.
+    `Unreadable` names the file and the line of a mistake.
     """
     text = read_text(path)
     try:
@@ -42,7 +41,7 @@ def read_users(path: Path, name: Callable[[str], str] = str) -> Mapping[str, Con
 
 
 def context_of(user: str, project: str, roles: Sequence[str]) -> Context:
-    """Make the context of an authenticated user; ValueError for a name that cannot be used."""
+    """Make the context of an authenticated user; `ValueError` for a name that cannot be used."""
     for what, value in (("user", user), ("project", project), *(("role", role) for role in roles)):
         _check_name(what, value)
     return Context(user, project, with_implied(roles))
@@ -76,26 +75,31 @@ def _users(root: yaml.Node | None, name: Callable[[str], str]) -> Iterator[tuple
 
 
 def _new_name(key: str, name: Callable[[str], str], seen: set[str]) -> str:
-    person = name(key)
-    _check_name("name", person)
-    if person in seen:
+    user = name(key)
+    _check_name("name", user)
+    if user in seen:
         raise ValueError(f"{key!r} is there twice")
-    seen.add(person)
-    return person
+    seen.add(user)
+    return user
 
 
 def _context(key: str, node: yaml.Node) -> Context:
-    facts: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    roles: list[str] | None = None
     for line, field, value in _pairs(node):
         if field not in _KEYS:
             raise UsersFileError(line, f"unknown key {field!r} (known: {', '.join(_KEYS)})")
-        if field in facts:
+        if field in texts or (field == "roles" and roles is not None):
             raise UsersFileError(line, f"the key {field!r} is there twice")
-        facts[field] = _strings(value) if field == "roles" else _string(value)
-    for field in ("project", "roles"):
-        if field not in facts:
-            raise ValueError(f"{key!r} has no {field}")
-    return context_of(facts.get("user", key), facts["project"], facts["roles"])
+        if field == "roles":
+            roles = _strings(value)
+        else:
+            texts[field] = _string(value)
+    if "project" not in texts:
+        raise ValueError(f"{key!r} has no project")
+    if roles is None:
+        raise ValueError(f"{key!r} has no roles")
+    return context_of(texts.get("user", key), texts["project"], roles)
 
 
 def _pairs(node: yaml.Node | None) -> Iterator[tuple[int, str, yaml.Node]]:

@@ -1,4 +1,4 @@
-"""Checksums of a stream, computed beside the reactor: one queue of work for each algorithm."""
+"""Checksums of a stream, computed in threads: one serial queue for each algorithm."""
 
 import hashlib
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from imgservice.concurrency.threads import Threads
 
 
 class Digests:
-    """MD5 and one more checksum of the blocks that go by."""
+    """MD5 and one more checksum of the blocks of a stream."""
 
     def __init__(self, threads: Threads, algorithm: str, window: Callable[[], int]) -> None:
         self.algorithm = algorithm

@@ -11,19 +11,19 @@ from twisted.logger import Logger
 
 T = TypeVar("T")
 State = tuple[int, ...]
-"""What changes with a file: times of contents and attributes, size, inode; or why it has none."""
+"""What changes with a file: times of contents and attributes, size, inode; or an error number."""
 INTERVAL = 1.0
-"""Seconds after which the files are looked at although no request has begun."""
+"""Seconds after which the files are checked although no request has begun."""
 SETTLE_TIME = 2.0
 """Seconds after a change for which contents are compared: the coarsest clock of a file system."""
 EMPTY_TIME = 1.0
-"""Seconds for which a file that was emptied in place counts as one that is being written."""
+"""Seconds for which a file that was truncated counts as one that is being written."""
 
 _log = Logger()
 
 
 class Unreadable(Exception):
-    """A file that is not there, may not be read, or has a mistake; the message has its path."""
+    """A file is missing, may not be read, or has a mistake; the message has its path."""
 
 
 class _Requests:
@@ -31,16 +31,15 @@ class _Requests:
 
 
 def request_begins() -> None:
-    """Let every watched file be looked at once more: for each request, not for each question."""
+    """Have every watched file checked when it is next used: once for each request."""
     _Requests.begun += 1
 
 
 class Watched(Generic[T]):
     """What `read` makes of some files; a change counts for the next request.
 
-    `read` raises `Unreadable`. At the first reading that is the caller's affair; later ones keep
-    the previous version, and the log says once for each change what is wrong. May be called in any
-    thread.
+    At the first reading, `Unreadable` goes to the caller. Later, the previous version is kept, and
+    the error is logged once for each change. May be called in any thread.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Watched(Generic[T]):
         self._next_look = clock() + INTERVAL
 
     def __call__(self) -> T:
-        """Return the present value; costs a `stat` for each file, once in a request."""
+        """Return the present value; costs a `stat` for each file, once for each request."""
         begun = _Requests.begun
         if begun != self._looked:
             self._look()
@@ -90,24 +89,24 @@ class Watched(Generic[T]):
             self._value = self._read()
         except Unreadable as error:
             _log.error("{error}; keeping the previous version", error=error)
-        except Exception:  # what no reader foresaw is no reason to refuse the request at hand
+        except Exception:  # a bug in the reader is no reason to refuse the request
             paths = ", ".join(self._states)
             _log.failure("{paths}: cannot be read; keeping the previous version", paths=paths)
         else:
             _log.info("Read again: {paths}", paths=", ".join(self._states))
 
     def _take_note(self) -> None:
-        """Note what the files are like, before they are read: what changes later shows."""
+        """Note the state of the files before they are read, so that later changes are seen."""
         states = {path: _state(path) for path in map(str, self._paths())}
-        # First this: while it is there, whoever looks from another thread waits for the lock.
+        # This comes first: while it is there, other threads wait for the lock.
         self._contents: Mapping[str, object] | None = _contents(states)
         self._states: Mapping[str, State] = states
         self._settled = self._clock() + SETTLE_TIME
 
     def _is_rewritten(self) -> bool:
-        """Tell whether contents changed since, within one tick of the file system's clock.
+        """Tell whether contents changed within one tick of the file system's clock.
 
-        The contents are let go when no such change can come any more.
+        The contents are dropped when no such change can come any more.
         """
         if self._contents is None:
             return False
@@ -119,7 +118,7 @@ class Watched(Generic[T]):
         return False
 
     def _is_being_written(self, states: Mapping[str, State]) -> bool:
-        """Tell whether a file was emptied a moment ago: mostly its new contents follow."""
+        """Tell whether a file was truncated a moment ago: usually its new contents follow."""
         if not any(_is_emptied(self._states[path], state) for path, state in states.items()):
             self._emptied = None
             return False

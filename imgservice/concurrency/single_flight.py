@@ -1,4 +1,4 @@
-"""Work that several wait for."""
+"""Work that several callers wait for and that is done once."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -11,22 +11,22 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Lets all who want the same at the same time share one piece of work."""
+    """Lets callers who want the same at the same time share one piece of work."""
 
     def __init__(self) -> None:
         self._waiting: dict[K, list[Deferred[V]]] = {}
 
     def __len__(self) -> int:
-        """Return how many pieces of work are under way."""
+        """Return how many pieces of work are running."""
         return len(self._waiting)
 
     def __contains__(self, key: K) -> bool:
         return key in self._waiting
 
     def share(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> Deferred[V]:
-        """Return what comes of the work, which is begun unless it is under way already.
+        """Return the result of the work; start it unless it is running.
 
-        Who cancels only stops to wait.
+        Cancelling the result stops the waiting, and not the work.
         """
         waiter: Deferred[V] = Deferred()
         waiters = self._waiting.get(key)

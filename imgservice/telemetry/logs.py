@@ -5,10 +5,10 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
-from twisted.logger import ILogObserver, LogLevel, formatEvent
+from constantly import NamedConstant
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Clock
@@ -26,13 +26,13 @@ _LEVELS = {
     "error": LogLevel.error,
 }
 _NOISE = ("Starting factory ", "Stopping factory ")
-"""How events of Twisted's begin that tell of every connection, and belong to the level debug."""
+"""Beginnings of Twisted's lines about every connection, which belong to the level debug."""
 
 
 class Output:
-    """Where lines go: a file, which may be moved away at any time, or standard output.
+    """Writes lines to a file, which may be moved away at any time, or to standard output.
 
-    Lines are written together, several times a second; those about errors at once.
+    Lines are collected for a fraction of a second; those about errors are written at once.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -45,11 +45,11 @@ class Output:
 
     @property
     def descriptor(self) -> int:
-        """What is written to at present; it stays ours, and may be closed at any time."""
+        """The descriptor in use; it belongs to this object, and may be closed at any time."""
         return self._descriptor
 
     def redirect(self, path: str | None) -> None:
-        """Write to this file from now on; `OSError` when that cannot be."""
+        """Write to this file from now on; `OSError` if it cannot be opened."""
         if path != self._path:
             self.flush()
             before, self._path = self._path, path
@@ -64,12 +64,12 @@ class Output:
             self._inode = os.fstat(descriptor).st_ino
 
     def give_to(self, uid: int, gid: int) -> None:
-        """Make the file another user's, so that it can be begun anew when we are that user."""
+        """Give the file to another user, so that we can reopen it when we are that user."""
         if self._path is not None:
             os.fchown(self._descriptor, uid, gid)
 
     def start(self, clock: Clock) -> None:
-        """From now on lines may wait for the reactor."""
+        """Collect lines from now on: the reactor runs."""
         self._clock = clock
 
     def write(self, line: bytes, urgent: bool = False) -> None:
@@ -89,7 +89,7 @@ class Output:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
-                time.sleep(0.01)  # somebody made standard output non-blocking, and it is full
+                time.sleep(0.01)  # standard output was made non-blocking, and is full
             except OSError:
                 return  # a full disk or a closed pipe must not stop the service
 
@@ -133,7 +133,7 @@ class Observer:
         self._as_json = as_json
         self._least = _LEVELS[level]
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: LogEvent) -> None:
         level = _level(event)
         if level < self._least and "log_failure" not in event:
             return
@@ -153,7 +153,7 @@ def make_logs(options: LoggingOptions, file: str | None) -> tuple[Output, Observ
     return output, Observer(output, options.format == "json", options.level)
 
 
-def _level(event: dict[str, Any]) -> Any:
+def _level(event: LogEvent) -> NamedConstant:
     is_noise = str(event.get("log_format")).startswith(_NOISE)
     return LogLevel.debug if is_noise else event.get("log_level", LogLevel.info)
 
@@ -164,7 +164,7 @@ def moment(seconds: float) -> str:
 
 
 def _text(when: str, level: str, text: str, trace: str | None) -> bytes:
-    """What follows the first line is indented: it cannot be taken for another event."""
+    """Write an event; lines behind its first are indented, so that none looks like an event."""
     first, *more = text.rstrip().split("\n") + (trace or "").rstrip().split("\n")
     lines = [f"{when} {level} {escaped(first)}", *(f"  {escaped(one)}" for one in more if one)]
     return ("\n".join(lines) + "\n").encode()
@@ -180,7 +180,7 @@ def json_line(**facts: object) -> bytes:
     return escaped(text).encode() + b"\n"
 
 
-def _traceback(event: dict[str, Any]) -> str | None:
+def _traceback(event: LogEvent) -> str | None:
     failure = event.get("log_failure")
     if failure is None:
         return None
@@ -189,7 +189,7 @@ def _traceback(event: dict[str, Any]) -> str | None:
 
 
 def say(line: str) -> None:
-    """Tell the operator at the terminal, also where standard output is redirected to the log."""
+    """Write to the terminal, also where standard output is redirected to the log."""
     stream = sys.__stderr__
     if stream is not None:
         stream.write(line + "\n")

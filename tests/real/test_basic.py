@@ -207,7 +207,7 @@ def test_files_are_read_again(tmp_path: Path) -> None:
         until_status(alice, 200)
         write(files.htpasswd, "alice:plain text\n")
         wait_until(lambda: "keeping the previous version" in _poked(service, alice))
-        assert f"{files.htpasswd}:1: what stands there for 'alice'" in service.log.read_text()
+        assert f"{files.htpasswd}:1: the hash of 'alice'" in service.log.read_text()
         assert "plain text" not in service.log.read_text()
         files.htpasswd.unlink()
         time.sleep(1.5)
@@ -385,7 +385,7 @@ def test_what_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
     files = Files.make(tmp_path)
     files.htpasswd.write_text("alice:sesame\n")
     refused = Service(tmp_path, files.options())
-    with pytest.raises(AssertionError, match=f"{files.htpasswd}:1: what stands there for 'alice'"):
+    with pytest.raises(AssertionError, match=f"{files.htpasswd}:1: the hash of 'alice'"):
         refused.start()
     refused.end()
 
