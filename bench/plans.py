@@ -12,13 +12,11 @@ from bench.queries import Query, queries
 from imgservice.api.v2.listing import Paging, image_query, parse_query
 from imgservice.db.engine.sqlite import Sqlite, connect
 from imgservice.db.engine.statement import Parameters, Row, Statement
-from imgservice.db.repositories.listing import (
+from imgservice.db.repositories.listing.shape import driven, parameters_of, shape_of
+from imgservice.db.repositories.listing.statements import (
     count_statement,
-    driven,
     marker_statement,
     page_statement,
-    parameters_of,
-    shape_of,
 )
 from imgservice.db.schema.indexes import add_indexes
 from imgservice.domain.context import Context

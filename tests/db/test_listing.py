@@ -9,16 +9,18 @@ import pytest
 from sqlalchemy.dialects import mysql, postgresql
 
 from imgservice.db.engine.sqlite import Sqlite, connect
-from imgservice.db.repositories.listing import (
+from imgservice.db.repositories.listing.shape import (
     FEW,
     Shape,
-    count_statement,
     driven,
     filters_of,
-    marker_statement,
-    page_statement,
     parameters_of,
     shape_of,
+)
+from imgservice.db.repositories.listing.statements import (
+    count_statement,
+    marker_statement,
+    page_statement,
 )
 from imgservice.db.schema.upgrade import upgrade
 from imgservice.domain.image import Visibility

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import sleep
-from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -32,7 +31,7 @@ ROUND = 50_000
 """Rows that are looked for at once: each search reads all deleted rows of the table."""
 _PENDING = "pending_delete"
 
-Ids = Sequence[Any]
+Ids = Sequence[str | int]
 
 
 @attrs.frozen
@@ -49,7 +48,7 @@ class Part:
     def removable(self, before: datetime) -> sa.ColumnElement[bool]:
         return sa.and_(self.over(before), *(~reason for reason in self.reasons.values()))
 
-    def staying(self, before: datetime) -> sa.Select[Any]:
+    def staying(self, before: datetime) -> sa.Select[str, int]:
         """Select each reason and how many rows it keeps; of several the first one counts."""
         reason = sa.case(*((held, name) for name, held in self.reasons.items()))
         stays = self.over(before) & sa.or_(*self.reasons.values())

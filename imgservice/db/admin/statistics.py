@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import attrs
 import orjson
@@ -91,8 +90,9 @@ def _by_status(connection: sa.Connection, table: sa.Table) -> Iterator[Counted]:
         yield from found
 
 
-def _statuses(table: sa.Table) -> sa.Select[Any]:
-    status: sa.ColumnElement[Any] = table.c.status if "status" in table.c else sa.null()
+def _statuses(table: sa.Table) -> sa.Select[str, int, int, datetime]:
+    no_status = sa.type_coerce(sa.null(), sa.String)
+    status: sa.ColumnElement[str] = table.c.status if "status" in table.c else no_status
     is_deleted = table.c.deleted == sa.true()
     chosen = sa.select(
         status.label("status"),

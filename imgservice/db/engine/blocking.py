@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import sleep
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from imgservice.db.engine.database import Rows, Tell, Work, told_nobody
 from imgservice.db.engine.statement import Compiled, Parameters, Row, Statement
@@ -20,8 +20,8 @@ class DbapiCursor(Protocol):
     def description(self) -> object:
         """None when the statement has no result."""
 
-    def execute(self, sql: str, values: Sequence[object] = ..., /) -> object: ...
-    def executemany(self, sql: str, values: Sequence[Sequence[object]], /) -> object: ...
+    def execute(self, sql: str, values: list[object] = ..., /) -> object: ...
+    def executemany(self, sql: str, values: Sequence[list[object]], /) -> object: ...
     def fetchall(self) -> Sequence[Row]: ...
 
 
@@ -54,16 +54,16 @@ class BlockingConnection:
         self._connection = connection
         self.is_usable = True
 
-    def fetch(self, compiled: Compiled, values: Sequence[object]) -> Rows:
+    def fetch(self, compiled: Compiled, values: list[object]) -> Rows:
         cursor = self._connection.cursor()
         cursor.execute(compiled.sql, values)
         raw = cursor.fetchall() if cursor.description else ()
         return Rows(compiled.rows(raw), cursor.rowcount)
 
-    async def execute(self, compiled: Compiled, values: Sequence[object]) -> Rows:
+    async def execute(self, compiled: Compiled, values: list[object]) -> Rows:
         return self.fetch(compiled, values)
 
-    async def execute_many(self, compiled: Compiled, values: Sequence[Sequence[object]]) -> None:
+    async def execute_many(self, compiled: Compiled, values: Sequence[list[object]]) -> None:
         self._connection.cursor().executemany(compiled.sql, values)
 
     async def command(self, sql: str) -> None:
@@ -139,7 +139,7 @@ class Session:
         return self._connection
 
 
-def finish(work: Coroutine[Any, Any, T]) -> T:
+def finish(work: Coroutine[object, None, T]) -> T:
     """Run the coroutine to its end at once."""
     try:
         work.send(None)

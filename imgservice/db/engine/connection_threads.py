@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -13,7 +13,6 @@ from imgservice.concurrency.reactor import ThreadedReactor
 from imgservice.db.engine.blocking import Session
 
 T = TypeVar("T")
-Submitted = tuple[Deferred[Any], Callable[[Session], object]]
 
 
 class Completions:
@@ -21,12 +20,12 @@ class Completions:
 
     def __init__(self, reactor: ThreadedReactor) -> None:
         self._reactor = reactor
-        self._done: deque[tuple[Deferred[Any], object]] = deque()
+        self._done: deque[Callable[[], object]] = deque()
         self._woken = False
 
-    def add(self, waiting: Deferred[Any], result: object) -> None:
-        """Fire `waiting` in the reactor's thread; a Failure becomes its error."""
-        self._done.append((waiting, result))
+    def add(self, completion: Callable[[], object]) -> None:
+        """Call `completion` in the reactor's thread."""
+        self._done.append(completion)
         # Two threads may both wake the reactor: that is harmless. None may rely on a wake-up
         # that is already being served: `_deliver` takes the flag back before it looks.
         if not self._woken:
@@ -36,15 +35,14 @@ class Completions:
     def _deliver(self) -> None:
         self._woken = False
         while self._done:
-            waiting, result = self._done.popleft()
-            waiting.callback(result)  # a cancelled Deferred ignores this
+            self._done.popleft()()
 
 
 class ConnectionThreads:
     """Threads that share one queue, each with a session of its own."""
 
     def __init__(self, sessions: Sequence[Session], completions: Completions, name: str) -> None:
-        self._queue: SimpleQueue[Submitted | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[Session], None] | None] = SimpleQueue()
         self._sessions = sessions
         self._completions = completions
         self._name = name
@@ -55,7 +53,13 @@ class ConnectionThreads:
         if not self._ended:
             self._start()
         waiting: Deferred[T] = Deferred()
-        self._queue.put((waiting, work))
+
+        def run(session: Session) -> None:
+            if not waiting.called:  # nobody has cancelled it meanwhile
+                outcome = _outcome(work, session)
+                self._completions.add(lambda: waiting.callback(outcome))  # ignored when cancelled
+
+        self._queue.put(run)
         return waiting
 
     async def close(self) -> None:
@@ -66,7 +70,7 @@ class ConnectionThreads:
             await ended
 
     def _start(self) -> None:
-        """Start the threads; not before there is work, because a daemon forks and leaves them."""
+        """Start the threads; not before there is work, because a daemon forks and loses them."""
         self._ended = [Deferred() for _ in self._sessions]
         for number, arguments in enumerate(zip(self._sessions, self._ended, strict=True)):
             name = f"{self._name}-{number}"
@@ -74,15 +78,13 @@ class ConnectionThreads:
 
     def _serve(self, session: Session, ended: Deferred[None]) -> None:
         while job := self._queue.get():
-            waiting, work = job
-            if not waiting.called:  # nobody cancelled it in the meantime
-                self._completions.add(waiting, _outcome(work, session))
-            del job, waiting, work  # or the last result would live as long as the thread waits
+            job(session)
+            del job  # or its result would live until the next one comes
         session.close()
-        self._completions.add(ended, None)
+        self._completions.add(lambda: ended.callback(None))
 
 
-def _outcome(work: Callable[[Session], object], session: Session) -> object:
+def _outcome(work: Callable[[Session], T], session: Session) -> T | Failure:
     try:
         return work(session)
     except BaseException:

@@ -1,8 +1,8 @@
 """The interface between repositories and databases: transactions, their results, what can fail."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 
@@ -52,7 +52,7 @@ class Transaction(Protocol):
         """Run the statement once for each of the parameters; nothing for none."""
 
 
-Work = Callable[[Transaction], Coroutine[Any, Any, T]]
+Work = Callable[[Transaction], Awaitable[T]]
 
 
 class Database(Protocol):

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import pymysql
 from pymysql.constants import CLIENT, CR, ER
@@ -46,26 +46,29 @@ class Mysql:
     begin_write = ("START TRANSACTION",)
 
     def __init__(self, url: URL, connect: float = 5.0, answer: float = 60.0) -> None:
-        self._options: dict[str, Any] = {
-            "host": url.host or "localhost",
-            "port": url.port or 3306,
-            "user": url.username,
-            "password": url.password or "",
-            "database": url.database,
-            "charset": "utf8mb4",
-            "autocommit": True,
-            "connect_timeout": connect,
-            "read_timeout": answer,
-            "write_timeout": answer,
-            # The rows that an UPDATE finds, as everywhere else, and not only those it changes.
-            "client_flag": CLIENT.FOUND_ROWS,
-            # A write looks at what is there now, and locks no rows that it did not find.
-            "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            **read_options(url.query),
-        }
+        self._url = url
+        self._connect_timeout = connect
+        self._answer_timeout = answer
+        self._options = read_options(url.query)
 
     def connect(self, read_only: bool, waits_for_locks: bool = True) -> DbapiConnection:
-        return pymysql.connect(**self._options)
+        return pymysql.connect(
+            host=self._url.host or "localhost",
+            port=self._url.port or 3306,
+            user=self._url.username,
+            password=self._url.password or "",
+            database=self._url.database,
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=self._connect_timeout,
+            read_timeout=self._answer_timeout,
+            write_timeout=self._answer_timeout,
+            # The rows that an UPDATE finds, as everywhere else, and not only those it changes.
+            client_flag=CLIENT.FOUND_ROWS,
+            # A write sees what is there now, and locks no rows that it did not find.
+            init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            **self._options,
+        )
 
     def fault(self, error: BaseException) -> Fault | None:
         if not isinstance(error, pymysql.MySQLError):
@@ -76,17 +79,24 @@ class Mysql:
         return _FAULTS.get(code) if isinstance(code, int) else None
 
 
-def read_options(query: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Read the part of the URL after the question mark, in the words of PyMySQL.
+class MysqlOptions(TypedDict, total=False):
+    """The options of a URL, as PyMySQL calls them."""
 
-    `UrlError` when there is something that we do not know, or cannot read.
+    unix_socket: str
+    ssl: ssl.SSLContext
+
+
+def read_options(query: Mapping[str, str | tuple[str, ...]]) -> MysqlOptions:
+    """Read the part of the URL after the question mark.
+
+    `UrlError` for an option that is unknown or cannot be read.
     """
-    options: dict[str, Any] = {}
+    options = MysqlOptions()
     for key, value in query.items():
         if key == "unix_socket":
-            options[key] = value
+            options["unix_socket"] = str(value)
         elif key == "ssl_ca":
-            options["ssl"] = _trusting(value)
+            options["ssl"] = _trusting(str(value))
         elif key != "charset":
             raise UrlError(f"The database URL has the option {key}, which is not known here.")
     return options

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -15,14 +15,15 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import URL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReadWriteDescriptor, IResolutionReceiver
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.concurrency.reactor import DescriptorReactor, Reactor
+from imgservice.concurrency.reactor import DescriptorReactor, Reactor, ResolvingReactor
 from imgservice.db.engine.database import Fault, Rows
-from imgservice.db.engine.statement import Compiled
+from imgservice.db.engine.statement import Compiled, Row
 from imgservice.db.engine.url import UrlError
+from imgservice.net.names import lookup
 
 T = TypeVar("T")
 
@@ -118,7 +119,7 @@ class Waiter:
             self.idle()
 
 
-class WaitingConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+class WaitingConnection(psycopg.AsyncConnection[Row]):
     """A connection whose one place of waiting is the reactor."""
 
     waiter: Waiter
@@ -143,7 +144,7 @@ class PostgresqlConnection:
         self._cursor = connection.cursor()
         self.asked_at = monotonic()
 
-    async def execute(self, compiled: Compiled, values: Sequence[object]) -> Rows:
+    async def execute(self, compiled: Compiled, values: list[object]) -> Rows:
         self.asked_at = monotonic()
         cursor = self._cursor
         await cursor.execute(compiled.sql, values, prepare=True)
@@ -152,7 +153,7 @@ class PostgresqlConnection:
         raw = await cursor.fetchall() if has_rows else ()
         return Rows(compiled.rows(raw), cursor.rowcount)
 
-    async def execute_many(self, compiled: Compiled, values: Sequence[Sequence[object]]) -> None:
+    async def execute_many(self, compiled: Compiled, values: Sequence[list[object]]) -> None:
         if len(values) == 1:  # a pipeline is of no use then, and costs as much as a statement
             await self.execute(compiled, values[0])
         else:
@@ -236,7 +237,9 @@ async def _connected(reactor: DescriptorReactor, pgconn: PGconn) -> None:
     raise psycopg.OperationalError(pgconn.error_message.decode("utf-8", "replace").strip())
 
 
-async def _with_addresses(reactor: Any, conninfo: Mapping[str, str]) -> Mapping[str, str]:
+async def _with_addresses(
+    reactor: ResolvingReactor, conninfo: Mapping[str, str]
+) -> Mapping[str, str]:
     """Add the addresses of the hosts: asking for them itself, libpq would block."""
     hosts, ports = conninfo.get("host", "").split(","), conninfo.get("port", "").split(",")
     if not any(hosts) or "hostaddr" in conninfo or all(map(_needs_no_resolving, hosts)):
@@ -244,7 +247,7 @@ async def _with_addresses(reactor: Any, conninfo: Mapping[str, str]) -> Mapping[
     places = [
         (host, address, ports[at] if len(ports) > 1 else ports[0])
         for at, host in enumerate(hosts)
-        for address in ([""] if _needs_no_resolving(host) else await _resolve(reactor, host))
+        for address in ([""] if _needs_no_resolving(host) else await lookup(reactor, host))
     ]
     if not places:
         raise psycopg.OperationalError(f"no address found for {conninfo['host']}")
@@ -254,29 +257,6 @@ async def _with_addresses(reactor: Any, conninfo: Mapping[str, str]) -> Mapping[
 
 def _needs_no_resolving(host: str) -> bool:
     return not host or host.startswith(("/", "@")) or isIPAddress(host) or isIPv6Address(host)
-
-
-async def _resolve(reactor: Any, host: str) -> Sequence[str]:
-    receiver = _Addresses()
-    reactor.nameResolver.resolveHostName(receiver, host)
-    return await receiver.complete
-
-
-@implementer(IResolutionReceiver)
-class _Addresses:
-    def __init__(self) -> None:
-        self.complete: Deferred[Sequence[str]] = Deferred()
-        self._found: list[str] = []
-
-    def resolutionBegan(self, resolutionInProgress: object) -> None:
-        """Nothing to keep: a name that takes too long ends with the whole connecting."""
-
-    def addressResolved(self, address: Any) -> None:
-        self._found.append(address.host)
-
-    def resolutionComplete(self) -> None:
-        if not self.complete.called:
-            self.complete.callback(list(dict.fromkeys(self._found)))
 
 
 def check_options(url: URL) -> None:

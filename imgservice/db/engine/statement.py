@@ -9,7 +9,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Parameters = Mapping[str, object]
-Process = Callable[[Any], Any]
+Process = Callable[[object], object]
 Row = tuple[Any, ...]
 
 

@@ -24,11 +24,9 @@ _UNAVAILABLE = "The database is not available."
 class DatabaseConnection(Protocol):
     """A connection that leaves transactions to us."""
 
-    async def execute(self, compiled: Compiled, values: Sequence[object]) -> Rows: ...
+    async def execute(self, compiled: Compiled, values: list[object]) -> Rows: ...
 
-    async def execute_many(
-        self, compiled: Compiled, values: Sequence[Sequence[object]]
-    ) -> None: ...
+    async def execute_many(self, compiled: Compiled, values: Sequence[list[object]]) -> None: ...
 
     async def command(self, sql: str) -> None:
         """Run what has neither parameters nor rows."""

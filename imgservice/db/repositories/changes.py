@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
@@ -32,13 +31,13 @@ class _WriteProperty(Insert):
     inherit_cache = False
 
 
-def _insert(element: _WriteProperty, compiler: SQLCompiler, options: dict[str, Any]) -> str:
+def _insert(element: _WriteProperty, compiler: SQLCompiler, options: dict[str, object]) -> str:
     text: str = compiler.visit_insert(element, **options)  # type: ignore[no-untyped-call]
     return text
 
 
 @compiles(_WriteProperty)
-def _on_conflict(element: _WriteProperty, compiler: SQLCompiler, **options: Any) -> str:
+def _on_conflict(element: _WriteProperty, compiler: SQLCompiler, **options: object) -> str:
     taken = ", ".join(f"{name} = excluded.{name}" for name in _OVERWRITTEN)
     return (
         f"{_insert(element, compiler, options)} ON CONFLICT (image_id, name) DO UPDATE SET {taken}"
@@ -47,7 +46,7 @@ def _on_conflict(element: _WriteProperty, compiler: SQLCompiler, **options: Any)
 
 @compiles(_WriteProperty, "mysql")
 @compiles(_WriteProperty, "mariadb")
-def _on_duplicate_key(element: _WriteProperty, compiler: SQLCompiler, **options: Any) -> str:
+def _on_duplicate_key(element: _WriteProperty, compiler: SQLCompiler, **options: object) -> str:
     taken = ", ".join(f"{name} = VALUES({name})" for name in _OVERWRITTEN)
     return f"{_insert(element, compiler, options)} ON DUPLICATE KEY UPDATE {taken}"
 

@@ -15,13 +15,11 @@ from imgservice.db.engine.statement import Parameters, Statement
 from imgservice.db.repositories import changes, locations
 from imgservice.db.repositories import leases as lease_rows
 from imgservice.db.repositories import quota as quotas
-from imgservice.db.repositories.listing import (
+from imgservice.db.repositories.listing.shape import driven, parameters_of, shape_of
+from imgservice.db.repositories.listing.statements import (
     count_statement,
-    driven,
     marker_statement,
     page_statement,
-    parameters_of,
-    shape_of,
 )
 from imgservice.db.repositories.pages import begin, long_images
 from imgservice.db.repositories.rows import (

@@ -1,7 +1,6 @@
 """Locations of images as rows."""
 
 from datetime import datetime
-from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -76,12 +75,12 @@ class _OnPostgresql(sa.TextClause):
 
 
 @compiles(_OnPostgresql)
-def _nothing(element: _OnPostgresql, compiler: SQLCompiler, **options: Any) -> str:
+def _nothing(element: _OnPostgresql, compiler: SQLCompiler, **options: object) -> str:
     return "SELECT 0"
 
 
 @compiles(_OnPostgresql, "postgresql")
-def _itself(element: _OnPostgresql, compiler: SQLCompiler, **options: Any) -> str:
+def _itself(element: _OnPostgresql, compiler: SQLCompiler, **options: object) -> str:
     text: str = compiler.visit_textclause(element, **options)  # type: ignore[no-untyped-call]
     return text
 

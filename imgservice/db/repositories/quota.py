@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -41,7 +40,7 @@ def _owned(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     )
 
 
-def _sum(column: sa.Column[Any]) -> sa.ColumnElement[int]:
+def _sum(column: sa.Column[int]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(column), 0)
 
 
@@ -56,7 +55,7 @@ def _copying() -> sa.ColumnElement[bool]:
 
 
 # The marks of deletion are not looked at, neither here nor by Glance: the status says it all.
-_TOTALS: dict[Resource, sa.Select[Any]] = {
+_TOTALS: dict[Resource, sa.Select[int]] = {
     Resource.SIZE_TOTAL: sa.select(_sum(images.c.size))
     .select_from(images.join(image_locations, image_locations.c.image_id == images.c.id))
     .where(_owned(images.c.size > 0, image_locations.c.status != "deleted")),
@@ -79,7 +78,7 @@ def usage_statement(resources: tuple[Resource, ...], reserved: bool = False) -> 
     """
     columns = []
     for resource in resources:
-        total: sa.ColumnElement[Any] = _TOTALS[resource].scalar_subquery()
+        total: sa.ColumnElement[int] = _TOTALS[resource].scalar_subquery()
         if reserved and resource is Resource.SIZE_TOTAL:
             total = total + _RESERVED.scalar_subquery()
         columns.append(total.label(resource.value))

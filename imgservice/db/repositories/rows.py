@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -17,6 +17,8 @@ from imgservice.db.schema.tables import (
     images,
 )
 from imgservice.domain.image import Image, Location, Status, Visibility
+
+T = TypeVar("T")
 
 _STATUSES = {status.value: status for status in Status}
 _VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
@@ -35,12 +37,12 @@ def is_live(table: sa.Table) -> sa.ColumnElement[bool]:
     return unindexed(table.c.deleted) == sa.false()
 
 
-def of_image(table: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Select from the live rows of a table that belong to the image of the outer statement."""
-    return sa.select(*columns).where(table.c.image_id == images.c.id, is_live(table))
+def of_image(table: sa.Table, column: sa.ColumnElement[T]) -> sa.Select[T]:
+    """Select a column of the live rows that belong to the image of the outer statement."""
+    return sa.select(column).where(table.c.image_id == images.c.id, is_live(table))
 
 
-def active_locations(short: str | None = None) -> sa.Select[Any]:
+def active_locations(short: str | None = None) -> sa.Select[str]:
     """What to select for `to_locations`."""
     columns = image_locations.c
     found = json_array(columns.id, columns.value, columns.meta_data)
@@ -49,7 +51,7 @@ def active_locations(short: str | None = None) -> sa.Select[Any]:
     ).where(columns.status == "active")
 
 
-def image_columns(asking: str, short: str | None = None) -> tuple[sa.ColumnElement[Any], ...]:
+def image_columns(asking: str, short: str | None = None) -> tuple[sa.ColumnElement[object], ...]:
     """What to select from `images` for `to_image`, one row for each image.
 
     The parameter named `asking` is the project whose membership is wanted. The one named `short`
@@ -75,14 +77,14 @@ def image_columns(asking: str, short: str | None = None) -> tuple[sa.ColumnEleme
 
 
 def _if_short(
-    short: str | None, found: sa.ColumnElement[str], *texts: sa.ColumnElement[Any]
+    short: str | None, found: sa.ColumnElement[str], *texts: sa.ColumnElement[str]
 ) -> sa.ColumnElement[str]:
     if short is None:
         return found
     return if_short(found, sa.bindparam(short, type_=sa.BigInteger), *texts)
 
 
-def _untyped(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+def _untyped(column: sa.Column[object]) -> sa.ColumnElement[object]:
     """Keep SQLAlchemy from making an enumeration of each text: `to_image` does that itself."""
     return sa.type_coerce(column, sa.String) if isinstance(column.type, sa.Enum) else column
 

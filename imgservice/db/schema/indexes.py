@@ -7,13 +7,12 @@ with every change of an image.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
 from imgservice.db.engine.url import parse_url
-from imgservice.db.repositories.listing import beginning, sort_key
+from imgservice.db.repositories.listing.keys import beginning, sort_key
 from imgservice.db.schema.tables import image_members, image_properties, image_tags, images
 from imgservice.db.schema.upgrade import SchemaError, ready
 
@@ -29,7 +28,7 @@ class ExtraIndex:
 
     name: str
     table: sa.Table
-    keys: tuple[sa.ColumnElement[Any], ...]
+    keys: tuple[sa.ClauseElement, ...]
     purpose: str
 
     def creation(self, dialect: sa.Dialect) -> str:
@@ -55,11 +54,11 @@ _WAYS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _spelled(key: sa.ColumnElement[Any], dialect: sa.Dialect) -> sa.Compiled:
+def _spelled(key: sa.ClauseElement, dialect: sa.Dialect) -> sa.Compiled:
     return key.compile(dialect=dialect, compile_kwargs={"include_table": False})
 
 
-def _of_images(name: str, key: sa.ColumnElement[Any], purpose: str) -> ExtraIndex:
+def _of_images(name: str, key: sa.ClauseElement, purpose: str) -> ExtraIndex:
     """An index that gives the images with one value of `key` in the order of lists."""
     keys = (key, images.c.created_at, images.c.id)
     return ExtraIndex(f"imgsvc_images_{name}", images, keys, purpose)
