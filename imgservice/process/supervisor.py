@@ -1,4 +1,4 @@
-"""The life of the service: its sockets, its crew, what is read anew, and what is told to whom."""
+"""The life of the service: sockets, the worker pool, reloads, draining, and what operators see."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ class Supervisor(Service):
         reactor: Reactor,
         setup: Setup,
         source: Source,
-        crew: WorkerPool,
+        pool: WorkerPool,
         prepare: Callable[[Config], None],
         renewed: Callable[[Config], None],
         greet: Callable[[Setup], None],
@@ -72,7 +72,7 @@ class Supervisor(Service):
         self._setup = setup
         self.source = source
         """May be replaced until we start."""
-        self._crew = crew
+        self._pool = pool
         self._prepare = prepare
         """Checks a configuration, and does what must be done before it is used."""
         self._renewed = renewed
@@ -111,7 +111,7 @@ class Supervisor(Service):
     def privilegedStartService(self) -> None:
         """Bind; `ConfigError` when that cannot be."""
         raise_descriptor_limit()
-        self._sockets.prepare(self._setup.addresses, self._crew.slots).begin()
+        self._sockets.prepare(self._setup.addresses, self._pool.slots).begin()
 
     def startService(self) -> None:
         super().startService()
@@ -140,7 +140,7 @@ class Supervisor(Service):
 
     async def _start(self) -> None:
         try:
-            await self._crew.start(self._setup, self._sockets)
+            await self._pool.start(self._setup, self._sockets)
         except WorkerPoolError as error:
             if self._phase == "stopping":
                 return
@@ -175,7 +175,7 @@ class Supervisor(Service):
             self._reactor,
             lambda: self.source.read_tls(setup.config),
             lambda: self.source.signature(setup.config),
-            _Certificates(self._crew, setup.tls),
+            _Certificates(self._pool, setup.tls),
         )
         self._tls.startService()
 
@@ -214,11 +214,11 @@ class Supervisor(Service):
         setup = await deferToThread(self.source.read, self._setup.generation + 1)
         self._check_change(setup.config)
         await deferToThread(self._prepare, setup.config)
-        change = self._sockets.prepare(setup.addresses, self._crew.count(setup))
+        change = self._sockets.prepare(setup.addresses, self._pool.count(setup))
         # What was read holds for whatever is bound or started from now on.
         before, self._setup = self._setup, setup
         try:
-            await self._crew.change(setup, self._sockets, change)
+            await self._pool.change(setup, self._sockets, change)
         except WorkerPoolError:
             self._setup = before
             raise
@@ -239,7 +239,7 @@ class Supervisor(Service):
         """Let load balancers notice that we leave, then accept no more; requests are finished."""
         if self._phase == "serving":
             self._enter("draining")
-            self._crew.set_health(False)
+            self._pool.set_health(False)
             self._run(self._drain())
             self._write_state()
             self._notify.status("leaving the rotation")
@@ -255,7 +255,7 @@ class Supervisor(Service):
         if self._phase == "draining":
             self._enter("drained")
             self._sockets.close()
-            await self._crew.close()
+            await self._pool.close()
             _log.info("Drained: no more connections are accepted")
             self._write_state()
             self._notify.status("out of rotation, no more connections are accepted")
@@ -266,14 +266,14 @@ class Supervisor(Service):
             return
         try:
             if self._phase == "drained":
-                self._sockets.prepare(self._setup.addresses, self._crew.slots).begin()
-                self._crew.reopen(self._sockets)
+                self._sockets.prepare(self._setup.addresses, self._pool.slots).begin()
+                self._pool.reopen(self._sockets)
         except (ConfigError, ListenError) as error:
             self._trouble = f"resume: {error}"
             _log.error("Not resumed, since {error}", error=error)
             return
         self._enter("serving")
-        self._crew.set_health(True)
+        self._pool.set_health(True)
         _log.info("Taking part again")
         self._write_state()
         self._notify.status(self._summary())
@@ -285,7 +285,7 @@ class Supervisor(Service):
         is_changing = self._phase in ("starting", "stopping")
         if is_changing or self._reloading is not None:
             self._notify.extend(EXTENSION)
-        if is_changing or self._crew.is_alive:
+        if is_changing or self._pool.is_alive:
             self._notify.alive()
 
     def _write_state(self) -> None:
@@ -295,11 +295,11 @@ class Supervisor(Service):
                 "phase_since": round(self._phase_since, 3),
                 "phase_began": round(self._phase_began, 3),
                 "since": round(self._since, 3),
-                "wanted": self._crew.slots,
+                "wanted": self._pool.slots,
                 "generation": self._setup.generation,
                 "listen": [one.description for one in self._setup.addresses],
-                "workers": self._crew.report(),
-                "trouble": self._trouble or self._crew.trouble,
+                "workers": self._pool.report(),
+                "trouble": self._trouble or self._pool.trouble,
                 "troubles": [
                     {
                         "what": one.what,
@@ -307,13 +307,13 @@ class Supervisor(Service):
                         "since": round(one.since, 3),
                         "essential": one.is_essential,
                     }
-                    for one in self._crew.troubles.present
+                    for one in self._pool.troubles.present
                 ],
             }
         )
 
     def _summary(self) -> str:
-        workers = len([one for one in self._crew.report() if one["state"] == "ready"])
+        workers = len([one for one in self._pool.report() if one["state"] == "ready"])
         return f"serving with {workers} process(es), configuration {self._setup.generation}"
 
     # -- stopping ---------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ class Supervisor(Service):
 
     def _waited_for(self) -> str:
         """Say what keeps us from ending, and for how long at most."""
-        requests, transfers = self._crew.under_way
+        requests, transfers = self._pool.under_way
         if not requests:
             return "no requests are under way"
         grace = self._setup.config.server.shutdown_grace
@@ -335,7 +335,7 @@ class Supervisor(Service):
     def _end_at_once(self) -> None:
         """Leave what runs unfinished, as a crash would; whoever starts next cleans it up."""
         _log.warn("Stopped at once by a second SIGINT; unfinished work is cleaned up later")
-        self._crew.kill()
+        self._pool.kill()
         self._sockets.close()
         self._state.remove()
         self._tell("stopped at once; what was not finished is cleaned up after the next start")
@@ -353,9 +353,9 @@ class Supervisor(Service):
         if self._tls is not None:
             self._tls.stopService()
         self._write_state()
-        # Only the crew has the sockets now: it takes in who waits there, and closes them.
+        # Only the pool has the sockets now: it takes in who waits there, and closes them.
         self._sockets.close()
-        await self._crew.stop(grace)
+        await self._pool.stop(grace)
         if self._looks.running:
             self._looks.stop()
         self._state.remove()
@@ -368,10 +368,10 @@ def _counted(count: int, what: str) -> str:
 class _Certificates:
     """What serves with certificates, for what looks after their files."""
 
-    def __init__(self, crew: WorkerPool, material: TlsMaterial) -> None:
-        self._crew = crew
+    def __init__(self, pool: WorkerPool, material: TlsMaterial) -> None:
+        self._pool = pool
         self.material = material
 
     def replace(self, material: TlsMaterial) -> None:
         self.material = material
-        self._crew.set_tls(material)
+        self._pool.set_tls(material)

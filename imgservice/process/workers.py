@@ -59,7 +59,7 @@ class Slot:
 
 
 class Workers:
-    """The crew of several processes."""
+    """The worker pool of several processes."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from tests.process.crew import CrewService
+from tests.process.observed import ObservedService
 from tests.real.service import wait_until
 
 
@@ -74,7 +74,7 @@ def manager(directory: Path, is_abstract: bool = False, listens: bool = True) ->
 
 @contextmanager
 def told(
-    service: CrewService, manager: Manager, workers: int, **environment: Any
+    service: ObservedService, manager: Manager, workers: int, **environment: Any
 ) -> Iterator[None]:
     """Run the service with us as its manager; in the end it is stopped, or gone already."""
     service.prefix = manager.environment(**environment)

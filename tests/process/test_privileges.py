@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from tests.process.certificates import write_certificate
-from tests.process.crew import CrewService
+from tests.process.observed import ObservedService
 from tests.real.client import Client
 from tests.real.service import TWISTD, wait_until
 
@@ -70,7 +70,7 @@ def low_port() -> int:
 class Owned:
     """A folder whose configuration and key are root's, and in which nobody keeps the data."""
 
-    service: CrewService
+    service: ObservedService
     certificate: Path
     key: Path
     options: dict[str, Any]
@@ -106,7 +106,7 @@ def owned(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Owned]:
         "database": {"url": {"file": str(folder / "secret")}},
         "logging": {"file": str(folder / "log")},
     }
-    service = CrewService(folder, options)
+    service = ObservedService(folder, options)
     service.port = port
     service.prefix = (python,)
     found = Owned(service, certificate, key, options)

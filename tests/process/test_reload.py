@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.crew import CrewService, crew, crew_options
 from tests.process.load import SHOW, load
+from tests.process.observed import ObservedService, observed, server_options
 from tests.real.client import Client, receive
 from tests.real.service import free_port, wait_until
 from tests.real.streams import begin_download, drop, upload_head
@@ -19,7 +19,7 @@ HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
 
 @pytest.mark.parametrize(("workers", "times"), [(0, 10), (2, 4)], ids=["alone", "workers"])
 def test_many_times_in_a_row(tmp_path: Path, workers: int, times: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service:
+    with observed(tmp_path, server_options(workers)) as service:
         image_id = service.client.active(b"data")
         with load(service.client, image_id, pause=3.0) as state:
             before = set(service.pids())
@@ -37,9 +37,9 @@ def test_many_times_in_a_row(tmp_path: Path, workers: int, times: int) -> None:
 
 
 def test_signals_in_one_burst_end_with_what_is_in_the_file(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(2)) as service:
+    with observed(tmp_path, server_options(2)) as service:
         for page in range(1, 6):
-            options = {**crew_options(2), "api": {"page_default": page}}
+            options = {**server_options(2), "api": {"page_default": page}}
             service.reconfigure(options)
             time.sleep(0.2)
         wait_until(lambda: all(_page(service.client) == 5 for _ in range(20)), 60)
@@ -53,7 +53,7 @@ def _page(client: Client) -> int:
 
 @HOW_MANY
 def test_transfers_go_on_as_they_began(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service:
+    with observed(tmp_path, server_options(workers)) as service:
         client, length = service.client, 32 << 20
         stored, image_id = client.active(bytes(length)), client.create()
         with (
@@ -84,7 +84,7 @@ def test_transfers_go_on_as_they_began(tmp_path: Path, workers: int) -> None:
 
 @HOW_MANY
 def test_an_idle_client_is_served_by_the_successor(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service, service.client.connect() as idle:
+    with observed(tmp_path, server_options(workers)) as service, service.client.connect() as idle:
         idle.sendall(SHOW % b"none")
         assert receive(idle).status == 404
         for generation in (2, 3):
@@ -97,11 +97,11 @@ def test_an_idle_client_is_served_by_the_successor(tmp_path: Path, workers: int)
 
 @HOW_MANY
 def test_addresses_come_and_go(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service:
+    with observed(tmp_path, server_options(workers)) as service:
         other, path = free_port(), tmp_path / "socket"
         own = f"tcp:{service.port}:interface=127.0.0.1"
         added = [own, f"tcp:{other}:interface=127.0.0.1", f"unix:{path}:mode=600"]
-        service.reconfigure(crew_options(workers, listen=added))
+        service.reconfigure(server_options(workers, listen=added))
         service.until(workers or 1, 2)
         there = Client("127.0.0.1", other)
         for _ in range(10):
@@ -113,7 +113,7 @@ def test_addresses_come_and_go(tmp_path: Path, workers: int) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
         # The one that is left has clients to its last moment, and none is turned away.
         with load(service.client, service.client.active(b"data")) as state:
-            service.reconfigure(crew_options(workers, listen=[own]))
+            service.reconfigure(server_options(workers, listen=[own]))
             service.until(workers or 1, 3)
             wait_until(lambda: _refuses(other), 30)
             wait_until(lambda: not path.exists(), 30)
@@ -126,10 +126,10 @@ def _refuses(port: int) -> bool:
 
 
 def test_more_workers_and_fewer(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(1)) as service:
+    with observed(tmp_path, server_options(1)) as service:
         with load(service.client, service.client.active(b"data"), transfers=0) as state:
             for generation, workers in enumerate((3, 1, 2), 2):
-                service.reconfigure(crew_options(workers))
+                service.reconfigure(server_options(workers))
                 service.until(workers, generation)
                 wait_until(lambda: service.workers("retiring") == [], 30)
         assert state.failures == []
@@ -160,7 +160,7 @@ WRONG = {
 
 @HOW_MANY
 def test_a_broken_configuration_changes_nothing(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service, socket.socket() as taken:
+    with observed(tmp_path, server_options(workers)) as service, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         pids = service.pids()
@@ -181,7 +181,7 @@ def test_a_broken_configuration_changes_nothing(tmp_path: Path, workers: int) ->
             assert service.client.get("/healthcheck").status == 200
         assert service.pids() == pids
         assert service.state()["generation"] == 1
-        service.reconfigure(crew_options(workers))
+        service.reconfigure(server_options(workers))
         service.until(workers or 1, 2)
         wait_until(lambda: service.state()["trouble"] is None)
 
@@ -191,7 +191,7 @@ def test_an_address_that_is_gone_is_told_when_it_is_wanted_back(
     tmp_path: Path, text: str | None
 ) -> None:
     """Whatever became of the file since it was read: the place in it is an extra."""
-    with crew(tmp_path, crew_options(0, drain_delay=0)) as service:
+    with observed(tmp_path, server_options(0, drain_delay=0)) as service:
         before = service.config.read_text()
         service.signal(signal.SIGUSR1)
         wait_until(lambda: service.state()["phase"] == "drained")
@@ -212,9 +212,9 @@ def test_an_address_that_is_gone_is_told_when_it_is_wanted_back(
 
 
 def test_the_log_moves(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(2)) as service:
+    with observed(tmp_path, server_options(2)) as service:
         log = tmp_path / "elsewhere"
-        service.reconfigure({**crew_options(2), "logging": {"file": str(log), "format": "json"}})
+        service.reconfigure({**server_options(2), "logging": {"file": str(log), "format": "json"}})
         service.until(2, 2)
         for _ in range(10):
             service.client.get("/v2/images")
@@ -226,7 +226,7 @@ def test_the_log_moves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", [0.5, 2.0])
 def test_an_end_during_a_roll(tmp_path: Path, moment: float) -> None:
-    with crew(tmp_path, crew_options(2)) as service:
+    with observed(tmp_path, server_options(2)) as service:
         service.signal(signal.SIGHUP)
         time.sleep(moment)
         ended = time.monotonic()
@@ -235,7 +235,7 @@ def test_an_end_during_a_roll(tmp_path: Path, moment: float) -> None:
 
 
 def test_an_end_during_the_start(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(2))
+    service = ObservedService(tmp_path, server_options(2))
     try:
         service.start()  # one worker accepts, the other may not be there yet
         service.signal(signal.SIGTERM)
@@ -247,7 +247,7 @@ def test_an_end_during_the_start(tmp_path: Path) -> None:
 
 
 def test_a_worker_killed_during_a_roll(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(3)) as service:
+    with observed(tmp_path, server_options(3)) as service:
         for generation in range(2, 5):
             service.signal(signal.SIGHUP)
             time.sleep(0.3 * generation)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imgservice import __version__
-from tests.process.crew import CrewService, crew_options
+from tests.process.observed import ObservedService, server_options
 from tests.real.service import IMGSERVICE, Service, wait_until
 from tests.real.streams import upload_head
 
@@ -21,8 +21,8 @@ def _said(service: Service) -> str:
 
 
 @pytest.fixture(params=[0, 2], ids=["alone", "workers"])
-def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[CrewService]:
-    service = CrewService(tmp_path, crew_options(request.param, shutdown_grace=300))
+def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ObservedService]:
+    service = ObservedService(tmp_path, server_options(request.param, shutdown_grace=300))
     try:
         service.start()
         service.until(request.param or 1)
@@ -31,7 +31,7 @@ def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[CrewServ
         service.end()
 
 
-def _begin_upload(service: CrewService, open_until: ExitStack) -> str:
+def _begin_upload(service: ObservedService, open_until: ExitStack) -> str:
     """Begin an upload that will not go on, and wait until the process that we signal knows."""
     image_id = service.client.create()
     upload = open_until.enter_context(service.client.connect())
@@ -41,7 +41,7 @@ def _begin_upload(service: CrewService, open_until: ExitStack) -> str:
     return image_id
 
 
-def test_the_second_interrupt_ends_at_once(service: CrewService) -> None:
+def test_the_second_interrupt_ends_at_once(service: ObservedService) -> None:
     with ExitStack() as stack:
         image_id, pids = _begin_upload(service, stack), service.pids()
         service.signal(signal.SIGINT)
@@ -64,7 +64,7 @@ def test_the_second_interrupt_ends_at_once(service: CrewService) -> None:
     service.stop()
 
 
-def test_one_interrupt_ends_in_peace_however_often_it_is_told(service: CrewService) -> None:
+def test_one_interrupt_ends_in_peace_however_often_it_is_told(service: ObservedService) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         service.signal(number)
     assert service.wait() in (-signal.SIGTERM, -signal.SIGINT)

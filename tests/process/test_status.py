@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.crew import CrewService, crew, crew_options
 from tests.process.load import SHOW, load
+from tests.process.observed import ObservedService, observed, server_options
 from tests.real.client import receive
 from tests.real.service import IMGSERVICE, wait_until
 from tests.real.streams import upload_head
@@ -18,7 +18,7 @@ from tests.real.streams import upload_head
 HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
 
 
-def _begun(service: CrewService, *command: str) -> subprocess.Popen[str]:
+def _begun(service: ObservedService, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [IMGSERVICE, *command, "--config", service.config],
         cwd=service.directory,
@@ -28,7 +28,7 @@ def _begun(service: CrewService, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def _run(service: CrewService, *command: str) -> tuple[int, str, str]:
+def _run(service: ObservedService, *command: str) -> tuple[int, str, str]:
     """Return the exit code and what was printed."""
     process = _begun(service, *command)
     output, errors = process.communicate(timeout=60)
@@ -45,7 +45,7 @@ def _refuses(port: int) -> bool:
 
 @HOW_MANY
 def test_status(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service:
+    with observed(tmp_path, server_options(workers)) as service:
         code, output, errors = _run(service, "status")
         assert (code, errors) == (0, "")
         first, second, *others = output.splitlines()
@@ -67,7 +67,7 @@ def test_status(tmp_path: Path, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [0])
 def test_status_of_one_that_does_not_run(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers)) as service:
+    with observed(tmp_path, server_options(workers)) as service:
         pass
     code, output, errors = _run(service, "status")
     assert (code, output) == (3, "")
@@ -77,7 +77,7 @@ def test_status_of_one_that_does_not_run(tmp_path: Path, workers: int) -> None:
 
 
 def test_status_of_one_that_was_killed(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(0))
+    service = ObservedService(tmp_path, server_options(0))
     service.make_tables()
     try:
         service.start()
@@ -92,8 +92,8 @@ def test_status_of_one_that_was_killed(tmp_path: Path) -> None:
 def test_status_when_a_worker_is_missing(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("{}\n")
-    options = {**crew_options(2), "policy": {"file": str(policy)}}
-    with crew(tmp_path, options) as service:
+    options = {**server_options(2), "policy": {"file": str(policy)}}
+    with observed(tmp_path, options) as service:
         policy.write_text("get_images: [this is no rule\n")  # of no concern to those that run
         os.kill(service.pids()[0], signal.SIGKILL)
         wait_until(lambda: "cannot start" in str(service.state()["trouble"]))
@@ -106,8 +106,8 @@ def test_status_when_a_worker_is_missing(tmp_path: Path) -> None:
 
 
 def test_status_tells_of_a_failed_reload(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(0)) as service:
-        service.reconfigure({**crew_options(0), "default_store": "nowhere"})
+    with observed(tmp_path, server_options(0)) as service:
+        service.reconfigure({**server_options(0), "default_store": "nowhere"})
         wait_until(lambda: service.state()["trouble"])
         service.config.write_text(json.dumps(service.options))  # so that it can be asked
         code, output, _ = _run(service, "status")
@@ -116,7 +116,7 @@ def test_status_tells_of_a_failed_reload(tmp_path: Path) -> None:
 
 
 def test_status_without_a_state_file(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(0, state_file=None))
+    service = ObservedService(tmp_path, server_options(0, state_file=None))
     code, output, errors = _run(service, "status")
     assert (code, output) == (1, "")
     assert errors == "Error: server.state_file is null: nothing is known of the service\n"
@@ -127,7 +127,7 @@ def test_status_without_a_state_file(tmp_path: Path) -> None:
 
 @HOW_MANY
 def test_drain_and_back(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers, drain_delay=4)) as service:
+    with observed(tmp_path, server_options(workers, drain_delay=4)) as service:
         client = service.client
         image_id = client.create()
         with client.connect() as idle, client.connect() as upload:
@@ -160,7 +160,7 @@ def test_drain_and_back(tmp_path: Path, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [2])
 def test_drain_undone_in_time(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers, drain_delay=60)) as service:
+    with observed(tmp_path, server_options(workers, drain_delay=60)) as service:
         assert _run(service, "drain", "--no-wait")[:2] == (0, "draining\n")
         wait_until(lambda: service.client.get("/healthcheck").status == 503)
         code, _, errors = _run(service, "drain", "--timeout", "0.5")
@@ -173,7 +173,7 @@ def test_drain_undone_in_time(tmp_path: Path, workers: int) -> None:
 @HOW_MANY
 def test_nothing_fails_under_load(tmp_path: Path, workers: int) -> None:
     """Clients stay away when they are told to, as those of a load balancer do."""
-    with crew(tmp_path, crew_options(workers, drain_delay=30)) as service:
+    with observed(tmp_path, server_options(workers, drain_delay=30)) as service:
         with load(service.client, service.client.active(b"data")) as state:
             wait_until(lambda: all(state.done.get(kind, 0) for kind in ("download", "upload")))
             assert _run(service, "drain", "--no-wait")[0] == 0
@@ -195,6 +195,6 @@ def _goes_on(done: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("workers", [2])
 def test_a_drained_service_ends_as_any_other(tmp_path: Path, workers: int) -> None:
-    with crew(tmp_path, crew_options(workers, drain_delay=0)) as service:
+    with observed(tmp_path, server_options(workers, drain_delay=0)) as service:
         assert _run(service, "drain")[0] == 0
         assert _refuses(service.port)

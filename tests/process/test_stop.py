@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.crew import CrewService, crew_options
+from tests.process.observed import ObservedService, server_options
 from tests.real.client import receive
 from tests.real.service import Service, running, wait_until
 from tests.real.streams import begin_download, drop, upload_head
@@ -24,7 +24,7 @@ def _refuses(service: Service) -> bool:
 
 @pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
 def test_transfers_under_way_are_finished(tmp_path: Path, workers: int) -> None:
-    service = CrewService(tmp_path, crew_options(workers))
+    service = ObservedService(tmp_path, server_options(workers))
     try:
         service.start()
         service.until(workers or 1)

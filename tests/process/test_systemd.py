@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.crew import CrewService, crew_options
 from tests.process.load import SHOW
+from tests.process.observed import ObservedService, server_options
 from tests.process.systemd import Manager, manager, told
 from tests.real.client import receive
 from tests.real.service import TWISTD, missing, wait_until
@@ -30,12 +30,12 @@ UNIX = "systemd:domain=UNIX:name=local"
 # -- sockets --------------------------------------------------------------------------------------
 
 
-def _activated(directory: Path, options: dict[str, Any], names: str) -> CrewService:
+def _activated(directory: Path, options: dict[str, Any], names: str) -> ObservedService:
     """Return a service that systemd starts when somebody connects."""
     program = shutil.which("systemd-socket-activate")
     if program is None:
         missing("systemd-socket-activate is not installed (Debian: systemd)")
-    service = CrewService(directory, options)
+    service = ObservedService(directory, options)
     tcp, path = f"127.0.0.1:{service.port}", directory / "socket"
     service.prefix = [program, "-l", tcp, "-l", str(path), f"--fdname={names}"]
     service.make_tables()
@@ -52,7 +52,7 @@ def _asked(path: Path, request: bytes = SHOW % b"none") -> int:
 
 @HOW_MANY
 def test_named_sockets_start_the_service_on_demand(tmp_path: Path, workers: int) -> None:
-    service = _activated(tmp_path, crew_options(workers, listen=[TCP, UNIX]), "api:local")
+    service = _activated(tmp_path, server_options(workers, listen=[TCP, UNIX]), "api:local")
     path = tmp_path / "socket"
     try:
         service.start()
@@ -77,7 +77,7 @@ def test_named_sockets_start_the_service_on_demand(tmp_path: Path, workers: int)
 
 
 def test_a_drained_service_gets_its_sockets_back(tmp_path: Path) -> None:
-    options = crew_options(2, listen=[TCP, UNIX], drain_delay=0)
+    options = server_options(2, listen=[TCP, UNIX], drain_delay=0)
     service = _activated(tmp_path, options, "api:local")
     try:
         service.start()
@@ -95,7 +95,7 @@ def test_a_drained_service_gets_its_sockets_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0])
 def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
-    service = _activated(tmp_path, crew_options(workers, listen=[TCP, UNIX]), "api:other")
+    service = _activated(tmp_path, server_options(workers, listen=[TCP, UNIX]), "api:other")
     try:
         with suppress(AssertionError):  # the one who connects sees it end, sooner or later
             service.start()
@@ -118,7 +118,7 @@ def test_no_plugin_is_searched_for_a_socket(tmp_path: Path, workers: int) -> Non
     (plugins / "other.py").write_text("print('a plugin was loaded')\n")
     # Nobody can write this, root neither: with an installation that may only be read it is so.
     (plugins / "dropin.cache").mkdir()
-    options = crew_options(workers, listen=["systemd:domain=INET:index=0", UNIX])
+    options = server_options(workers, listen=["systemd:domain=INET:index=0", UNIX])
     service = _activated(tmp_path, options, "api:local")
     service.prefix = ["env", f"PYTHONPATH={tmp_path / 'packages'}", *service.prefix,
                       f"--setenv=PYTHONPATH={tmp_path / 'packages'}"]  # fmt: skip
@@ -140,7 +140,7 @@ def test_no_plugin_is_searched_for_a_socket(tmp_path: Path, workers: int) -> Non
 
 @HOW_MANY
 def test_it_tells_of_its_life(tmp_path: Path, workers: int) -> None:
-    service = CrewService(tmp_path, crew_options(workers, drain_delay=0))
+    service = ObservedService(tmp_path, server_options(workers, drain_delay=0))
     with manager(tmp_path) as listener, told(service, listener, workers):
         ready = listener.until("READY", "1")
         assert ready.fields["MAINPID"] == str(service.pid)
@@ -167,7 +167,7 @@ def test_it_tells_of_its_life(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_reload_that_fails_ends_as_well(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(0))
+    service = ObservedService(tmp_path, server_options(0))
     with manager(tmp_path) as listener, told(service, listener, 0):
         listener.until("READY", "1")
         listener.told.clear()
@@ -179,13 +179,13 @@ def test_a_reload_that_fails_ends_as_well(tmp_path: Path) -> None:
 
 
 def test_an_abstract_socket_is_found(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(0))
+    service = ObservedService(tmp_path, server_options(0))
     with manager(tmp_path, is_abstract=True) as listener, told(service, listener, 0):
         assert listener.until("READY", "1").fields["MAINPID"] == str(service.pid)
 
 
 def test_workers_cannot_speak_for_the_service(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(2))
+    service = ObservedService(tmp_path, server_options(2))
     with manager(tmp_path) as listener, told(service, listener, 2, WATCHDOG_USEC=2_000_000):
         for pid in service.pids():
             names = Path(f"/proc/{pid}/environ").read_bytes()
@@ -195,7 +195,7 @@ def test_workers_cannot_speak_for_the_service(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [2])
 def test_more_time_is_asked_for_while_transfers_end(tmp_path: Path, workers: int) -> None:
-    service = CrewService(tmp_path, crew_options(workers, shutdown_grace=60))
+    service = ObservedService(tmp_path, server_options(workers, shutdown_grace=60))
     with manager(tmp_path) as listener, told(service, listener, workers):
         image_id = service.client.create()
         with service.client.connect() as upload:
@@ -226,7 +226,7 @@ def _beats(listener: Manager, seconds: float) -> int:
 
 @pytest.mark.parametrize("workers", [2])
 def test_signs_of_life_come_often_enough(tmp_path: Path, workers: int) -> None:
-    service = CrewService(tmp_path, crew_options(workers))
+    service = ObservedService(tmp_path, server_options(workers))
     with manager(tmp_path) as listener, told(service, listener, workers, WATCHDOG_USEC=1_000_000):
         wait_until(lambda: len(listener.all_of("WATCHDOG")) >= 12)
         told_at = [one.at for one in listener.all_of("WATCHDOG")]
@@ -234,7 +234,7 @@ def test_signs_of_life_come_often_enough(tmp_path: Path, workers: int) -> None:
 
 
 def test_no_signs_of_life_when_all_workers_are_stuck(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(2, hang_limit=0))
+    service = ObservedService(tmp_path, server_options(2, hang_limit=0))
     with manager(tmp_path) as listener, told(service, listener, 2, WATCHDOG_USEC=2_000_000):
         first, second = pids = service.pids()
         try:
@@ -256,11 +256,11 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
     policy, pipe, log = tmp_path / "policy.yaml", tmp_path / "pipe", tmp_path / "log"
     policy.write_text("{}\n")
     options = {
-        **crew_options(0, hang_limit=3),
+        **server_options(0, hang_limit=3),
         "policy": {"file": str(policy)},
         "logging": {"file": str(log)},
     }
-    service = CrewService(tmp_path, options)
+    service = ObservedService(tmp_path, options)
     with manager(tmp_path) as listener, told(service, listener, 0, WATCHDOG_USEC=2_000_000):
         wait_until(lambda: _beats(listener, 1) > 0)
         log.rename(tmp_path / "rotated")  # what is written in need goes where the log is now
@@ -294,7 +294,7 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
 
 
 def test_one_that_is_never_stuck_writes_no_stacks(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(0, hang_limit=0.1))
+    service = ObservedService(tmp_path, server_options(0, hang_limit=0.1))
     with manager(tmp_path) as listener, told(service, listener, 0, WATCHDOG_USEC=2_000_000):
         wait_until(lambda: len(listener.all_of("WATCHDOG")) >= 4)
         assert "Timeout" not in service.log.read_text()
@@ -302,7 +302,7 @@ def test_one_that_is_never_stuck_writes_no_stacks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [2])
 def test_a_manager_that_does_not_listen_holds_nobody_up(tmp_path: Path, workers: int) -> None:
-    service = CrewService(tmp_path, crew_options(workers))
+    service = ObservedService(tmp_path, server_options(workers))
     with (
         manager(tmp_path, listens=False) as listener,
         told(service, listener, workers, WATCHDOG_USEC=100_000),
@@ -355,7 +355,7 @@ def test_the_service_is_shut_in(units: list[Path]) -> None:
 def test_the_commands_of_the_unit_work(tmp_path: Path, units: list[Path]) -> None:
     """Run them as they are written, with our configuration, in what systemd makes beside them."""
     text = next(one for one in units if one.name == "imgservice.service").read_text()
-    service = CrewService(tmp_path, crew_options(0))
+    service = ObservedService(tmp_path, server_options(0))
     service.make_tables()
     for name in ("ExecStartPre", "ExecStart"):
         [line] = [one for one in text.splitlines() if one.startswith(f"{name}=")]

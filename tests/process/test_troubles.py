@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.process.crew import CrewService, crew, crew_options
+from tests.process.observed import ObservedService, observed, server_options
 from tests.real.service import missing, running, wait_until
 from tests.real.troubles import details, readiness, status, told_troubles
 from tests.servers import Server
@@ -29,7 +29,7 @@ def test_the_database_is_away_for_a_while(
         url = url.set(password=PASSWORD)
     place = f"127.0.0.1:{url.port}/{name}"
     database = {"url": url.render_as_string(hide_password=False), "connect_timeout": 2}
-    service = CrewService(tmp_path, {**crew_options(workers), **OFTEN, "database": database})
+    service = ObservedService(tmp_path, {**server_options(workers), **OFTEN, "database": database})
     try:
         service.start()
         service.until(workers or 1)
@@ -70,7 +70,7 @@ def small_file_system(directory: Path) -> Iterator[None]:
 
 
 def test_the_directory_of_the_store_is_gone_for_a_while(tmp_path: Path) -> None:
-    with crew(tmp_path, {**crew_options(2), **OFTEN}) as service:
+    with observed(tmp_path, {**server_options(2), **OFTEN}) as service:
         client, away = service.client, tmp_path / "away"
         service.store.rename(away)
         wait_until(lambda: readiness(client) == (503, ["store local"]))

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.crew import CrewService, crew, crew_options
 from tests.process.load import load
+from tests.process.observed import ObservedService, observed, server_options
 from tests.real.client import receive
 from tests.real.service import wait_until
 from tests.real.streams import begin_download, drop, upload_head
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrewService]:
-    with crew(tmp_path_factory.mktemp("workers"), crew_options(2)) as started:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedService]:
+    with observed(tmp_path_factory.mktemp("workers"), server_options(2)) as started:
         yield started
 
 
-def test_connections_are_spread(service: CrewService) -> None:
+def test_connections_are_spread(service: ObservedService) -> None:
     with ExitStack() as stack:
         for _ in range(40):
             connection = stack.enter_context(service.client.connect())
@@ -34,7 +34,7 @@ def test_connections_are_spread(service: CrewService) -> None:
         assert all(one["connections"] >= 5 for one in service.workers()), service.workers()
 
 
-def test_the_parent_serves_nobody(service: CrewService) -> None:
+def test_the_parent_serves_nobody(service: ObservedService) -> None:
     assert sorted(service.descendants()) == sorted(service.pids())
     before = {one["pid"]: one["requests"] for one in service.workers()}
     for _ in range(20):
@@ -44,7 +44,7 @@ def test_the_parent_serves_nobody(service: CrewService) -> None:
     )
 
 
-def test_workers_are_told_no_secrets_where_others_can_read(service: CrewService) -> None:
+def test_workers_are_told_no_secrets_where_others_can_read(service: ObservedService) -> None:
     for pid in service.pids():
         seen = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
         assert str(service.database).encode() not in seen
@@ -55,7 +55,7 @@ def test_workers_are_told_no_secrets_where_others_can_read(service: CrewService)
 
 
 def test_a_killed_worker_takes_only_its_own_requests_along(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(2)) as service:
+    with observed(tmp_path, server_options(2)) as service:
         image_id = service.client.active(b"data")
         with load(service.client, image_id) as state:
             for _ in range(4):
@@ -74,7 +74,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(tmp_path: Path) -> No
 
 
 def test_who_kills_workers_does_not_end_the_service(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(1)) as service:
+    with observed(tmp_path, server_options(1)) as service:
         for _ in range(6):  # more often than workers may fail to start by themselves
             wait_until(lambda: service.descendants() != [], 30)
             killed = service.descendants()[0]
@@ -86,7 +86,7 @@ def test_who_kills_workers_does_not_end_the_service(tmp_path: Path) -> None:
 
 
 def test_a_stuck_worker_is_replaced_and_tells_where_it_was(tmp_path: Path) -> None:
-    with crew(tmp_path, crew_options(2, hang_limit=2)) as service:
+    with observed(tmp_path, server_options(2, hang_limit=2)) as service:
         stuck = service.pids()[0]
         os.kill(stuck, signal.SIGSTOP)
         wait_until(lambda: stuck not in service.pids() and len(service.pids()) == 2, 60)
@@ -98,7 +98,7 @@ def test_a_stuck_worker_is_replaced_and_tells_where_it_was(tmp_path: Path) -> No
 
 
 def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
-    service = CrewService(tmp_path, crew_options(2))
+    service = ObservedService(tmp_path, server_options(2))
     try:
         service.start()
         service.until(2)
@@ -117,7 +117,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
 def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
     tmp_path: Path,
 ) -> None:
-    with crew(tmp_path, crew_options(1, hang_limit=2)) as service:
+    with observed(tmp_path, server_options(1, hang_limit=2)) as service:
         length, [before] = 16 << 20, service.pids()
         stored = service.client.active(bytes(length))
         with begin_download(service.client, stored, buffer=65536) as download:
@@ -137,7 +137,7 @@ def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
 
 def test_everybody_is_told_to_end_again_and_again(tmp_path: Path) -> None:
     """Whoever ends a whole control group, as an init system does, tells the workers, too."""
-    service = CrewService(tmp_path, crew_options(2))
+    service = ObservedService(tmp_path, server_options(2))
     try:
         service.start()
         service.until(2)
@@ -163,8 +163,8 @@ def test_everybody_is_told_to_end_again_and_again(tmp_path: Path) -> None:
 def test_the_service_ends_when_no_worker_can_start(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("{}\n")
-    options = {**crew_options(1), "policy": {"file": str(policy)}}
-    service = CrewService(tmp_path, options)
+    options = {**server_options(1), "policy": {"file": str(policy)}}
+    service = ObservedService(tmp_path, options)
     try:
         service.start()
         service.until(1)

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.process.crew import CrewService, crew_options
 from tests.process.load import load, slowly
+from tests.process.observed import ObservedService, server_options
 from tests.proxies import haproxy, nginx
 from tests.real.client import Client, receive
 from tests.real.service import Service, running, wait_until
@@ -257,7 +257,7 @@ def test_what_cannot_work_ends_the_start(
 # -- HAProxy --------------------------------------------------------------------------------------
 
 
-class Node(CrewService):
+class Node(ObservedService):
     """Speaks the PROXY protocol at its only port."""
 
     def _options(self, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def nodes(tmp_path: Path) -> Iterator[Sequence[Node]]:
     """Two of them, which share everything."""
     shared = tmp_path / "one"
     options = {
-        **crew_options(0, drain_delay=2, public_url="https://images.example"),
+        **server_options(0, drain_delay=2, public_url="https://images.example"),
         "database": {"url": f"sqlite:///{shared}/imgservice.db"},
         "stores": {"local": {"type": "file", "path": f"{shared}/images"}},
     }

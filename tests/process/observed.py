@@ -16,7 +16,7 @@ READY = 60.0
 """Seconds that starts may take on a busy machine."""
 
 
-class CrewService(Service):
+class ObservedService(Service):
     """A service that can be asked how it is, and be given another configuration."""
 
     def state(self) -> Mapping[str, Any]:
@@ -63,14 +63,14 @@ class CrewService(Service):
                 os.kill(pid, signal.SIGKILL)
 
 
-def crew_options(workers: int, **server: Any) -> dict[str, Any]:
+def server_options(workers: int, **server: Any) -> dict[str, Any]:
     return {"server": {"workers": workers, **server}}
 
 
 @contextmanager
-def crew(directory: Path, options: Mapping[str, Any]) -> Iterator[CrewService]:
+def observed(directory: Path, options: Mapping[str, Any]) -> Iterator[ObservedService]:
     """Run a service until all of its workers are ready; see in the end that nothing is left."""
-    service = CrewService(directory, options)
+    service = ObservedService(directory, options)
     try:
         service.start()
         service.until(options["server"]["workers"] or 1)
