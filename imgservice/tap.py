@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.python import usage
 
-from imgservice.wiring.launch import ImageService, ProcessOptions, make_service
+from imgservice.wiring.launch import ImageService, make_service
+from imgservice.wiring.main_process import ProcessOptions
 
 
 class Options(usage.Options):

@@ -26,6 +26,7 @@ MOMENTS = {
     "telemetry/logs.py": "the times of lines",
     "process/worker_process.py": "since when, for people",
     "process/serving.py": "since when, for people",
+    "process/phases.py": "since when, for people",
     "process/supervisor.py": "since when, for people",
     "troubles.py": "since when, for people",
 }

@@ -10,7 +10,8 @@ from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner, U
 
 from imgservice.commands.accounts import account_options, checked_group
 from imgservice.commands.process import CONFIG
-from imgservice.wiring.launch import ProcessOptions, make_service
+from imgservice.wiring.launch import make_service
+from imgservice.wiring.main_process import ProcessOptions
 
 
 @click.command()

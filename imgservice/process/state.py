@@ -9,19 +9,22 @@ import orjson
 from twisted.logger import Logger
 
 from imgservice.process.lease_owner import start_time
+from imgservice.process.phases import Life
+from imgservice.process.setup import Setup
+from imgservice.process.worker_pool import WorkerPool
 
 _log = Logger()
 
 
 class StateFile:
-    """Written anew, as a whole, whenever something has changed."""
+    """Rewritten as a whole whenever something has changed."""
 
     def __init__(self, path: str | None) -> None:
         self._path = Path(path).absolute() if path else None
-        self._written: Mapping[str, Any] | None = None
+        self._written: Mapping[str, object] | None = None
         self._complained = False
 
-    def write(self, state: Mapping[str, Any]) -> None:
+    def write(self, state: Mapping[str, object]) -> None:
         if self._path is None or state == self._written:
             return
         mine = {"pid": os.getpid(), "started": start_time(os.getpid())}
@@ -32,7 +35,7 @@ class StateFile:
             temporary.replace(self._path)
         except OSError as error:
             if not self._complained:
-                _log.error("server.state_file: {error}", error=error)
+                _log.error("server.state_file cannot be written: {error}", error=error)
             self._complained = True
         else:
             if self._complained:
@@ -42,6 +45,32 @@ class StateFile:
     def remove(self) -> None:
         if self._path is not None and self._written is not None:
             self._path.unlink(missing_ok=True)
+
+
+def describe(
+    life: Life, since: float, setup: Setup, pool: WorkerPool, trouble: str | None
+) -> Mapping[str, object]:
+    """Return what there is to say of the service; `trouble` is our own."""
+    return {
+        "phase": life.phase,
+        "phase_since": round(life.since, 3),
+        "phase_began": round(life.began, 3),
+        "since": round(since, 3),
+        "wanted": pool.slots,
+        "generation": setup.generation,
+        "listen": [one.description for one in setup.addresses],
+        "workers": pool.report(),
+        "trouble": trouble or pool.trouble,
+        "troubles": [
+            {
+                "what": one.what,
+                "why": one.why,
+                "since": round(one.since, 3),
+                "essential": one.is_essential,
+            }
+            for one in pool.troubles.present
+        ],
+    }
 
 
 def read_state(path: Path) -> Mapping[str, Any] | None:

@@ -4,28 +4,16 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
 from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
-from imgservice.process.addresses import Address
 from imgservice.process.serving import Built, Serving, UnderWay
+from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls import ServerContexts, TlsMaterial
 from imgservice.troubles import TroubleLog, Troubles
-
-
-@attrs.frozen
-class Setup:
-    """What one reading of the configuration came to; it may travel to other processes."""
-
-    config: Config
-    addresses: tuple[Address, ...]
-    tls: TlsMaterial | None = attrs.field(repr=False)
-    generation: int = 1
-    """How many readings there were."""
 
 
 class WorkerPoolError(Exception):

@@ -19,9 +19,10 @@ from twisted.python.failure import Failure
 from imgservice.concurrency.reactor import Reactor
 from imgservice.process.control import Control, connection, hidden_file
 from imgservice.process.serving import UnderWay
+from imgservice.process.setup import Setup
 from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls import TlsMaterial
-from imgservice.process.worker_pool import Setup, WorkerPoolError
+from imgservice.process.worker_pool import WorkerPoolError
 
 CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
 """Descriptors of a worker."""

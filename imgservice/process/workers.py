@@ -13,9 +13,10 @@ from twisted.logger import Logger
 from imgservice.concurrency.reactor import DelayedCall, Reactor, looping_call, sleep
 from imgservice.config.sections import Config
 from imgservice.process.serving import UnderWay
+from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, ListeningSocket, Sockets
 from imgservice.process.tls import TlsMaterial
-from imgservice.process.worker_pool import Setup, WorkerPoolError, in_all
+from imgservice.process.worker_pool import WorkerPoolError, in_all
 from imgservice.process.worker_process import Worker
 from imgservice.troubles import Trouble, TroubleLog
 

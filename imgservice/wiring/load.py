@@ -4,7 +4,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 
@@ -12,32 +11,13 @@ from imgservice.config.errors import ConfigError, OptionError
 from imgservice.config.loader import load, located
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError, bind, copies
+from imgservice.process.setup import Setup
 from imgservice.process.tls import TlsMaterial, read_material, signature
-from imgservice.process.worker_pool import Setup
 from imgservice.wiring.preflight import addresses, check_values, preflight, tls_material
 
 
-class Source(Protocol):
-    def read(self, generation: int) -> Setup:
-        """Read everything; `ConfigError` has a line, with its place, for each mistake.
-
-        Whether the values can be used is for the one to find out who will use them: `examine`.
-        """
-
-    def bind(
-        self, address: Address, count: int, is_divided: bool, present: socket.socket | None
-    ) -> list[socket.socket]:
-        """Make sockets, of which there may be one; `ConfigError` when they cannot be had."""
-
-    def signature(self, config: Config) -> object:
-        """Return what differs when the files of TLS have changed."""
-
-    def read_tls(self, config: Config) -> TlsMaterial:
-        """Read the files of TLS; `ListenError` when they cannot be used."""
-
-
 class Files:
-    """Does everything with the rights of this process."""
+    """A source that does everything with the rights of this process."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path

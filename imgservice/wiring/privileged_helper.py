@@ -29,8 +29,8 @@ from imgservice.process.control import (
     hidden_file,
     read_hidden_file,
 )
+from imgservice.process.setup import Setup
 from imgservice.process.tls import TlsMaterial, read_material, signature
-from imgservice.process.worker_pool import Setup
 from imgservice.wiring.load import bind_placed, port_of, read_setup
 
 TIMEOUT = 30.0

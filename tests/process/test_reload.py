@@ -201,7 +201,7 @@ def test_an_address_that_is_gone_is_told_when_it_is_wanted_back(
             taken.listen()
             service.config.write_text(before if text is None else text)
             service.signal(signal.SIGUSR2)
-            wait_until(lambda: "Not resumed, since" in service.log.read_text())
+            wait_until(lambda: "Resume failed" in service.log.read_text())
             wait_until(lambda: "cannot listen on" in str(service.state()["trouble"]))
             place = f"{service.config}:" if text != "server: [" else "resume: server.listen[0]: "
             assert place in str(service.state()["trouble"])
@@ -219,7 +219,7 @@ def test_the_log_moves(tmp_path: Path) -> None:
         for _ in range(10):
             service.client.get("/v2/images")
         wait_until(lambda: log.exists() and log.read_text().count('"/v2/images"') == 10, 20)
-        told = '"Serving with the new configuration, number 2"'
+        told = '"Reloaded: serving with configuration 2"'
         wait_until(lambda: told in log.read_text())  # the parent writes by and by
         service.log = log
 

@@ -159,7 +159,7 @@ def test_it_tells_of_its_life(tmp_path: Path, workers: int) -> None:
         wait_until(lambda: service.workers("retiring") == [])
 
         service.signal(signal.SIGUSR1)
-        listener.until("STATUS", "out of rotation, no more connections are accepted")
+        listener.until("STATUS", "drained, no more connections are accepted")
         service.signal(signal.SIGUSR2)
         listener.until("STATUS", f"serving with {count} process(es), configuration 2")
         service.stop()
