@@ -5,22 +5,38 @@ import pickle
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner
 
 from imgservice.concurrency.clock import make_monotonic
 from imgservice.concurrency.reactor import Reactor, installed_reactor, looping_call, sleep
 from imgservice.config.errors import ConfigError
+from imgservice.http.channel import StreamingChannel
 from imgservice.process.addresses import Address, read_address
 from imgservice.process.control import Control, read_hidden_file
+from imgservice.process.messages import (
+    Beat,
+    Close,
+    Failed,
+    Give,
+    Leaving,
+    Listen,
+    Message,
+    Ready,
+    Retire,
+    SetHealth,
+    Stop,
+    Take,
+    Unlisten,
+    UseTls,
+)
+from imgservice.process.processors import worker_count
 from imgservice.process.serving import POLL, Serving
 from imgservice.process.tls import ServerContexts
 from imgservice.process.worker_process import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
-from imgservice.process.workers import worker_count
 from imgservice.telemetry.logs import make_logs
 from imgservice.troubles import Troubles
 from imgservice.wiring.build import build
@@ -56,7 +72,8 @@ class _Worker:
         ]
         self._output, self._observer = make_logs(self._setup.config.logging, bootstrap.log_file)
         globalLogBeginner.beginLoggingTo([cast(Any, self._observer)], redirectStandardIO=False)
-        self._control = Control(reactor, socket.socket(fileno=CONTROL), self._told, self._orphaned)
+        end = socket.socket(fileno=CONTROL)
+        self._control = Control(reactor, end, self._received, self._orphaned)
         # Our parent logs them, once for all of us.
         self._troubles = Troubles(reactor, lambda present: None)
         self._serving: Serving | None = None
@@ -90,94 +107,91 @@ class _Worker:
             await self._serving.start("own", self._sockets)
         except Exception as error:
             if not isinstance(error, ConfigError | OSError):
-                _log.failure("A worker cannot start")
-            self._control.send({"say": "failed", "why": str(error) or type(error).__name__})
+                _log.failure("This worker failed to start")
+            self._control.send(Failed(str(error) or type(error).__name__))
             self._serving = None
             self._leave()
             return
         for _, bound in self._sockets:
             bound.close()
-        self._control.send({"say": "ready"})
+        self._control.send(Ready())
         self._beats.start(BEAT)
 
     def _beat(self) -> None:
         assert self._serving is not None  # noqa: S101
         self._control.send(
-            {
-                "say": "beat",
-                "troubles": [attrs.asdict(one) for one in self._troubles.present[:MOST_TOLD]],
-                "connections": self._serving.connections,
-                "requests": self._serving.requests,
-                "under_way": self._serving.under_way,
-            }
+            Beat(
+                self._serving.connections,
+                self._serving.requests,
+                self._serving.under_way,
+                self._troubles.present[:MOST_TOLD],
+            )
         )
 
     # -- what the parent tells --------------------------------------------------------------------
 
-    def _told(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         serving = self._serving
         if serving is None:
             return
-        match message["do"]:
-            case "listen":
+        match message:
+            case Listen():
                 self._listen(message, descriptors, serving)
-            case "unlisten":
-                serving.close(message["key"], False)
-            case "take":
+            case Unlisten():
+                serving.close(message.slot, False)
+            case Take():
                 serving.take_connection(descriptors[0])
-            case "tls":
+            case UseTls():
                 material = pickle.loads(read_hidden_file(descriptors[0]))  # noqa: S301  as above
                 if serving.contexts is not None:
                     serving.contexts.replace(material)
-            case "health":
-                serving.set_health(message["well"])
-            case "close":
+            case SetHealth():
+                serving.set_health(message.is_well)
+            case Close():
                 serving.stop_accepting()
-            case "retire":
+            case Retire():
                 self._retire(message, serving)
-            case "stop":
-                self._stop(message["grace"])
+            case Stop():
+                self._stop(message.grace)
 
-    def _listen(
-        self, message: Mapping[str, Any], descriptors: Sequence[int], serving: Serving
-    ) -> None:
+    def _listen(self, message: Listen, descriptors: Sequence[int], serving: Serving) -> None:
         sockets = [
             (read_address(description, backlog), socket.socket(fileno=descriptor))
             for (description, backlog), descriptor in zip(
-                message["sockets"], descriptors, strict=True
+                message.endpoints, descriptors, strict=True
             )
         ]
-        serving.listen(message["key"], sockets)
+        serving.listen(message.slot, sockets)
         for _, bound in sockets:
             bound.close()
 
-    def _retire(self, message: Mapping[str, Any], serving: Serving) -> None:
-        removed = message["removed"]
+    def _retire(self, message: Retire, serving: Serving) -> None:
+        def is_removed(address: Address) -> bool:
+            return message.removed is None or address.description in message.removed
 
-        def is_last(address: Address) -> bool:
-            return removed is None or address.description in removed
-
-        def hand_over(channel: Any) -> bool:
-            return message["hand_over"] and self._give(channel)
+        def hand_over(channel: StreamingChannel) -> bool:
+            return message.may_hand_over and self._give(channel)
 
         if self._ending is None:
-            retiring = serving.retire(message["grace"], is_last, hand_over)
+            retiring = serving.retire(message.grace, is_removed, hand_over)
             self._ending = Deferred.fromCoroutine(self._until_sent(retiring))
-            self._ending.addErrback(lambda failure: _log.failure("An end went wrong", failure))
+            self._ending.addErrback(
+                lambda failure: _log.failure("Unexpected error while this worker retires", failure)
+            )
             self._ending.addCallback(lambda _: self._leave())
 
     async def _until_sent(self, retiring: Coroutine[Any, Any, None]) -> None:
-        """Connections that we have given away are lost if we end before they are on their way."""
+        """Connections that we hand over are lost if we end before they are sent."""
         await retiring
         while self._control.is_sending:
             await sleep(self._reactor, POLL)
 
-    def _give(self, channel: Any) -> bool:
+    def _give(self, channel: StreamingChannel) -> bool:
         """Hand a connection over by way of the parent."""
         taken = channel.detach()
         if taken is None:
             return False
-        self._control.send({"say": "give"}, [taken.detach()])
+        self._control.send(Give(), [taken.detach()])
         return True
 
     def _stop(self, grace: float) -> None:
@@ -188,7 +202,7 @@ class _Worker:
             self._leave()
 
     def _orphaned(self) -> None:
-        """The parent is gone without a word, and with it whoever could replace us."""
+        """The parent has died, and with it whoever could replace us."""
         self._stop(self._grace)
 
     # -- the end ----------------------------------------------------------------------------------
@@ -211,7 +225,7 @@ class _Worker:
         """Finish what is under way, and let the parent know: SIGTERM may be from anybody."""
         if self._serving is None:
             return None
-        self._control.send({"say": "leaving"})
+        self._control.send(Leaving())
         if self._ending is None:
             self._ending = Deferred.fromCoroutine(self._serving.stop(self._grace))
         else:

@@ -4,15 +4,14 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import orjson
 from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Reactor
+from imgservice.process.messages import Message, decode, encode
 
 LARGEST = 1 << 16
 MOST_DESCRIPTORS = 250
@@ -21,7 +20,7 @@ PAUSE = 0.05
 """Seconds to wait where the kernel has too much to carry."""
 MOST_AT_ONCE = 64
 """Messages that are read in one turn of the reactor."""
-Received = Callable[[Mapping[str, Any], Sequence[int]], None]
+Received = Callable[[Message, Sequence[int]], None]
 
 
 def connection() -> tuple[socket.socket, socket.socket]:
@@ -45,9 +44,9 @@ class Control:
         self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
         reactor.addReader(self)
 
-    def send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send soon, and in order; to one that is gone nothing is sent."""
-        self._waiting.append((orjson.dumps(message), descriptors))
+        self._waiting.append((encode(message), descriptors))
         if len(self._waiting) == 1:
             self.doWrite()
 
@@ -88,7 +87,7 @@ class Control:
                 self.close()
                 self._lost()
                 return
-            self._received(orjson.loads(data), descriptors)
+            self._received(decode(data), descriptors)
             if self._end.fileno() < 0:
                 return
 

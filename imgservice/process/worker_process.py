@@ -5,9 +5,8 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -18,16 +17,28 @@ from twisted.python.failure import Failure
 
 from imgservice.concurrency.reactor import Reactor
 from imgservice.process.control import Control, connection, hidden_file
+from imgservice.process.messages import (
+    Beat,
+    Failed,
+    Listen,
+    Message,
+    Ready,
+    Retire,
+    Stop,
+    ToWorker,
+    UseTls,
+)
+from imgservice.process.phases import WorkerState
 from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls import TlsMaterial
-from imgservice.process.worker_pool import WorkerPoolError
+from imgservice.process.worker_pool import WorkerPoolError, WorkerReport
 
 CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
 """Descriptors of a worker."""
 DUMP_TIME = 1.0
-"""Seconds that a stuck worker has to write down its stacks."""
+"""Seconds that a hanging worker has to write down its stacks."""
 NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES")
 
 _FROM_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -54,14 +65,14 @@ class Worker(ProcessProtocol):
         reactor: Reactor,
         slot: int,
         setup: Setup,
-        heard: Callable[["Worker", Mapping[str, Any], Sequence[int]], None],
+        heard: Callable[["Worker", Message, Sequence[int]], None],
     ) -> None:
         self._reactor = reactor
         self.slot = slot
         self.setup = setup
         self.tls = setup.tls
         self._heard = heard
-        self.state = "starting"
+        self.state = WorkerState.STARTING
         self.since = time.time()
         self.began = time.monotonic()
         self.pid = 0
@@ -104,25 +115,42 @@ class Worker(ProcessProtocol):
         self._process, self.pid = process, process.pid
         self._control = Control(self._reactor, ours, self._received, lambda: None)
 
+    @property
+    def is_ready(self) -> bool:
+        return self.state is WorkerState.READY
+
+    def report(self) -> WorkerReport:
+        """Return what there is to say of it."""
+        return {
+            "slot": self.slot,
+            "pid": self.pid,
+            "state": self.state,
+            "since": round(self.since, 3),
+            "generation": self.setup.generation,
+            "connections": self.connections,
+            "requests": self.requests,
+            "under_way": self.under_way[0],
+            "transfers": self.under_way[1],
+        }
+
     # -- what it says -----------------------------------------------------------------------------
 
-    def _received(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         self.last_sign = time.monotonic()
-        match message["say"]:
-            case "beat":
-                self.connections, self.requests = message["connections"], message["requests"]
-                requests, transfers = message["under_way"]
-                self.under_way = (requests, transfers)
+        match message:
+            case Beat():
+                self.connections, self.requests = message.connections, message.requests
+                self.under_way = message.under_way
                 self._heard(self, message, descriptors)
-            case "ready":
-                self.state = "ready"
+            case Ready():
+                self.state = WorkerState.READY
                 self._settle(None)
-            case "failed":
-                self.why = message["why"]
+            case Failed():
+                self.why = message.why
             case _:
                 self._heard(self, message, descriptors)
 
-    def _settle(self, result: Any) -> None:
+    def _settle(self, result: Failure | None) -> None:
         if not self.ready.called:
             self.ready.callback(result)
 
@@ -133,42 +161,43 @@ class Worker(ProcessProtocol):
         os.close(self._stacks)
         self.has_ended = True
         self.was_killed = getattr(reason.value, "signal", None) in _FROM_OTHERS
-        self.why = self.why or _told(reason)
+        self.why = self.why or _how(reason)
         self._settle(Failure(WorkerPoolError(self.why)))
-        self.state = "ended"
+        self.state = WorkerState.ENDED
         self.ended.callback(None)
 
     # -- what it is told --------------------------------------------------------------------------
 
-    def send(self, what: str, descriptors: Sequence[int] = (), **more: Any) -> None:
+    def send(self, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
         """Tell it something; the descriptors are given away."""
         if self.has_ended:
             for one in descriptors:
                 os.close(one)
         else:
-            self._control.send({"do": what, **more}, descriptors)
+            self._control.send(message, descriptors)
 
-    def listen(self, key: int, sockets: Sequence[ListeningSocket]) -> None:
-        """Let it accept at another slot's sockets, too."""
+    def listen(self, slot: int, sockets: Sequence[ListeningSocket]) -> None:
+        """Let it accept on another slot's sockets, too."""
         self.send(
-            "listen",
+            Listen(slot, [(one.description, one.backlog) for one, _ in sockets]),
             [os.dup(bound.fileno()) for _, bound in sockets],
-            key=key,
-            sockets=[(one.description, one.backlog) for one, _ in sockets],
         )
 
     def set_tls(self, material: TlsMaterial) -> None:
         self.tls = material
-        self.send("tls", [hidden_file(pickle.dumps(material))])
+        self.send(UseTls(), [hidden_file(pickle.dumps(material))])
 
     def retire(self, removed: Sequence[str] | None, grace: float, may_hand_over: bool) -> None:
-        """Let it end unnoticed; nobody else has the sockets of `removed` (None: of any address)."""
-        self.state = "retiring"
-        self.send("retire", removed=removed, grace=grace, hand_over=may_hand_over)
+        """Let it end without failing a request.
+
+        Nobody else has the sockets of the `removed` addresses (None: of any address).
+        """
+        self.state = WorkerState.RETIRING
+        self.send(Retire(removed, grace, may_hand_over))
 
     def stop(self, grace: float) -> None:
-        self.state = "stopping"
-        self.send("stop", grace=grace)
+        self.state = WorkerState.STOPPING
+        self.send(Stop(grace))
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -177,9 +206,9 @@ class Worker(ProcessProtocol):
         with suppress(ProcessExitedAlready):
             self._process.signalProcess(number)
 
-    def replace_stuck(self, silence: float) -> None:
-        """Log where it is stuck, and kill it."""
-        self.last_sign = time.monotonic() + DUMP_TIME  # so that it is not found stuck again
+    def kill_hanging(self, silence: float) -> None:
+        """Log where it hangs, and kill it."""
+        self.last_sign = time.monotonic() + DUMP_TIME  # so that it is not found again meanwhile
         self.why = f"its reactor did not turn for {silence:.0f} seconds"
         self._signal(signal.SIGUSR2)
         self._reactor.callLater(DUMP_TIME, self._log_and_kill)
@@ -190,18 +219,18 @@ class Worker(ProcessProtocol):
         size = os.fstat(self._stacks).st_size
         stacks = os.pread(self._stacks, size, 0).decode("utf-8", "replace")
         _log.error(
-            "Worker {pid} is stuck: {why}; it is killed. Its stacks:\n{stacks}",
+            "Worker {pid} hangs and is killed: {why}. Its stacks:\n{stacks}",
             pid=self.pid,
             why=self.why,
-            stacks=stacks or "(it does not even answer to a signal)",
+            stacks=stacks or "(none: it did not react to SIGUSR2)",
         )
         self.kill()
 
 
-def _told(reason: Failure) -> str:
+def _how(reason: Failure) -> str:
     if reason.check(ProcessDone):
         return "it ended"
-    error: Any = reason.value
-    if error.signal is not None:
-        return f"it was ended by {signal.Signals(error.signal).name}"
-    return f"it ended with exit code {error.exitCode}"
+    number = getattr(reason.value, "signal", None)
+    if number is not None:
+        return f"it was ended by {signal.Signals(number).name}"
+    return f"it ended with exit code {getattr(reason.value, 'exitCode', None)}"

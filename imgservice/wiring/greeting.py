@@ -6,8 +6,8 @@ from ipaddress import IPv6Address, ip_address
 from imgservice import __version__
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address
+from imgservice.process.processors import worker_count
 from imgservice.process.setup import Setup
-from imgservice.process.workers import worker_count
 
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 

@@ -13,9 +13,11 @@ from imgservice.concurrency.reactor import Reactor, installed_reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
 from imgservice.process.addresses import ListenError
+from imgservice.process.in_process import InProcess
+from imgservice.process.processors import worker_count
 from imgservice.process.supervisor import StartError, Supervisor
-from imgservice.process.worker_pool import InProcess, WorkerPool
-from imgservice.process.workers import Workers, worker_count
+from imgservice.process.worker_pool import WorkerPool
+from imgservice.process.workers import Workers
 from imgservice.wiring.load import Files, examine
 from imgservice.wiring.main_process import MainProcess, ProcessOptions, tell
 from imgservice.wiring.privileged_helper import PrivilegedHelper

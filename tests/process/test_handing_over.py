@@ -3,15 +3,15 @@
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest_twisted
 from twisted.internet import reactor
 
 from imgservice.process.addresses import bind
+from imgservice.process.messages import Beat, Give, Message
 from imgservice.process.worker_process import Worker
 from imgservice.wiring.launch import WORKER
 from imgservice.wiring.load import prepare, read_setup
@@ -36,9 +36,9 @@ async def test_a_worker_ends_when_all_that_it_gave_away_is_on_its_way(tmp_path: 
     prepare(config, setup.config)
     given: list[int] = []
 
-    def heard(_: Worker, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-        assert message["say"] in ("beat", "give")  # a beat tells its troubles, too
-        assert not descriptors or message["say"] == "give"
+    def heard(_: Worker, message: Message, descriptors: Sequence[int]) -> None:
+        assert isinstance(message, Beat | Give)
+        assert not descriptors or isinstance(message, Give)
         given.extend(descriptors)
 
     worker = Worker(reactor, 0, setup, heard)

@@ -96,10 +96,10 @@ def test_status_when_a_worker_is_missing(tmp_path: Path) -> None:
     with observed(tmp_path, options) as service:
         policy.write_text("get_images: [this is no rule\n")  # of no concern to those that run
         os.kill(service.pids()[0], signal.SIGKILL)
-        wait_until(lambda: "cannot start" in str(service.state()["trouble"]))
+        wait_until(lambda: "failed to start" in str(service.state()["trouble"]))
         code, output, _ = _run(service, "status")
         assert code == 1
-        assert "trouble: a worker cannot start: policy: " in output
+        assert "trouble: a worker failed to start: policy: " in output
         policy.write_text("{}\n")
         service.until(2)
         wait_until(lambda: _run(service, "status")[0] == 0)

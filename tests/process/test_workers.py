@@ -91,7 +91,7 @@ def test_a_stuck_worker_is_replaced_and_tells_where_it_was(tmp_path: Path) -> No
         os.kill(stuck, signal.SIGSTOP)
         wait_until(lambda: stuck not in service.pids() and len(service.pids()) == 2, 60)
         log = service.log.read_text()
-        assert f"Worker {stuck} is stuck: its reactor did not turn for" in log
+        assert f"Worker {stuck} hangs and is killed: its reactor did not turn for" in log
         wait_until(lambda: service.state()["trouble"] is None, 20)  # it is over
         for _ in range(20):
             assert service.client.get("/healthcheck").status == 200
