@@ -25,7 +25,7 @@ def makeService(options: Options) -> ImageService:
 
 
 def _moved(path: Path | None, twistd: Any) -> Path | None:
-    """Go where twistd will go, so that the same files are meant now and later."""
+    """Change to the directory that twistd will use, so that relative paths mean the same files."""
     if not twistd or Path(twistd["rundir"]).resolve() == Path.cwd():
         return path
     path = path and path.absolute()
@@ -35,7 +35,7 @@ def _moved(path: Path | None, twistd: Any) -> Path | None:
 
 
 def _process_options(options: Options) -> ProcessOptions:
-    """Return what twistd was told on its own part of the command line."""
+    """Return the options of twistd itself."""
     found: Any = options.parent or {}
     uid, gid = found.get("uid"), found.get("gid")
     return ProcessOptions(

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger, globalLogBeginner
+from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
 from imgservice.concurrency.clock import make_monotonic
 from imgservice.concurrency.reactor import Reactor, installed_reactor, looping_call, sleep
@@ -35,7 +35,7 @@ from imgservice.process.messages import (
 )
 from imgservice.process.processors import worker_count
 from imgservice.process.serving import POLL, Serving
-from imgservice.process.tls import ServerContexts
+from imgservice.process.tls.contexts import ServerContexts
 from imgservice.process.worker_process import BOOTSTRAP, CONTROL, FIRST_SOCKET, STACKS, Bootstrap
 from imgservice.telemetry.logs import make_logs
 from imgservice.troubles import Troubles
@@ -45,17 +45,18 @@ from imgservice.wiring.listeners import make_listeners
 BEAT = 1.0
 """Seconds between two signs of life."""
 MOST_TOLD = 20
-"""Troubles that are told with one: a message has its limit."""
+"""Troubles that are sent with one: the size of a message is limited."""
 
 _log = Logger()
 
 
 def main() -> int:
-    """Serve until told to end; what is wrong is said to the parent, which logs it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all of us; the parent acts
+    """Serve until told to end; errors go to the parent, which logs them."""
+    # The terminal signals all processes; the parent acts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR2, file=STACKS, all_threads=True)
-    # It comes from our parent, and from nobody else.
+    # It can only come from our parent.
     bootstrap: Bootstrap = pickle.loads(read_hidden_file(BOOTSTRAP))  # noqa: S301
     reactor = installed_reactor()
     make_monotonic(reactor)
@@ -71,7 +72,9 @@ class _Worker:
             for index, one in enumerate(bootstrap.sockets)
         ]
         self._output, self._observer = make_logs(self._setup.config.logging, bootstrap.log_file)
-        globalLogBeginner.beginLoggingTo([cast(Any, self._observer)], redirectStandardIO=False)
+        globalLogBeginner.beginLoggingTo(
+            [cast(ILogObserver, self._observer)], redirectStandardIO=False
+        )
         end = socket.socket(fileno=CONTROL)
         self._control = Control(reactor, end, self._received, self._orphaned)
         # Our parent logs them, once for all of us.
@@ -128,7 +131,7 @@ class _Worker:
             )
         )
 
-    # -- what the parent tells --------------------------------------------------------------------
+    # -- messages of the parent -------------------------------------------------------------------
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         serving = self._serving
@@ -208,7 +211,7 @@ class _Worker:
     # -- the end ----------------------------------------------------------------------------------
 
     def _take_signals(self) -> None:
-        """Take SIGTERM in the reactor's place, which fails when it is told to end twice."""
+        """Take SIGTERM in place of the reactor, which cannot be told to end twice."""
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._end_by_signal))
 
     def _end_by_signal(self) -> None:
@@ -222,7 +225,7 @@ class _Worker:
             self._reactor.stop()
 
     def _before_shutdown(self) -> Deferred[None] | None:
-        """Finish what is under way, and let the parent know: SIGTERM may be from anybody."""
+        """Finish requests, and tell the parent, since SIGTERM may come from elsewhere."""
         if self._serving is None:
             return None
         self._control.send(Leaving())

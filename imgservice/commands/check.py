@@ -19,7 +19,7 @@ from imgservice.config.loader import load, located
 from imgservice.config.sections import Config
 from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.units import Secret
-from imgservice.process.tls import doubts
+from imgservice.process.tls.material import doubts
 from imgservice.wiring.preflight import (
     check_database,
     check_database_files,

@@ -1,4 +1,4 @@
-"""Accepts connections on a socket that others may hold as well, and may go on using after us.
+"""Accepts connections on a socket that other processes may share, and go on using after us.
 
 Twisted's own ports take a Unix socket for theirs: they set its mode, and remove it at the end.
 """
@@ -27,11 +27,11 @@ from imgservice.concurrency.reactor import ConnectionFactory, DelayedCall, React
 AT_ONCE = 100
 """Connections that are accepted in one turn of the reactor."""
 TURN = 0.001
-"""Seconds that others have to accept the next one, where a socket is shared."""
+"""Seconds that other processes have to accept the next connection, where a socket is shared."""
 PAUSE = 0.1
-"""Seconds of rest when there are no descriptors left."""
+"""Seconds without accepting when no descriptors are left."""
 MOST_WAITING = 10_000
-"""Connections that are accepted at the end, at most: more will not have been waiting."""
+"""Connections that are accepted at the end, at most; queues are shorter."""
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _log = Logger()
@@ -79,7 +79,7 @@ class Acceptor:
         self._reactor.addReader(self)
 
     def stopListening(self) -> Deferred[None]:
-        """Let go of the socket; who waits in its queue waits for its other holders."""
+        """Close our copy of the socket; its queue stays with processes that share it."""
         if self._listener.fileno() >= 0:
             self._rest(None)
             self._reactor.removeReader(self)
@@ -92,14 +92,14 @@ class Acceptor:
         return self._listener.getsockname()
 
     def accept_waiting(self) -> None:
-        """Accept who waits in the queue, before the last holder of the socket lets go of it."""
+        """Accept what is in the queue, before the last copy of the socket is closed."""
         poller = select.poll()
         poller.register(self._listener, select.POLLIN)
         for _ in range(MOST_WAITING):
             if not poller.poll(0) or not self._accept():
                 return
 
-    # -- letting them wait ------------------------------------------------------------------------
+    # -- pausing ----------------------------------------------------------------------------------
 
     def stopReading(self) -> None:
         self._is_paused = True
@@ -111,7 +111,7 @@ class Acceptor:
             self._reactor.addReader(self)
 
     def _rest(self, seconds: float | None) -> None:
-        """Accept none for so long; None ends the rest."""
+        """Accept nothing for so many seconds; None ends the pause."""
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
@@ -144,7 +144,7 @@ class Acceptor:
                 return
 
     def _accept(self) -> bool:
-        """Accept one; tell whether there was one."""
+        """Accept one connection; tell whether there was one."""
         try:
             made, peer = self._listener.accept()
         except OSError as error:
@@ -158,7 +158,7 @@ class Acceptor:
             made.close()  # the client is gone already
         except Exception:
             made.close()
-            _log.failure("A connection could not be taken")
+            _log.failure("Failed to accept a connection")
         return True
 
     def _take(self, made: socket.socket, peer: Any) -> None:
@@ -166,8 +166,8 @@ class Acceptor:
             with made:
                 self._reactor.adoptStreamConnection(made.fileno(), made.family, self.factory)
             return
-        # As Twisted's own port does: adopting would make a copy, and leave a hole below it in the
-        # row of descriptors.
+        # As Twisted's own port does: adopting would make a copy, and the number of a descriptor
+        # below it would stay unused.
         address = IPv4Address if made.family == socket.AF_INET else IPv6Address
         protocol = self.factory.buildProtocol(address("TCP", *peer))
         if protocol is None:

@@ -1,4 +1,7 @@
-"""Where we listen: Twisted's endpoint strings, read so that sockets can outlive what uses them."""
+"""Addresses to listen on: Twisted's endpoint strings, and the sockets bound there.
+
+Twisted's own endpoints bind and listen in one step; here sockets outlive what listens on them.
+"""
 
 import contextlib
 import grp
@@ -22,7 +25,7 @@ _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "unix": ("address", "mode", "owner", "backlog", "lockfile"),
     "systemd": ("domain", "index", "name"),
 }
-"""The kinds, and the options of each; the first one needs no name."""
+"""The kinds, and the options of each; the first option needs no name."""
 _FAMILIES = {"INET": socket.AF_INET, "INET6": socket.AF_INET6, "UNIX": socket.AF_UNIX}
 _PROXIED = "haproxy:"
 _HOST_AND_PORT = re.compile(
@@ -38,12 +41,12 @@ class ListenError(Exception):
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """One place to listen at."""
+    """One address to listen on."""
 
     description: str
     """The endpoint string."""
     position: int = attrs.field(default=0, eq=False)
-    """Where it is in `server.listen`."""
+    """Its index in `server.listen`."""
     kind: Kind
     is_proxied: bool = False
     """Whether every connection begins with a line of the PROXY protocol."""
@@ -60,12 +63,12 @@ class Address:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether each of several processes can have a socket of its own there."""
+        """Whether several processes can have a socket each (SO_REUSEPORT)."""
         return self.kind in ("tcp", "tcp6")
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect there."""
+        """Whether only this machine can connect."""
         if self.family == socket.AF_UNIX:
             return True
         if self.kind != "systemd":
@@ -74,7 +77,7 @@ class Address:
             with _adopted(self) as one:
                 return _is_loopback(one.getsockname()[0])
         except OSError:
-            return True  # there is none, as where the configuration is only checked
+            return True  # there is no such socket, since the configuration is only checked
 
 
 def _is_loopback(host: str) -> bool:
@@ -89,7 +92,7 @@ def _is_loopback(host: str) -> bool:
 def read_address(description: str, backlog: int, position: int = 0) -> Address:
     """Read an endpoint string such as "tcp:9292:interface=127.0.0.1", or a host and a port.
 
-    `backlog` holds where the string names none. `ListenError` tells what is wrong with it.
+    `backlog` applies where the string names none. `ListenError` tells what is wrong.
     """
     try:
         return attrs.evolve(_read(description, backlog), position=position)
@@ -117,9 +120,9 @@ def _read(description: str, backlog: int) -> Address:
 
 
 def _spelled_out(description: str) -> str:
-    """Return the endpoint string of what people write elsewhere: [::1]:9292, 10.0.0.1:9292, 9292.
+    """Return the endpoint string for a short form: [::1]:9292, 10.0.0.1:9292, 9292.
 
-    Other names than localhost would have to be looked up: a misspelt kind could be one.
+    Of host names only localhost is allowed: a misspelt kind would look like one.
     """
     matched = _HOST_AND_PORT.fullmatch(description)
     if matched is None:
@@ -133,7 +136,7 @@ def _spelled_out(description: str) -> str:
 
 
 def _joined(arguments: list[str]) -> list[str]:
-    """Put an IPv6 address together again that was written without a backslash at its colons."""
+    """Join the parts of an IPv6 address whose colons were not escaped."""
     found: list[str] = []
     for one in arguments:
         if found and found[-1].startswith("interface=") and "=" not in one:
@@ -238,8 +241,8 @@ def _systemd(_kind: str, options: Mapping[str, str]) -> dict[str, object]:
 def bind(address: Address, count: int, is_divided: bool, port: int | None) -> list[socket.socket]:
     """Make bound sockets, one for each of `count` processes; nobody listens yet.
 
-    With `is_divided` each of them has a queue of its own, where the address allows for that;
-    elsewhere all are one and the same. `port` is where we are already, at the same address.
+    With `is_divided` each has a queue of its own, where the address allows for that; otherwise all
+    are copies of one. `port` is the one that we already have at the same address.
     """
     try:
         if not address.is_divisible:
@@ -260,8 +263,8 @@ def copies(one: socket.socket, count: int) -> list[socket.socket]:
 
 def _divided(address: Address, count: int, port: int | None) -> list[socket.socket]:
     if port is None:
-        # With SO_REUSEPORT the kernel would let us share the port with whoever of the same user
-        # is there already; without it, it tells.
+        # With SO_REUSEPORT the kernel lets us share the port with any process of the same user;
+        # without it, it reports that the address is in use.
         with _bound_tcp(address, address.port, False) as probe:
             port = probe.getsockname()[1]
     made: list[socket.socket] = []
@@ -292,15 +295,15 @@ def _adopted(address: Address) -> socket.socket:
     domain = next(name for name, family in _FAMILIES.items() if family == address.family)
     which = dict([address.inherited] if address.inherited else [])
     try:
-        # Only Twisted knows what systemd gave: it takes that out of the environment. Not by
-        # serverFromString, which searches all plugins, and wants to write down what it found.
+        # Only Twisted knows what systemd gave: it removes that from the environment. Not by
+        # serverFromString, which searches all plugins, and writes a cache of what it found.
         endpoint: Any = systemdEndpointParser.parseStreamServer(None, domain, **which)
     except (LookupError, ValueError):
-        raise OSError(0, "systemd gave no such socket") from None
+        raise OSError(0, "systemd passed no such socket") from None
     made = socket.socket(fileno=os.dup(endpoint.fileno))
     if made.family != address.family or made.type != socket.SOCK_STREAM:
         made.close()
-        raise OSError(0, "systemd's socket is of another domain or type")
+        raise OSError(0, "the socket that systemd passed has another domain or type")
     made.setblocking(False)
     return made
 
@@ -309,7 +312,7 @@ def _bound_unix(address: Address) -> socket.socket:
     _remove_stale(address.host)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        with _umask(0o177):  # nobody gets in before the mode and the owner are set
+        with _umask(0o177):  # nobody can connect before the mode and the owner are set
             made.bind(address.host)
         if (address.owner, address.group) != (-1, -1):
             os.chown(address.host, address.owner, address.group)
@@ -330,7 +333,7 @@ def _umask(mask: int) -> Iterator[None]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket on which nobody listens, as a crash leaves it."""
+    """Remove a socket on which nobody listens, as a crash leaves behind."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
@@ -344,14 +347,14 @@ def _remove_stale(path: str) -> None:
 
 
 def keep_alive(made: socket.socket, idle: float) -> None:
-    """Let TCP probe clients that are silent for so long; connections inherit it."""
+    """Let TCP probe clients that were silent for `idle` seconds; connections inherit it."""
     if made.family != socket.AF_UNIX and idle:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(idle))
 
 
 def release(address: Address, sockets: list[socket.socket]) -> None:
-    """Close the sockets, and remove the path of one that was ours."""
+    """Close the sockets, and remove the path of a Unix socket that we made."""
     if address.kind == "unix":
         with contextlib.suppress(OSError):
             os.unlink(address.host)  # noqa: PTH108  as above

@@ -1,4 +1,4 @@
-"""What connects the parent with a worker: messages both ways, and descriptors with them."""
+"""The connection between the parent and a worker: messages both ways, with descriptors."""
 
 import errno
 import os
@@ -15,9 +15,9 @@ from imgservice.process.messages import Message, decode, encode
 
 LARGEST = 1 << 16
 MOST_DESCRIPTORS = 250
-"""The kernel takes 253 with one message."""
+"""In one message; the kernel takes 253."""
 PAUSE = 0.05
-"""Seconds to wait where the kernel has too much to carry."""
+"""Seconds to wait when too many descriptors are in flight."""
 MOST_AT_ONCE = 64
 """Messages that are read in one turn of the reactor."""
 Received = Callable[[Message, Sequence[int]], None]
@@ -31,7 +31,7 @@ def connection() -> tuple[socket.socket, socket.socket]:
 
 @implementer(IReadWriteDescriptor)
 class Control:
-    """One end. Whoever sends descriptors gives them away; whoever receives them owns them."""
+    """One end. The sender of descriptors gives them away, the receiver owns them."""
 
     def __init__(
         self, reactor: Reactor, end: socket.socket, received: Received, lost: Callable[[], None]
@@ -45,18 +45,18 @@ class Control:
         reactor.addReader(self)
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send soon, and in order; to one that is gone nothing is sent."""
+        """Send soon, and in order; drop the message when the other end is closed."""
         self._waiting.append((encode(message), descriptors))
         if len(self._waiting) == 1:
             self.doWrite()
 
     @property
     def is_sending(self) -> bool:
-        """Whether something that was sent is not yet on its way."""
+        """Whether something still waits to be sent."""
         return bool(self._waiting)
 
     def close(self) -> None:
-        """Close this end; what still waits is not sent."""
+        """Close this end; what waits is not sent."""
         if self._end.fileno() < 0:
             return
         self._reactor.removeReader(self)
@@ -103,13 +103,13 @@ class Control:
                 if error.errno == errno.ETOOMANYREFS:
                     self._wait_for_receivers()
                     return
-                # else the other end is gone, of which reading tells
+                # else the other end is closed, as reading will show
             self._waiting.popleft()
             _close(descriptors)
         self._reactor.removeWriter(self)
 
     def _wait_for_receivers(self) -> None:
-        """Too many descriptors of this user are under way: let some of them arrive."""
+        """Try again later: too many descriptors of this user are in flight."""
         self._reactor.removeWriter(self)
         self._reactor.callLater(PAUSE, self.doWrite)
 
@@ -132,6 +132,6 @@ def hidden_file(data: bytes) -> int:
 
 
 def read_hidden_file(descriptor: int) -> bytes:
-    """Read it, and close it at once: whoever is of the same user could read it through /proc."""
+    """Read it, and close it at once: processes of the same user could read it through /proc."""
     with os.fdopen(descriptor, "rb") as file:
         return file.read()

@@ -8,9 +8,9 @@ _log = Logger()
 
 
 def raise_descriptor_limit() -> None:
-    """Take as many as we are allowed: the soft limit is there for programs that use select(2)."""
+    """Raise the soft limit to the hard one; it is low because of programs that use select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:
-        _log.warn("The limit of descriptors stays {soft}: {error}", soft=soft, error=error)
+        _log.warn("The limit of open files stays {soft}: {error}", soft=soft, error=error)

@@ -12,7 +12,8 @@ from imgservice.process.phases import WorkerState
 from imgservice.process.serving import Built, Serving, UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, Sockets
-from imgservice.process.tls import ServerContexts, TlsMaterial
+from imgservice.process.tls.contexts import ServerContexts
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all
 from imgservice.troubles import TroubleLog, Troubles
 

@@ -1,4 +1,4 @@
-"""Looks, without being asked, whether what the service depends on works."""
+"""Checks now and then whether what the service depends on works."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,28 +13,28 @@ from imgservice.domain.errors import ImageServiceError
 from imgservice.troubles import Troubles
 
 TIMEOUT = 10.0
-"""Seconds after which what has not answered is taken to be in trouble."""
+"""Seconds after which what has not answered counts as failing."""
 
 _log = Logger()
 
 
 @attrs.frozen
 class Probe:
-    """How to look at one thing."""
+    """How to check one dependency."""
 
     key: str
-    """That under which its troubles are reported."""
+    """The key of its troubles."""
     what: str
     look: Callable[[bool], Awaitable[None]]
-    """Raise `ImageServiceError` when it does not work. With True, it is in trouble: then look
-    thoroughly, since its end is told."""
+    """Raise `ImageServiceError` when it does not work. With True, it was failing: check thoroughly,
+    since success ends the trouble."""
     is_essential: bool = True
     only_in_trouble: bool = False
-    """Whether requests find out soon enough that it fails."""
+    """Whether to check it only after a request has found that it fails."""
 
 
 class Probes:
-    """At most one look at each thing is under way at any time."""
+    """A component that runs all probes, at most one at a time for each dependency."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Probes:
         self._looks = looping_call(clock, self._look)
 
     def start(self) -> None:
-        """Begin; of what is not probed, nobody could tell that its trouble is over."""
+        """Begin, and clear troubles of what is not probed: nothing else would end them."""
         probed = {one.key for one in self._probes}
         for trouble in self._troubles.present:
             if trouble.is_essential and trouble.key not in probed:
@@ -61,7 +61,7 @@ class Probes:
         self._looks.start(self._interval)
 
     def retire(self) -> None:
-        """Look no more; what is under way tells nothing."""
+        """Probe no more, and ignore the results of probes that still run."""
         self._is_ended = True
         if self._looks.running:
             self._looks.stop()
@@ -99,8 +99,8 @@ class Probes:
         error = failure.value
         if not isinstance(error, ImageServiceError):
             if self._report(probe, type(error).__name__):
-                _log.failure("Looking at {what} failed", failure, what=probe.what)
-        elif not self._troubles.has(probe.key):  # else whoever failed has told more
+                _log.failure("The probe of {what} failed unexpectedly", failure, what=probe.what)
+        elif not self._troubles.has(probe.key):  # else the failing request has told more
             self._report(probe, error.message)
 
     def _report(self, probe: Probe, why: str) -> bool:

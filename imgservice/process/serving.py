@@ -18,8 +18,8 @@ from imgservice.process.acceptor import Acceptor, SocketEndpoint
 from imgservice.process.addresses import Address, keep_alive
 from imgservice.process.components import Component, Components
 from imgservice.process.sockets import ListeningSocket
-from imgservice.process.tls import ServerContexts
-from imgservice.process.tls_transport import Endpoint, TlsEndpoint
+from imgservice.process.tls.contexts import ServerContexts
+from imgservice.process.tls.transport import Endpoint, TlsEndpoint
 
 POLL = 0.05
 PORTION = 100

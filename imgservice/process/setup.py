@@ -7,7 +7,7 @@ import attrs
 
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address
-from imgservice.process.tls import TlsMaterial
+from imgservice.process.tls.material import TlsMaterial
 
 
 @attrs.frozen

@@ -45,7 +45,7 @@ class Slot:
 
 
 class Slots:
-    """All of them; sees that somebody accepts at the sockets of each."""
+    """All slots; sees that a worker accepts on the sockets of each."""
 
     def __init__(self, count: int) -> None:
         self._slots = [Slot(index) for index in range(count)]

@@ -1,4 +1,4 @@
-"""The sockets on which we listen, which outlive the processes and configurations that use them."""
+"""The sockets that we listen on; they outlive the processes and configurations that use them."""
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ import attrs
 from imgservice.process.addresses import Address, release
 
 Bind = Callable[[Address, int, socket.socket | None], list[socket.socket]]
-"""Make so many bound sockets at the address, where there may be one already."""
+"""Make so many bound sockets at the address, of which there may be one already."""
 ListeningSocket = tuple[Address, socket.socket]
 
 
@@ -20,18 +20,18 @@ class _Opened:
 
 
 class Sockets:
-    """All that is bound, by address and by slot: each worker has one, and so has its successor."""
+    """All bound sockets, by address and by slot; a worker and its successor share a slot."""
 
     def __init__(self, bind: Bind) -> None:
         self._bind = bind
         self._opened: Mapping[str, _Opened] = {}
 
     def of(self, slot: int) -> list[ListeningSocket]:
-        """Return the sockets of a slot, which stay ours."""
+        """Return the sockets of a slot, which stay ours to close."""
         return [(one.address, one.sockets[slot]) for one in self._opened.values()]
 
     def prepare(self, addresses: Sequence[Address], count: int) -> "Change":
-        """Bind what is new; `ConfigError` when that cannot be, and then nothing has changed."""
+        """Bind what is new. `ConfigError` when that fails; then nothing has changed."""
         made: list[socket.socket] = []
         wanted: dict[str, _Opened] = {}
         change = Change(self, self._opened, wanted, made)
@@ -61,7 +61,7 @@ class Sockets:
 
 @attrs.frozen
 class Change:
-    """From what is bound now to what shall be."""
+    """The way from the present sockets to those of another configuration."""
 
     _sockets: Sockets
     _before: Mapping[str, _Opened]
@@ -70,15 +70,15 @@ class Change:
 
     @property
     def removed(self) -> frozenset[str]:
-        """The descriptions of the addresses that are left."""
+        """The descriptions of the addresses that are given up."""
         return frozenset(self._before.keys() - self._after.keys())
 
     def begin(self) -> None:
-        """From now on the new sockets are handed out; the old ones are still open."""
+        """Hand out the new sockets from now on; the old ones stay open."""
         self._sockets.adopt(self._after)
 
     def undo(self) -> None:
-        """Go back to what was before `begin`."""
+        """Go back to the state before `begin`."""
         self._sockets.adopt(self._before)
         for description in self._after.keys() - self._before.keys():
             one = self._after[description]
@@ -87,14 +87,14 @@ class Change:
             made.close()
 
     def close_left(self, slot: int) -> None:
-        """Close our copies of what the slot no longer has: only its old worker has them now."""
+        """Close our copies of sockets that the slot gives up; its old worker has its own."""
         for description, one in self._before.items():
             after = self._after.get(description)
             if slot < len(one.sockets) and (after is None or slot >= len(after.sockets)):
                 one.sockets[slot].close()
 
     def finish(self) -> None:
-        """Let go of the addresses that are left."""
+        """Close the addresses that are given up."""
         for description in self.removed:
             one = self._before[description]
             release(one.address, one.sockets)

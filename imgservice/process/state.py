@@ -1,4 +1,4 @@
-"""The state of the service in a file, for `imgservice status` and whoever else looks."""
+"""The state of the service in a file, for `imgservice status` and for monitoring."""
 
 import os
 from collections.abc import Mapping
@@ -74,7 +74,7 @@ def describe(
 
 
 def read_state(path: Path) -> Mapping[str, Any] | None:
-    """Return what a running service has written; None when none that has written it runs."""
+    """Return what a running service has written; None when the one that wrote it has ended."""
     try:
         state: Mapping[str, Any] = orjson.loads(path.read_bytes())
     except FileNotFoundError:

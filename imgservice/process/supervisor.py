@@ -23,7 +23,8 @@ from imgservice.process.signals import Ending
 from imgservice.process.sockets import Sockets
 from imgservice.process.state import StateFile, describe
 from imgservice.process.systemd import SystemdNotifier
-from imgservice.process.tls import TlsMaterial, TlsReloader
+from imgservice.process.tls.material import TlsMaterial
+from imgservice.process.tls.reloader import TlsReloader
 from imgservice.process.worker_pool import WorkerPool, WorkerPoolError
 
 LOOK = 1.0

@@ -1,4 +1,4 @@
-"""Tells systemd how we are, by the protocol of sd_notify(3)."""
+"""Reports our state to systemd, by the protocol of sd_notify(3)."""
 
 import os
 import socket
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 TIMEOUT = 2.0
-"""Seconds that we wait for systemd, when it does not read, to take what it must know."""
+"""Seconds to wait for systemd to read a message that must not be lost."""
 
 
 class SystemdNotifier:
-    """Sends to the socket that the environment names; to nobody where it names none."""
+    """Sends to the socket that the environment names; does nothing where it names none."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         path = environment.get("NOTIFY_SOCKET", "")
@@ -24,16 +24,14 @@ class SystemdNotifier:
 
     @property
     def watchdog_interval(self) -> float | None:
-        """Seconds between two signs of life, twice as often as they are needed; None: no need."""
+        """Seconds between two signs of life, half of what systemd allows; None: it wants none."""
         return self._timeout / 2 if self._address and self._timeout > 0 else None
 
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={status}")
 
     def reloading(self) -> None:
-        self._send(
-            f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=reading again"
-        )
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=reloading")
 
     def stopping(self) -> None:
         self._send("STOPPING=1\nSTATUS=finishing requests")
@@ -42,12 +40,12 @@ class SystemdNotifier:
         self._send(f"STATUS={text}", 0)
 
     def alive(self) -> None:
-        """Give a sign of life, if somebody counts on them."""
+        """Give a sign of life, where systemd wants them."""
         if self.watchdog_interval is not None:
             self._send("WATCHDOG=1", 0)
 
     def extend(self, seconds: float) -> None:
-        """Ask for so much time more, from now on, for what is under way."""
+        """Ask for more time, counted from now, for starting, reloading or stopping."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}", 0)
 
     def _send(self, text: str, timeout: float = TIMEOUT) -> None:

@@ -1,4 +1,4 @@
-"""Tells where this process is stuck when its reactor does not turn."""
+"""Logs where this process hangs when its reactor does not turn."""
 
 import faulthandler
 import os
@@ -17,23 +17,23 @@ _log = Logger()
 
 
 class Watchdog(Service):
-    """Writes all stacks down when there was no sign of life for `limit` seconds; 0: never.
+    """Writes the stacks of all threads after `limit` seconds without a sign of life; 0: never.
 
-    A thread that needs neither the reactor nor Python's lock does that, as plain text.
+    A thread that needs neither the reactor nor the interpreter lock writes them, as plain text.
     """
 
     def __init__(self, clock: Clock, limit: float, descriptor: Callable[[], int]) -> None:
         self.limit = limit
         """May be changed at any time."""
         self._descriptor = descriptor
-        """Tells where the log is written to at present."""
+        """Returns what the log is written to at present."""
         self._own = -1
         self._last_sign = 0.0
         self._signs = looping_call(clock, self._sign)
 
     def startService(self) -> None:
         super().startService()
-        # The log may close its descriptor, and somebody else's data may get its number.
+        # The log may close its descriptor, and another file may get its number.
         self._own = os.dup(self._descriptor())
         self._last_sign = time.monotonic()
         self._signs.start(LOOK)
@@ -52,7 +52,7 @@ class Watchdog(Service):
             faulthandler.cancel_dump_traceback_later()
             return
         os.dup2(self._descriptor(), self._own, inheritable=False)
-        limit = max(self.limit, 2 * LOOK)  # less would take every pause between two signs for one
+        limit = max(self.limit, 2 * LOOK)  # less would find a hang between any two signs
         faulthandler.dump_traceback_later(limit, file=self._own)
         if now - before > limit:
             _log.error(

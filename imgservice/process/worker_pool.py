@@ -7,7 +7,7 @@ from imgservice.process.phases import WorkerState
 from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, Sockets
-from imgservice.process.tls import TlsMaterial
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.troubles import TroubleLog
 
 

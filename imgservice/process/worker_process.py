@@ -32,7 +32,7 @@ from imgservice.process.phases import WorkerState
 from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import ListeningSocket
-from imgservice.process.tls import TlsMaterial
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.process.worker_pool import WorkerPoolError, WorkerReport
 
 CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
@@ -58,7 +58,7 @@ class Bootstrap:
 
 
 class Worker(ProcessProtocol):
-    """From its start to its end. Messages that are not about itself go to `heard`."""
+    """A worker, from its start to its end. Messages that are not about itself go to `heard`."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class Worker(ProcessProtocol):
         self.ended: Deferred[None] = Deferred()
         self.has_ended = False
         self.was_killed = False
-        """Whether somebody has ended it, and not a fault of its own."""
+        """Whether a signal from outside has ended it, and not a fault of its own."""
         self.why = ""
-        """Why it could not serve, in its own words or in ours."""
+        """Why it could not serve, or ended."""
 
     def spawn(
         self, command: Sequence[str], log_file: str | None, sockets: Sequence[ListeningSocket]
@@ -133,7 +133,7 @@ class Worker(ProcessProtocol):
             "transfers": self.under_way[1],
         }
 
-    # -- what it says -----------------------------------------------------------------------------
+    # -- its messages -----------------------------------------------------------------------------
 
     def _received(self, message: Message, descriptors: Sequence[int]) -> None:
         self.last_sign = time.monotonic()
@@ -155,7 +155,7 @@ class Worker(ProcessProtocol):
             self.ready.callback(result)
 
     def processEnded(self, reason: Failure) -> None:
-        # What it said last may still be on its way.
+        # Its last messages may not be read yet.
         self._control.doRead()
         self._control.close()
         os.close(self._stacks)
@@ -166,10 +166,10 @@ class Worker(ProcessProtocol):
         self.state = WorkerState.ENDED
         self.ended.callback(None)
 
-    # -- what it is told --------------------------------------------------------------------------
+    # -- our messages -----------------------------------------------------------------------------
 
     def send(self, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
-        """Tell it something; the descriptors are given away."""
+        """Send it a message; the descriptors are given away."""
         if self.has_ended:
             for one in descriptors:
                 os.close(one)

@@ -18,7 +18,7 @@ from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.slots import Slot, Slots
 from imgservice.process.sockets import Change, Sockets
-from imgservice.process.tls import TlsMaterial
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all
 from imgservice.process.worker_process import Worker
 from imgservice.troubles import TroubleLog
@@ -58,7 +58,7 @@ class Workers:
         self._command = command
         self._log_file = log_file
         self._give_up = give_up
-        """Called with the reason when nobody can serve any more."""
+        """Called with the reason when no worker can serve any more."""
         self._slots = Slots(count)
         self._others: set[Worker] = set()
         """Workers that retire or stop, or are not yet ready."""
@@ -158,11 +158,11 @@ class Workers:
         self._try_again(slot)
 
     def _arrange(self) -> None:
-        """See that somebody accepts at every slot's sockets."""
+        """See that a worker accepts on the sockets of every slot."""
         if not self._is_closed and not self._is_stopping:
             self._slots.arrange(self._sockets)
 
-    # -- looking after them -----------------------------------------------------------------------
+    # -- watching them ----------------------------------------------------------------------------
 
     def _look(self) -> None:
         limit = self._setup.config.server.hang_limit
@@ -182,7 +182,7 @@ class Workers:
                 self._left(worker)
 
     def _left(self, worker: Worker) -> None:
-        """Somebody told it to end: it accepts no more, and another one takes its place."""
+        """Start another worker in its place: a signal from outside ends it."""
         slot = self._slots.of(worker)
         if slot is None or self._is_stopping:
             return
@@ -193,7 +193,7 @@ class Workers:
         self._try_again(slot)
 
     def _pass_on(self, descriptors: Sequence[int]) -> None:
-        """Give a connection of a worker that retires to another one."""
+        """Pass a connection of a retiring worker on to another one."""
         newest = max((one.setup.generation for one in self._slots.ready), default=0)
         able = [one for one in self._slots.ready if one.setup.generation == newest]
         taker = min(able, key=lambda one: one.connections, default=None)
@@ -229,7 +229,7 @@ class Workers:
         self._arrange()
 
     async def _succeed_at_last(self, slot: Slot, change: Change) -> None:
-        """Replace the slot's worker by one of the new setup, which others have shown to work."""
+        """Replace the slot's worker by one of the new setup, with which another serves already."""
         for attempt in range(0 if self._is_stopping else TRIES):
             try:
                 await self._succeed(slot, change)
@@ -311,7 +311,7 @@ class Workers:
         for worker in self._all():
             worker.kill()
 
-    # -- telling ----------------------------------------------------------------------------------
+    # -- reporting --------------------------------------------------------------------------------
 
     @property
     def under_way(self) -> UnderWay:

@@ -1,4 +1,4 @@
-"""What an operator reads when the service has started."""
+"""What the operator is told when the service has started."""
 
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
@@ -15,12 +15,12 @@ _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 def summary(setup: Setup) -> str:
     """Return one line: what runs, where it listens, and what it works with."""
     config = setup.config
-    places = ", ".join(one.description for one in setup.addresses)
+    addresses = ", ".join(one.description for one in setup.addresses)
     tls = " with TLS" if config.server.tls else ""
     workers = worker_count(config)
     processes = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "one process"
     return (
-        f"imgservice {__version__} listens on {places}{tls}; database {config.database.url!r};"
+        f"imgservice {__version__} listens on {addresses}{tls}; database {config.database.url!r};"
         f" stores {_stores(config)}; auth {config.auth.mode}; {processes}"
     )
 

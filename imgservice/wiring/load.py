@@ -1,4 +1,4 @@
-"""Where the service gets its configuration, its keys and its sockets from, now and at a reload."""
+"""Read the configuration and the keys, and bind sockets, at the start and at a reload."""
 
 import socket
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from imgservice.config.loader import load, located
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError, bind, copies
 from imgservice.process.setup import Setup
-from imgservice.process.tls import TlsMaterial, read_material, signature
+from imgservice.process.tls.files import read_material, signature
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.wiring.preflight import addresses, check_values, preflight, tls_material
 
 
@@ -41,7 +42,7 @@ class Files:
 
 
 def read_setup(path: Path | None, generation: int) -> Setup:
-    """Read the file, and the keys that it names; `ConfigError` tells mistakes and their places."""
+    """Read the file, and the keys that it names; `ConfigError` tells each mistake and its place."""
     with _placed(path):
         config = load(path)
         return Setup(config, addresses(config), tls_material(config), generation)
@@ -59,13 +60,13 @@ def bind_placed(
 
 
 def examine(path: Path | None, config: Config) -> None:
-    """See that the values can be used; `ConfigError` tells which cannot, and its place."""
+    """Check that the values can be used; `ConfigError` tells which cannot, and its place."""
     with _placed(path):
         check_values(config)
 
 
 def prepare(path: Path | None, config: Config) -> None:
-    """Do what must be done before the first request: to the database, and to the stores."""
+    """Prepare the database and the stores for the first request."""
     with _placed(path):
         preflight(config)
 
@@ -77,7 +78,7 @@ def _placed(path: Path | None) -> Iterator[None]:
     except ConfigError as error:
         try:
             told = located(path, error)
-        except (OSError, UnicodeError, yaml.YAMLError):  # we cannot read it, or not any more
+        except (OSError, UnicodeError, yaml.YAMLError):  # the file can no longer be read
             told = str(error)
         raise ConfigError(told) from error
 

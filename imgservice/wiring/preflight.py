@@ -17,7 +17,8 @@ from imgservice.db.engine.url import UrlError, sqlite_files
 from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
 from imgservice.http.pipeline import PipelineError, check_order
 from imgservice.process.addresses import Address, ListenError, read_address
-from imgservice.process.tls import TlsMaterial, read_material
+from imgservice.process.tls.files import read_material
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.store.interface import StoreError
 from imgservice.wiring.api import make_schemas
 from imgservice.wiring.authentication import make_authentication

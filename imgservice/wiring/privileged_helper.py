@@ -1,8 +1,8 @@
-"""A small process that keeps the rights of root for a service that has given them up.
+"""A small process that keeps root's rights for a service that has given them up.
 
-It does three things, and only what the configuration file says, which nobody else may be able to
-write: it reads the file with the secrets and the keys that it names, it binds the addresses that it
-lists, and it looks whether the files of TLS have changed. It listens to nobody but its parent.
+It does three things, and only as the configuration file says, which nobody but root may be able to
+write: it reads the file with the secrets and keys that it names, binds the addresses that it lists,
+and tells whether the files of TLS have changed. It takes questions from its parent only.
 """
 
 import os
@@ -12,10 +12,11 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
+import attrs
 import orjson
 
 from imgservice.config.errors import ConfigError
@@ -30,15 +31,39 @@ from imgservice.process.control import (
     read_hidden_file,
 )
 from imgservice.process.setup import Setup
-from imgservice.process.tls import TlsMaterial, read_material, signature
+from imgservice.process.tls.files import read_material, signature
+from imgservice.process.tls.material import TlsMaterial
 from imgservice.wiring.load import bind_placed, port_of, read_setup
 
 TIMEOUT = 30.0
 """Seconds that an answer may take."""
 
 
+@attrs.frozen
+class _Question:
+    ask: Literal["setup", "signature", "tls", "bind"]
+    generation: int = 0
+    description: str = ""
+    """Of the address to be bound."""
+    count: int = 0
+    is_divided: bool = False
+    port: int | None = None
+
+
+@attrs.frozen
+class _Answer:
+    """What was asked for comes along: sockets, or a file with what was read."""
+
+    error: str | None = None
+    is_about_listening: bool = False
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise (ListenError if self.is_about_listening else ConfigError)(self.error)
+
+
 class PrivilegedHelper:
-    """A source that asks a process of root's; it ends with us."""
+    """A source that asks a process with root's rights, which ends with us."""
 
     def __init__(self, path: Path) -> None:
         check_owner(path)
@@ -46,23 +71,15 @@ class PrivilegedHelper:
         ours, theirs = connection()
         ours.settimeout(TIMEOUT)
         self._connection = ours
-        end = str(theirs.fileno())
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "imgservice.wiring.privileged_helper",
-            str(path),
-            end,
-        ]
+        module = "imgservice.wiring.privileged_helper"
+        command = [sys.executable, "-P", "-m", module, str(path), str(theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),)
             )
 
     def read(self, generation: int) -> Setup:
-        found: Setup = self._asked("setup", generation=generation)
-        return found
+        return cast(Setup, self._read(_Question("setup", generation=generation)))
 
     def bind(
         self, address: Address, count: int, is_divided: bool, present: socket.socket | None
@@ -71,32 +88,30 @@ class PrivilegedHelper:
             return copies(present.dup(), count)
         if address.kind == "systemd":
             return bind_placed(self._path, address, count, is_divided, None)
-        answer, descriptors = self._ask(
+        question = _Question(
             "bind",
             description=address.description,
             count=count,
             is_divided=is_divided,
             port=port_of(present),
         )
-        _raise_error(answer)
-        return [socket.socket(fileno=one) for one in descriptors]
+        return [socket.socket(fileno=one) for one in self._ask(question)]
 
     def signature(self, config: Config) -> object:
-        return self._asked("signature")
+        return self._read(_Question("signature"))
 
     def read_tls(self, config: Config) -> TlsMaterial:
-        found: TlsMaterial = self._asked("tls")
-        return found
+        return cast(TlsMaterial, self._read(_Question("tls")))
 
-    def _asked(self, what: str, **more: Any) -> Any:
-        answer, descriptors = self._ask(what, **more)
-        _raise_error(answer)
-        # It comes from root, who could do to us whatever he likes in any case.
-        return pickle.loads(read_hidden_file(descriptors[0]))  # noqa: S301
+    def _read(self, question: _Question) -> object:
+        (descriptor,) = self._ask(question)
+        # It comes from root, who could do anything to us in any case.
+        return pickle.loads(read_hidden_file(descriptor))  # noqa: S301
 
-    def _ask(self, what: str, **more: Any) -> tuple[Mapping[str, Any], Sequence[int]]:
+    def _ask(self, question: _Question) -> Sequence[int]:
+        """Return the descriptors that come with the answer; raise the error that it tells."""
         try:
-            self._connection.send(orjson.dumps({"ask": what, **more}))
+            self._connection.send(orjson.dumps(attrs.asdict(question)))
             data, descriptors, _, _ = socket.recv_fds(
                 self._connection, LARGEST, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
             )
@@ -105,22 +120,17 @@ class PrivilegedHelper:
         else:
             why = "it has ended"
         if not data:
-            raise ConfigError(f"the process that keeps root's rights does not answer: {why}")
-        return orjson.loads(data), descriptors
+            raise ConfigError(f"the privileged helper does not answer: {why}; restart the service")
+        _Answer(**orjson.loads(data)).check()
+        return descriptors
 
     def close(self) -> None:
         """Let it end."""
         self._connection.close()
 
 
-def _raise_error(answer: Mapping[str, Any]) -> None:
-    kinds = {"config": ConfigError, "listen": ListenError}
-    if "error" in answer:
-        raise kinds[answer["kind"]](answer["error"])
-
-
 def check_owner(path: Path) -> None:
-    """See that nobody but root can write the file; `ConfigError` otherwise."""
+    """Raise `ConfigError` unless only root can write the file."""
     found = path.stat()
     if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(
@@ -137,42 +147,40 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[2])) as parent:
         parent.setblocking(True)
         while data := parent.recv(LARGEST):
-            answer, descriptors = _answer(path, orjson.loads(data))
-            socket.send_fds(parent, [orjson.dumps(answer)], descriptors)
+            answer, descriptors = _answer(path, _Question(**orjson.loads(data)))
+            socket.send_fds(parent, [orjson.dumps(attrs.asdict(answer))], descriptors)
             for one in descriptors:
                 os.close(one)
 
 
-def _answer(path: Path, question: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[int]]:
+def _answer(path: Path, question: _Question) -> tuple[_Answer, list[int]]:
     try:
         check_owner(path)
-        if question["ask"] == "bind":
-            return {}, [one.detach() for one in _bound(path, question)]
-        return {}, [hidden_file(pickle.dumps(_found(path, question)))]
+        if question.ask == "bind":
+            return _Answer(), [one.detach() for one in _bound(path, question)]
+        return _Answer(), [hidden_file(pickle.dumps(_found(path, question)))]
     except ConfigError as error:
-        return {"kind": "config", "error": str(error)}, []
+        return _Answer(str(error)), []
     except ListenError as error:
-        return {"kind": "listen", "error": str(error)}, []
+        return _Answer(str(error), is_about_listening=True), []
     except OSError as error:
-        return {"kind": "config", "error": f"{path}: {error.strerror}"}, []
+        return _Answer(f"{path}: {error.strerror}"), []
 
 
-def _found(path: Path, question: Mapping[str, Any]) -> object:
-    if question["ask"] == "setup":
-        return read_setup(path, question["generation"])
+def _found(path: Path, question: _Question) -> object:
+    if question.ask == "setup":
+        return read_setup(path, question.generation)
     tls = load(path).server.tls
-    if question["ask"] == "signature" or tls is None:
+    if question.ask == "signature" or tls is None:
         return signature(tls) if tls else None
     return read_material(tls)
 
 
-def _bound(path: Path, question: Mapping[str, Any]) -> list[socket.socket]:
+def _bound(path: Path, question: _Question) -> list[socket.socket]:
     for address in read_setup(path, 0).addresses:
-        if address.description == question["description"]:
-            return bind_placed(
-                path, address, question["count"], question["is_divided"], question["port"]
-            )
-    raise ListenError(f"{question['description']!r} is not in {path}")
+        if address.description == question.description:
+            return bind_placed(path, address, question.count, question.is_divided, question.port)
+    raise ListenError(f"{question.description!r} is not in {path}")
 
 
 if __name__ == "__main__":

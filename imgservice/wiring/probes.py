@@ -1,4 +1,4 @@
-"""From what was built to what looks after it."""
+"""The probes of what was built."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,9 +28,9 @@ def database_probe(config: Config, database: Database) -> Probe:
 
 
 def store_probes(stores: Mapping[str, Store], default: str, troubles: Troubles) -> Sequence[Probe]:
-    """Return what looks after the stores that can tell, which from now on do.
+    """Return probes of the stores that can report troubles, and let them report.
 
-    Without the default one there are no uploads; of the others there may be copies.
+    Only the default store is essential: without it there are no uploads.
     """
     probes = []
     for store_id, store in stores.items():
@@ -51,10 +51,10 @@ def keystone_probe(asked: KeystoneClient, timeout: float) -> Probe:
 
 
 def keystone_probes(validation: KeystoneTokens) -> Sequence[Probe]:
-    """Return what asks Keystone whether it is well again: that it fails, requests tell."""
+    """Return probes that tell when Keystone works again; that it fails, requests find out."""
 
     async def see_that_it_answers(_: bool) -> None:
-        with suppress(CredentialsRefused):  # which the other one is about
+        with suppress(CredentialsRefused):  # which is the other probe's affair
             await validation.check()
 
     return [

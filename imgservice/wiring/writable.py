@@ -1,4 +1,4 @@
-"""Whether files that the service writes can be written, found out without writing any."""
+"""Checks whether files can be written, without writing any."""
 
 import os
 import pwd
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 class NotWritable(Exception):
-    """A file cannot be written, or made; the message names what stands in the way."""
+    """A file cannot be written or created; the message names the obstacle."""
 
 
 def check_file(path: Path) -> None:
-    """Raise `NotWritable` unless the file can be written, or made with what leads to it.
+    """Raise `NotWritable` unless the file can be written, or created with its directories.
 
-    It is not opened: SQLite loses its locks when somebody in the same process closes its file.
+    It is not opened: SQLite loses its locks when its file is closed in the same process.
     """
     try:
         if path.is_dir():
@@ -26,7 +26,7 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `NotWritable` unless files can be made in the folder, or the folder itself can."""
+    """Raise `NotWritable` unless files can be created in the folder, which may be created, too."""
     present = folder
     try:
         while not present.exists() and present != present.parent:

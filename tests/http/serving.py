@@ -27,8 +27,9 @@ from imgservice.http.response import Response
 from imgservice.http.route import Body, Route, serves, shows
 from imgservice.http.routing import ApiApp, Tasks
 from imgservice.http.site import StreamingSite
-from imgservice.process.tls import ServerContexts, read_material
-from imgservice.process.tls_transport import TlsEndpoint
+from imgservice.process.tls.contexts import ServerContexts
+from imgservice.process.tls.files import read_material
+from imgservice.process.tls.transport import TlsEndpoint
 
 reactor: Any = installed_reactor
 

@@ -104,7 +104,7 @@ def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
         [line] = said
         assert f"{service.config.name}:" in line
         assert line.endswith(
-            f": server.listen[1]: cannot listen on {UNIX}: systemd gave no such socket"
+            f": server.listen[1]: cannot listen on {UNIX}: systemd passed no such socket"
         )
         assert "Traceback" not in service.said.read_text() + service.log.read_text()
     finally:

@@ -15,14 +15,10 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from imgservice.config.sections.server import TlsOptions, TlsPair
 from imgservice.process.addresses import ListenError
-from imgservice.process.tls import (
-    MODERN,
-    ServerContexts,
-    TlsReloader,
-    doubts,
-    read_material,
-    signature,
-)
+from imgservice.process.tls.contexts import ServerContexts
+from imgservice.process.tls.files import MODERN, read_material, signature
+from imgservice.process.tls.material import doubts
+from imgservice.process.tls.reloader import TlsReloader
 from tests.process.certificates import write_certificate
 from tests.real.authority import Authority, Held
 
@@ -60,7 +56,7 @@ def said() -> Iterator[list[str]]:
     found: list[str] = []
 
     def observe(event: LogEvent) -> None:
-        if event.get("log_namespace") == "imgservice.process.tls":
+        if event.get("log_namespace") == "imgservice.process.tls.reloader":
             found.append(formatEvent(event))
 
     observer: Any = observe
@@ -210,7 +206,7 @@ def test_files_that_rest(files: Files, reloading: Reloading, said: list[str]) ->
     assert reloading.served == held.pem
     for _ in range(3):
         reloading.look()
-    assert said == [f"TLS: new connections are served with {files.certificate}, read anew"]
+    assert said == [f"TLS: reloaded {files.certificate} for new connections"]
 
 
 def test_files_that_do_not_fit(files: Files, reloading: Reloading, said: list[str]) -> None:
@@ -221,7 +217,9 @@ def test_files_that_do_not_fit(files: Files, reloading: Reloading, said: list[st
         reloading.look()
     assert reloading.served == before
     [complaint] = said
-    assert complaint.endswith(f"does not fit {files.certificate}; what was read before holds on")
+    assert complaint.endswith(
+        f"does not fit {files.certificate}; keeping the previous certificates"
+    )
     files.write(held)
     reloading.look()
     reloading.look()
@@ -237,7 +235,7 @@ def test_files_that_vanish(files: Files, reloading: Reloading, said: list[str]) 
     for _ in range(3):
         reloading.look()
     reason = "the certificate cannot be read: No such file or directory"
-    assert said == [f"TLS: {files.certificate}: {reason}; what was read before holds on"]
+    assert said == [f"TLS: {files.certificate}: {reason}; keeping the previous certificates"]
 
 
 def test_asked_to_read(files: Files, reloading: Reloading) -> None:

@@ -360,7 +360,7 @@ def test_half_written_pair(place: Place) -> None:
     before = place.serial("torn.test")
     held, certificate, key = place.renew("torn.test")
     write(key, key_in(held))
-    complaint = f"TLS: {key}: the key does not fit {certificate}; what was read before holds on"
+    complaint = f"TLS: {key}: the key does not fit {certificate}; keeping the previous certificates"
     wait_until(lambda: complaint in place.service.log.read_text(), LONG)
     assert place.serial("torn.test") == before
     write(certificate, held.pem + place.issuing.own.pem)

@@ -14,8 +14,9 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from imgservice.config.sections.server import TlsOptions
-from imgservice.process.tls import ServerContexts, read_material
-from imgservice.process.tls_transport import PIECE, TlsEndpoint, TlsTransport
+from imgservice.process.tls.contexts import ServerContexts
+from imgservice.process.tls.files import read_material
+from imgservice.process.tls.transport import PIECE, TlsEndpoint, TlsTransport
 from tests.process.certificates import write_certificate
 
 DATA = os.urandom(5 * PIECE + 4321)

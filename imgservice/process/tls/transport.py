@@ -1,7 +1,8 @@
 """TLS that encrypts in larger pieces than Twisted does.
 
-Twisted moves each record of 16 KiB alone through OpenSSL and to the socket, which costs downloads a
-quarter more. `tests/process/test_tls_transport.py` pins the private names of Twisted that are used.
+Twisted passes each record of 16 KiB separately through OpenSSL and to the socket, which makes
+downloads a quarter more expensive.
+`tests/process/test_tls_transport.py` pins the private names of Twisted that are used.
 """
 
 from typing import Any, Protocol, cast
@@ -19,13 +20,13 @@ from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Clock, ConnectionFactory, twisted_clock
 from imgservice.process.acceptor import Acceptor
-from imgservice.process.tls import ServerContexts
+from imgservice.process.tls.contexts import ServerContexts
 
 RECORD = 16 << 10
 PIECE = 4 * RECORD
-"""Encrypted at a time: more costs more, since the allocator gets such buffers anew each time."""
+"""Encrypted at a time; larger buffers would be allocated anew each time, which costs more."""
 OVERHEAD = 256
-"""Bytes that may be added to a record, and some more."""
+"""More bytes than encryption adds to a record."""
 
 
 class TlsTransport(BufferingTLSTransport):
@@ -33,7 +34,7 @@ class TlsTransport(BufferingTLSTransport):
     _tlsConnection: SSL.Connection
 
     def _write(self, data: bytes) -> None:
-        """Encrypt and send; what comes before the handshake is done waits for it."""
+        """Encrypt and send; before the handshake is complete, data waits for it."""
         if self._lostTLSConnection:
             return
         view, sent = memoryview(data), 0
