@@ -205,7 +205,7 @@ class _Worker:
             self._leave()
 
     def _orphaned(self) -> None:
-        """The parent has died, and with it whoever could replace us."""
+        """Stop: the parent has died, and no other process can replace us."""
         self._stop(self._grace)
 
     # -- the end ----------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Components:
             raise
 
     def retire(self) -> None:
-        """Let nobody begin new work."""
+        """Let no component begin new work."""
         for one in reversed(self._started):
             if isinstance(one, Retiring):
                 try:

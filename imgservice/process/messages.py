@@ -54,7 +54,7 @@ class Give:
 
 @attrs.frozen
 class Leaving:
-    """The worker ends, by whoever's order: it accepts no more."""
+    """The worker ends, and accepts no more."""
 
 
 # -- to a worker ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The states of the service and of its workers.
 
-Not by automat: what its machines are in at present cannot be read, but belongs into the state file,
-and what each signal does not change would have to be declared for each phase.
+Not by automat: its machines do not tell their state, which the state file reports, and each signal
+would have to be declared for each phase in which it is ignored.
 """
 
 import time
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """What the whole service is about."""
+    """The state of the whole service."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 class WorkerState(StrEnum):
-    """What one worker is about."""
+    """The state of one worker."""
 
     STARTING = "starting"
     READY = "ready"
@@ -49,7 +49,7 @@ class Life:
 
     def enter(self, phase: Phase) -> None:
         if phase not in _NEXT[self.phase]:
-            raise ValueError(f"no service is {phase} after it was {self.phase}")
+            raise ValueError(f"a service that is {self.phase} cannot be {phase} next")
         self._set(phase)
 
     def _set(self, phase: Phase) -> None:
@@ -66,5 +66,5 @@ class Life:
 
     @property
     def is_changing(self) -> bool:
-        """Whether it starts or ends, so that nobody may serve at present."""
+        """Whether it starts or stops, so that it need not serve at present."""
         return self.phase in (Phase.STARTING, Phase.STOPPING)

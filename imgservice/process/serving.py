@@ -34,7 +34,7 @@ HandOver = Callable[[StreamingChannel], bool]
 
 
 class Health(Protocol):
-    """What load balancers are told."""
+    """What load balancers see."""
 
     is_leaving: bool
 

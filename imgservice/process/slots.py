@@ -1,4 +1,4 @@
-"""The places of workers: their sockets stay when a worker is replaced."""
+"""The slots of workers, whose sockets stay when a worker is replaced."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ it may try again soon, but not without a pause."""
 
 
 class Slot:
-    """The place of one worker, with sockets of its own."""
+    """What one worker serves: sockets of its own."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -95,7 +95,7 @@ class Slots:
                     slot.substitute.listen(slot.index, _divisible(sockets, slot.index))
 
     def forget_substitutes(self) -> None:
-        """Note that nobody accepts anywhere."""
+        """Note that no worker accepts on any socket."""
         for slot in self._slots:
             slot.substitute = None
 

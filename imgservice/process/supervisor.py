@@ -147,7 +147,7 @@ class Supervisor(Service):
         if self._life.phase is Phase.STOPPING:
             return
         self._failure = why
-        if self._reactor.running:  # else whoever starts us learns it by an exception
+        if self._reactor.running:  # else startService raises it
             self._hooks.give_up(why)
 
     # -- reloading --------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class Supervisor(Service):
         )
 
     def _end_at_once(self) -> None:
-        """Leave what runs unfinished, as a crash would; whoever starts next cleans it up."""
+        """Leave requests unfinished, as a crash would; the next start cleans up."""
         _log.warn("Stopped at once by a second SIGINT; the next start cleans up unfinished work")
         self._pool.kill()
         self._sockets.close()

@@ -1,4 +1,4 @@
-"""What the supervisor asks of whoever serves."""
+"""What the supervisor asks of a worker pool."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypedDict
@@ -83,11 +83,11 @@ class WorkerPool(Protocol):
 
     @property
     def is_alive(self) -> bool:
-        """Whether somebody serves, and does not hang."""
+        """Whether at least one process serves, and does not hang."""
 
 
 def in_all(counts: Iterable[UnderWay]) -> UnderWay:
-    """Add up what is under way in several places."""
+    """Add up what is under way in several processes."""
     requests = transfers = 0
     for one in counts:
         requests, transfers = requests + one[0], transfers + one[1]
