@@ -1,7 +1,5 @@
 """Makes the limits of rates, transfers and connections from the configuration."""
 
-from typing import Any
-
 from imgservice.api.middleware.rate_limit import (
     AddressLimit,
     CallerRates,
@@ -9,6 +7,7 @@ from imgservice.api.middleware.rate_limit import (
     RequestCosts,
 )
 from imgservice.api.v2.table import ROUTES
+from imgservice.concurrency.reactor import Clock
 from imgservice.config.sections import Config
 from imgservice.domain.rates import Buckets, Places, Rate
 from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
@@ -34,7 +33,7 @@ def make_rate_steps(config: Config) -> tuple[AddressLimit, RateLimit]:
     return before, RateLimit(rates, rate.exempt_roles, before, costs)
 
 
-def make_transfers(config: Config, reactor: Any) -> Transfers:
+def make_transfers(config: Config, reactor: Clock) -> Transfers:
     limits = config.limits
     user, project = limits.rate.user, limits.rate.project
     return Transfers(
@@ -46,7 +45,7 @@ def make_transfers(config: Config, reactor: Any) -> Transfers:
     )
 
 
-def make_connection_limits(config: Config, reactor: Any) -> ConnectionLimits:
+def make_connection_limits(config: Config, reactor: Clock) -> ConnectionLimits:
     """Make the connection limits, from which trusted proxies and this machine are exempt."""
     server = config.server
     exempt = (*LOOPBACK, *server.trusted_proxies, *config.limits.rate.address.exempt)

@@ -18,11 +18,11 @@ LONGEST = 2048
 
 
 class Basic:
-    """The mode `basic`; `people` tells the context of a user, None for one who has no project."""
+    """The mode `basic`; `users` returns the context of a user, None for one without a project."""
 
-    def __init__(self, passwords: Passwords, people: Callable[[str], Context | None]) -> None:
+    def __init__(self, passwords: Passwords, users: Callable[[str], Context | None]) -> None:
         self._passwords = passwords
-        self._users = people
+        self._users = users
 
     async def __call__(self, request: StreamingRequest) -> Response | None:
         encoded = authorization(request, b"basic", CHALLENGE)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 from weakref import WeakKeyDictionary
+
+from OpenSSL.crypto import X509
 
 from imgservice.auth.certificates import Subject, subject_of
 from imgservice.domain.context import Context
@@ -21,10 +22,10 @@ class ClientCertificate:
 
     def __init__(
         self,
-        people: Callable[[], Mapping[str, Context]],
+        users: Callable[[], Mapping[str, Context]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._users = people
+        self._users = users
         self._now = now
         self._subjects: WeakKeyDictionary[RequestChannel, Subject] = WeakKeyDictionary()
 
@@ -50,7 +51,7 @@ class ClientCertificate:
         return self._subjects[channel]
 
 
-def _certificate(transport: Any) -> Any:
+def _certificate(transport: object) -> X509 | None:
     """Return the client's certificate; None without one, or without TLS."""
-    get = getattr(transport, "getPeerCertificate", None)
+    get: Callable[[], X509 | None] | None = getattr(transport, "getPeerCertificate", None)
     return get() if get is not None else None

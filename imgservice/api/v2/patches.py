@@ -1,6 +1,7 @@
 """Reads the body of a PATCH request: a JSON patch in one of two media types."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from imgservice.api.v2.json_schemas.custom import to_text
@@ -37,13 +38,14 @@ def operations_of(
     """
     if isinstance(document, list):
         limits.check_operations(document)
-
-    def accept(path: tuple[str, ...], value: Any) -> Any:
-        name = path[0]
-        schemas.check_part({name: value if len(path) == 1 else [value]})
-        return value if name == LOCATIONS or name in IMAGE_FIELDS else to_text(value)
-
-    operations = list(reader(document, accept))
+    operations = list(reader(document, partial(_accept, schemas)))
     last = {operation.name: operation.verb for operation in operations}
     schemas.check_removed(name for name, verb in last.items() if verb == "remove")
     return operations
+
+
+def _accept(schemas: ImageSchemas, path: tuple[str, ...], value: Any) -> Any:
+    """Check a value, and return it as it is stored: custom properties are texts."""
+    name = path[0]
+    schemas.check_part({name: value if len(path) == 1 else [value]})
+    return value if name == LOCATIONS or name in IMAGE_FIELDS else to_text(value)
