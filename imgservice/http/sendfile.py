@@ -3,7 +3,7 @@
 import errno
 import os
 from time import perf_counter
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IWriteDescriptor
@@ -26,9 +26,11 @@ TURN = 0.002
 PROBE_STEP = 128 << 10
 
 
-@runtime_checkable
 class FileBody(Protocol):
     """A body that is a part of a local file."""
+
+    @property
+    def is_file(self) -> Literal[True]: ...
 
     @property
     def descriptor(self) -> int: ...

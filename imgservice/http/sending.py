@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -18,6 +18,9 @@ from imgservice.http.throttle import Throttle
 
 class BlockBody(Protocol):
     """A body that comes block by block."""
+
+    @property
+    def is_file(self) -> Literal[False]: ...
 
     @property
     def length(self) -> int: ...
@@ -51,7 +54,7 @@ class Sender:
         if request.disconnected:
             raise ClientGone
         try:
-            if isinstance(body, FileBody):
+            if body.is_file:
                 await self._send_file(request, body, throttle)
             else:
                 await _send_blocks(request, body, throttle)

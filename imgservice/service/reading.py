@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 import attrs
 
@@ -28,6 +28,7 @@ class Copy:
 class OpenBlocks:
     """Data that is read block by block."""
 
+    is_file: ClassVar[Literal[False]] = False
     length: int
     """How many bytes there should be; the store may turn out to have fewer."""
     _first: bytes
@@ -54,6 +55,7 @@ class OpenBlocks:
 class OpenFile:
     """Data in a local file, for callers that let the kernel read it."""
 
+    is_file: ClassVar[Literal[True]] = True
     descriptor: int
     start: int
     length: int

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import attrs
 
@@ -16,6 +17,7 @@ from tests.http.serving import reactor
 
 @attrs.frozen
 class _File:
+    is_file: ClassVar[Literal[True]] = True
     descriptor: int
     start: int
     length: int
@@ -23,6 +25,7 @@ class _File:
 
 @attrs.frozen
 class _Blocks:
+    is_file: ClassVar[Literal[False]] = False
     _blocks: AsyncGenerator[bytes, None]
     length: int
 
