@@ -16,14 +16,14 @@ from imgservice.config.sections import Config
 from imgservice.config.sections.rates import UploadsOptions
 from imgservice.config.values import parse_size
 from imgservice.domain.rates import ByteRate, Rate
-from imgservice.wiring.preflight import check_values
+from imgservice.wiring.trial import try_build
 
 ROOT = Path(__file__).parents[1]
 
 
 def complaint(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        check_values(parse(text, "x.yaml"))
+        try_build(parse(text, "x.yaml"))
     return str(caught.value)
 
 

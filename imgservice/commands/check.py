@@ -20,16 +20,14 @@ from imgservice.config.sections import Config
 from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.units import Secret
 from imgservice.process.tls.material import doubts
-from imgservice.wiring.preflight import (
-    check_database,
+from imgservice.wiring.listen import tls_material
+from imgservice.wiring.preflight import check_database, check_keystone
+from imgservice.wiring.trial import check_stores, try_build
+from imgservice.wiring.writable import (
     check_database_files,
-    check_keystone,
     check_log_file,
     check_sockets,
     check_state_file,
-    check_stores,
-    check_values,
-    tls_material,
 )
 
 
@@ -72,8 +70,8 @@ def _check_tls(config: Config) -> None:
         warn(doubt)
 
 
-def _check_values(config: Config) -> None:
-    check_values(config, tell=warn)
+def _try_build(config: Config) -> None:
+    try_build(config, warn)
 
 
 def _check_keystone(config: Config) -> None:
@@ -86,7 +84,7 @@ def _check_keystone(config: Config) -> None:
 Check = Callable[[Config], None]
 AS_STARTED: Sequence[Check] = (_check_tls, check_log_file, check_sockets)
 """What is read and opened before the service becomes another user."""
-AS_RUNNING: Sequence[Check] = (_check_values, check_database_files, check_state_file)
+AS_RUNNING: Sequence[Check] = (_try_build, check_database_files, check_state_file)
 OUTSIDE: Sequence[Check] = (check_database, check_stores, _check_keystone)
 """What takes a configuration without mistakes."""
 

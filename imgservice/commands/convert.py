@@ -6,7 +6,7 @@ import click
 
 from imgservice.config.errors import ConfigError
 from imgservice.glance_config import ConversionError, Converted, convert_files_of_glance
-from imgservice.wiring.preflight import check_values
+from imgservice.wiring.trial import try_build
 
 _NOT_ALL = 3
 """Exit code when something that matters could not be converted."""
@@ -54,7 +54,7 @@ def _sum_up(converted: Converted, secrets_to: Path | None) -> None:
     for one in converted.notes:
         _say(f"note: {one}")
     try:
-        check_values(converted.config)
+        try_build(converted.config)
     except ConfigError as error:
         _say(f"note: as it is, the service would not start with it: {error}")
     if converted.secrets and secrets_to is None:

@@ -1,16 +1,19 @@
 """From the configuration to a site: the one place that knows every class."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 
 from imgservice.api.root import Healthcheck, Root, Versions
 from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
+from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
 from imgservice.db.engine.pool import PoolLimits
+from imgservice.db.engine.url import UrlError
 from imgservice.domain.access import Access, Rules
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.limits import ServerLimits
@@ -33,7 +36,7 @@ from imgservice.wiring.authentication import Authentication, make_authentication
 from imgservice.wiring.leases import LeaseRecovery, LeaseRenewal
 from imgservice.wiring.limits import Limits, make_limits
 from imgservice.wiring.nodes import make_forwarder, make_nodes
-from imgservice.wiring.policy import make_rules
+from imgservice.wiring.policy import log_warning, make_rules
 from imgservice.wiring.probes import DATABASE, database_name, database_probe, store_probes
 from imgservice.wiring.protections import make_property_rules
 from imgservice.wiring.rates import make_connection_limits, make_transfers
@@ -66,11 +69,16 @@ def build(
     reactor: Reactor,
     listeners: Sequence[Listener] = (),
     troubles: Troubles | None = None,
+    warn: Callable[[str], None] = log_warning,
 ) -> Built:
-    """Make everything, start nothing; what does not work is reported to `troubles`."""
+    """Make everything, start nothing; `OptionError` for what cannot be made of the configuration.
+
+    What does not work later is reported to `troubles`; `warn` gets what may be a mistake in the
+    files that the configuration names.
+    """
     troubles = troubles or Troubles(reactor)
     events = EventHub(listeners, troubles)
-    parts = _make_parts(config, reactor, troubles)
+    parts = _make_parts(config, reactor, troubles, warn)
     services = _services(parts)
     health = Healthcheck(config.healthcheck.disable_by_file, troubles)
     root = Root(_pipeline(parts, services), health)
@@ -78,10 +86,12 @@ def build(
     return Built(site, health, _components(parts, services))
 
 
-def _make_parts(config: Config, reactor: Reactor, troubles: Troubles) -> _Parts:
+def _make_parts(
+    config: Config, reactor: Reactor, troubles: Troubles, warn: Callable[[str], None]
+) -> _Parts:
     threads = Threads(reactor, config.transfer.threads, "data")
     configured = make_stores(config, threads, make_fetcher(config, reactor))
-    rules = make_rules(config)
+    rules = make_rules(config, warn)
     return _Parts(
         config=config,
         reactor=reactor,
@@ -92,7 +102,7 @@ def _make_parts(config: Config, reactor: Reactor, troubles: Troubles) -> _Parts:
         stores=make_choice(config, configured),
         rules=rules,
         access=Access(rules),
-        property_rules=make_property_rules(config, rules),
+        property_rules=make_property_rules(config, rules, warn),
         limits=make_limits(config, reactor, troubles),
         authentication=make_authentication(config, reactor, troubles),
         tasks=Tasks(),
@@ -154,12 +164,12 @@ def _probes(parts: _Parts) -> Sequence[Probe]:
 
 
 def _open_database(config: Config, reactor: Reactor, troubles: Troubles) -> Database:
-    what = database_name(config)
-
-    def tell(why: str) -> None:
-        troubles.report(DATABASE, what, why)
-
-    return open_database(config.database.url.reveal(), _database_limits(config), reactor, tell)
+    url = config.database.url.reveal()
+    try:
+        report = partial(troubles.report, DATABASE, database_name(config))
+        return open_database(url, _database_limits(config), reactor, report)
+    except UrlError as error:
+        raise OptionError(("database", "url"), str(error)) from None
 
 
 def _database_limits(config: Config) -> DatabaseLimits:

@@ -14,7 +14,9 @@ from imgservice.process.addresses import Address, ListenError, bind, copies
 from imgservice.process.setup import Setup
 from imgservice.process.tls.files import read_material, signature
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.wiring.preflight import addresses, check_values, preflight, tls_material
+from imgservice.wiring.listen import addresses, tls_material
+from imgservice.wiring.preflight import preflight
+from imgservice.wiring.trial import try_build
 
 
 class Files:
@@ -62,7 +64,7 @@ def bind_placed(
 def examine(path: Path | None, config: Config) -> None:
     """Check that the values can be used; `ConfigError` tells which cannot, and its place."""
     with _placed(path):
-        check_values(config)
+        try_build(config)
 
 
 def prepare(path: Path | None, config: Config) -> None:

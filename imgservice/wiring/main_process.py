@@ -19,7 +19,7 @@ from imgservice.troubles import Troubles
 from imgservice.wiring.build import build
 from imgservice.wiring.greeting import hint, summary
 from imgservice.wiring.listeners import make_listeners
-from imgservice.wiring.load import examine, prepare
+from imgservice.wiring.load import prepare
 
 _log = Logger()
 
@@ -67,7 +67,6 @@ class MainProcess:
     # -- the hooks --------------------------------------------------------------------------------
 
     def prepare(self, config: Config) -> None:
-        examine(self._path, config)
         prepare(self._path, config)
 
     def apply(self, config: Config) -> None:

@@ -11,10 +11,11 @@ from imgservice.api.middleware.request_id import RequestId
 from imgservice.api.middleware.version import ONE_STORE, SEVERAL_STORES, VersionNegotiation
 from imgservice.api.v2.table import ROUTES
 from imgservice.concurrency.threads import Threads
+from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.access import Rules
 from imgservice.http.networks import networks
-from imgservice.http.pipeline import Step
+from imgservice.http.pipeline import PipelineError, Step, check_order
 from imgservice.wiring.authentication import Authentication
 from imgservice.wiring.rates import make_rate_steps
 
@@ -22,7 +23,11 @@ from imgservice.wiring.rates import make_rate_steps
 def make_steps(
     config: Config, rules: Rules, authentication: Authentication, threads: Threads
 ) -> Sequence[Step]:
-    """Make the steps that the configuration lists, in its order."""
+    """Make the steps that the configuration lists, in its order; `OptionError` for a wrong one."""
+    try:
+        check_order(config.pipeline)
+    except PipelineError as error:
+        raise OptionError(("pipeline", error.position), str(error)) from None
     address_limit, rate_limit = make_rate_steps(config)
     makers: Mapping[str, Callable[[], Step]] = {
         "proxy_headers": lambda: ProxyHeaders(networks(config.server.trusted_proxies)),

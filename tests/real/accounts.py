@@ -15,7 +15,8 @@ import yaml
 
 from imgservice.config.errors import ConfigError
 from imgservice.config.loader import load, located
-from imgservice.wiring.preflight import addresses, check_values, tls_material
+from imgservice.wiring.listen import addresses, tls_material
+from imgservice.wiring.trial import try_build
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
 
@@ -87,7 +88,7 @@ def refusal(directory: Path, options: Mapping[str, Any]) -> str:
     config.write_text(yaml.safe_dump(options, sort_keys=False))
     with pytest.raises(ConfigError) as caught:
         loaded = load(config)
-        check_values(loaded)
+        try_build(loaded)
         addresses(loaded)
         tls_material(loaded)
     return located(config, caught.value)
