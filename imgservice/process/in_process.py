@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError
@@ -16,6 +17,8 @@ from imgservice.process.tls.contexts import ServerContexts
 from imgservice.process.tls.material import TlsMaterial
 from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all
 from imgservice.troubles import TroubleLog, Troubles
+
+_log = Logger()
 
 
 class InProcess:
@@ -38,17 +41,24 @@ class InProcess:
         return 1
 
     async def start(self, setup: Setup, sockets: Sockets) -> None:
-        try:
-            self._serving = await self._begin(setup, sockets)
-        except (ConfigError, OSError) as error:
-            raise WorkerPoolError(str(error)) from error
+        self._serving = await self._begin(setup, sockets)
 
     async def _begin(self, setup: Setup, sockets: Sockets) -> Serving:
+        try:
+            serving = await self._serve(setup, sockets)
+        except (ConfigError, OSError) as error:
+            raise WorkerPoolError(str(error)) from error
+        except Exception as error:
+            _log.failure("The service failed to start")
+            raise WorkerPoolError(str(error) or type(error).__name__) from error
+        self._setup = setup
+        return serving
+
+    async def _serve(self, setup: Setup, sockets: Sockets) -> Serving:
         contexts = ServerContexts(setup.tls) if setup.tls else None
         built = self._make(setup.config, self._own)
         serving = Serving(self._reactor, built, contexts, setup.config.server.tcp_keepidle)
         await serving.start(0, sockets.of(0))
-        self._setup = setup
         return serving
 
     async def change(self, setup: Setup, sockets: Sockets, change: Change) -> None:
@@ -57,9 +67,9 @@ class InProcess:
         change.begin()
         try:
             successor = await self._begin(setup, sockets)
-        except (ConfigError, OSError) as error:
+        except WorkerPoolError:
             change.undo()
-            raise WorkerPoolError(str(error)) from error
+            raise
         change.close_left(0)
         self._serving = successor
         retiring = Deferred.fromCoroutine(

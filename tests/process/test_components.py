@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,11 +17,17 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from imgservice.concurrency.threads import Threads
+from imgservice.config.sections import Config
 from imgservice.http.limits import ServerLimits
 from imgservice.http.site import StreamingSite
 from imgservice.process.addresses import bind, read_address
 from imgservice.process.components import Component, Components, Resource, Retiring
+from imgservice.process.in_process import InProcess
 from imgservice.process.serving import Built, Serving
+from imgservice.process.sockets import Sockets
+from imgservice.process.worker_pool import WorkerPoolError
+from imgservice.troubles import Troubles
+from imgservice.wiring.load import read_setup
 from tests.http.serving import pause, until
 
 reactor: Any = installed_reactor
@@ -31,10 +38,17 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 class Part:
     """Tells of what happens to it; may fail."""
 
-    def __init__(self, events: list[str], name: str, fails_to: str = "") -> None:
+    def __init__(
+        self,
+        events: list[str],
+        name: str,
+        fails_to: str = "",
+        error: type[Exception] = OSError,
+    ) -> None:
         self._events = events
         self._name = name
         self._fails_to = fails_to
+        self._error = error
 
     def start(self) -> None:
         self._happens("start")
@@ -45,7 +59,7 @@ class Part:
 
     def _happens(self, what: str) -> None:
         if what == self._fails_to:
-            raise OSError(f"{self._name} cannot {what}")
+            raise self._error(f"{self._name} cannot {what}")
         self._events.append(f"{what} {self._name}")
 
 
@@ -162,6 +176,30 @@ async def test_a_failing_start_stops_those_that_started() -> None:
     service.listening[0][1].close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", service.port))
+
+
+@ensureDeferred
+async def test_a_component_that_fails_to_start_ends_the_start_of_the_service(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "imgservice.yaml"
+    config.write_text("server: {listen: ['tcp:0:interface=127.0.0.1']}\n")
+    setup, events = read_setup(config, 1), list[str]()
+
+    def make(_config: Config, _troubles: Troubles) -> Built:
+        site = StreamingSite(Slow(), reactor=reactor, limits=ServerLimits())
+        broken = Part(events, "cache", "start", RuntimeError)
+        return Built(site, Health(), [Part(events, "database"), broken])
+
+    sockets = Sockets(lambda address, count, _: bind(address, count, False, None))
+    sockets.prepare(setup.addresses, 1).begin()
+    pool = InProcess(reactor, make)
+    with failures() as logged, pytest.raises(WorkerPoolError, match="cache cannot start"):
+        await pool.start(setup, sockets)
+    sockets.close()
+    assert events == ["start database", "stop database"]
+    assert logged == ["The service failed to start: cache cannot start"]
+    assert pool.report() == []
 
 
 @ensureDeferred
