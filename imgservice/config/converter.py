@@ -4,7 +4,7 @@ import difflib
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
@@ -22,7 +22,8 @@ from imgservice.domain.units import Duration, Endpoints, Secret, Size, Urls, tol
 from imgservice.store import registry
 
 T = TypeVar("T")
-Hook = Callable[[object, type[T]], object]
+Hook = Callable[[object, object], object]
+"""Makes a value of the given type out of what YAML has."""
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]*")
 
@@ -46,7 +47,7 @@ def structure(document: object) -> Config:
 # -- sections -------------------------------------------------------------------------------------
 
 
-def _section_hook(class_: "type[attrs.AttrsInstance]") -> "Hook[attrs.AttrsInstance]":
+def _section_hook(class_: "type[attrs.AttrsInstance]") -> Hook:
     """Read a section: known keys only, each value by its declaration, then all of them together."""
     read: Callable[[Mapping[str, object], object], object] = make_dict_structure_fn(
         class_,
@@ -72,7 +73,7 @@ def _section_hook(class_: "type[attrs.AttrsInstance]") -> "Hook[attrs.AttrsInsta
     return hook
 
 
-def _value_hook(field: "attrs.Attribute[object]") -> Hook[object]:
+def _value_hook(field: "attrs.Attribute[object]") -> Hook:
     type_, declared = field.type or object, declaration(field)
     is_nullable = types.NoneType in get_args(type_)
 
@@ -157,13 +158,13 @@ def _origin_is(*origins: object) -> Callable[[object], bool]:
     return lambda type_: get_origin(type_) in origins
 
 
-_BY_TYPE: Mapping[type, Callable[[Any, Any], object]] = {
+_BY_TYPE: Mapping[type, Hook] = {
     int: values.integer,
     bool: values.boolean,
     str: values.string,
     Secret: values.secret,
 }
-_BY_SHAPE: Sequence[tuple[Callable[[object], bool], Callable[[Any, Any], object]]] = (
+_BY_SHAPE: Sequence[tuple[Callable[[object], bool], Hook]] = (
     (_origin_is(Literal), values.literal),
     (_origin_is(tuple), _sequence),
     (_origin_is(Union, types.UnionType), _optional),

@@ -30,12 +30,12 @@ def duration(value: object, _type: object) -> Duration:
     return Duration(value)
 
 
-def rate(value: object, type_: type[Rate]) -> Rate:
+def rate(value: object, type_: object) -> Rate:
     """Read `{per_second: …, burst: …}`, of numbers or of sizes."""
     if not isinstance(value, dict) or value.keys() != {"per_second", "burst"}:
         raise ValueError(f"expected {{per_second: …, burst: …}} or null, got {told(value)}")
-    read = parse_size if type_ is ByteRate else _number
-    found = type_(read(value["per_second"]), read(value["burst"]))
+    make, read = (ByteRate, parse_size) if type_ is ByteRate else (Rate, _number)
+    found = make(read(value["per_second"]), read(value["burst"]))
     if found.per_second <= 0 or found.burst < 1:
         raise ValueError(f"expected per_second above 0 and burst of at least 1, got {value!r}")
     return found

@@ -117,13 +117,13 @@ def section(make: Callable[[], T], doc: str) -> T:
     return found
 
 
-def declaration(field: "attrs.Attribute[Any]") -> Declaration:
-    """Return what was declared of the field."""
-    declared: Declaration = field.metadata["option"]
+def declaration(field: "attrs.Attribute[object]") -> Declaration:
+    """Return what was declared of the field: nothing, if a driver uses a plain field of attrs."""
+    declared: Declaration = field.metadata.get("option", Declaration(""))
     return declared
 
 
-def key(field: "attrs.Attribute[Any]") -> str:
+def key(field: "attrs.Attribute[object]") -> str:
     """Return the name in the file: `from_` is written `from`."""
     return field.name.rstrip("_")
 

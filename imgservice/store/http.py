@@ -29,8 +29,10 @@ _GONE = (404, 410)
 class HttpConfig(StoreConfig):
     """The options of a store of type `http`."""
 
-    ca_file: str | None = option(None, "PEM file of the authorities to trust; null: the system's")
-    verify: bool = option(True, "whether certificates of servers are verified")
+    ca_file: str | None = option(
+        None, "PEM file with the authorities to trust. null: those of the system."
+    )
+    verify: bool = option(True, "Verify the certificates of servers.")
 
     def __attrs_post_init__(self) -> None:
         if self.ca_file is not None and not self.verify:

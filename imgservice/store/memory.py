@@ -15,7 +15,7 @@ from imgservice.store.registry import Driver, StoreConfig
 class MemoryConfig(StoreConfig):
     """The options of a store of type `memory`."""
 
-    capacity: Size = option(Size(1024**3), "room for all objects")
+    capacity: Size = option(Size(1024**3), "Maximum size of all image data together.")
 
 
 class MemoryStore:

@@ -26,8 +26,10 @@ class UnknownStoreType(ValueError):
 class StoreConfig:
     """The options that every store has; a driver adds its own."""
 
-    description: str = option("", "what users see beside the id")
-    weight: int = option(0, "data in several stores is read from the one with the highest weight")
+    description: str = option("", "Text that users see beside the id of the store.")
+    weight: int = option(
+        0, "Data that is in several stores is read from the one with the highest weight."
+    )
 
     def details(self) -> Mapping[str, object]:
         """Return what administrators may see of the store in /v2/info/stores/detail: no secrets."""

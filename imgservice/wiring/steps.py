@@ -24,10 +24,7 @@ def make_steps(
     config: Config, rules: Rules, authentication: Authentication, threads: Threads
 ) -> Sequence[Step]:
     """Make the steps that the configuration lists, in its order; `OptionError` for a wrong one."""
-    try:
-        check_order(config.pipeline)
-    except PipelineError as error:
-        raise OptionError(("pipeline", error.position), str(error)) from None
+    _check_order(config)
     address_limit, rate_limit = make_rate_steps(config)
     makers: Mapping[str, Callable[[], Step]] = {
         "proxy_headers": lambda: ProxyHeaders(networks(config.server.trusted_proxies)),
@@ -49,3 +46,10 @@ def make_steps(
         "rate_limit": lambda: rate_limit,
     }
     return [makers[name]() for name in config.pipeline]
+
+
+def _check_order(config: Config) -> None:
+    try:
+        check_order(config.pipeline)
+    except PipelineError as error:
+        raise OptionError(("pipeline", error.position), str(error)) from None

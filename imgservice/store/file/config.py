@@ -18,16 +18,18 @@ PIECE = 256 * 1024
 class FileConfig(StoreConfig):
     """The options of a store of type `file`."""
 
-    path: str | None = option(None, "the directory of the objects; created when missing")
+    path: str | None = option(
+        None, "Directory of the image data. It is created if it does not exist."
+    )
     paths: Mapping[str, int] = section(
-        dict, "instead of path: several directories, each with its priority"
+        dict, "Several directories with their priorities, in place of path."
     )
     file_mode: str | None = option(
-        None, 'permissions of the files, as in "0640"; null: what the umask leaves'
+        None, 'Permissions of the files, as in "0640". null: what the umask leaves.'
     )
-    thin: bool = option(False, "leave holes instead of writing blocks of zeros")
+    thin: bool = option(False, "Leave holes in files instead of writing blocks of zeros.")
     fsync: bool = option(
-        False, "an upload succeeds only once its data would survive a power failure"
+        False, "Complete uploads only when their data would survive a power failure."
     )
 
     def __attrs_post_init__(self) -> None:
