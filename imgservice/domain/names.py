@@ -1,5 +1,8 @@
 """Names of the fields and properties of an image, and what clients may do with them."""
 
+from imgservice.domain.errors import Forbidden
+
+LOCATIONS = "locations"
 IMAGE_FIELDS = frozenset(
     ("id", "name", "owner", "visibility", "protected", "os_hidden", "disk_format",
      "container_format", "min_disk", "min_ram", "tags")
@@ -24,5 +27,16 @@ READ_ONLY_NAMES = frozenset(
 """What a change of an image may not name."""
 
 
-def is_reserved(name: str) -> bool:
-    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX)
+def check_name(name: str) -> None:
+    """Raise `Forbidden` for a name that no client may write to."""
+    if name in READ_ONLY_NAMES:
+        raise Forbidden(f"Attribute '{name}' is read-only.")
+    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX):
+        raise Forbidden(f"Attribute '{name}' is reserved.")
+
+
+def check_property_name(name: str) -> None:
+    """Raise `Forbidden` for a name that a custom property cannot have."""
+    check_name(name)
+    if name == LOCATIONS:
+        raise Forbidden(f"Attribute '{name}' is reserved.")

@@ -9,7 +9,7 @@ import attrs
 from imgservice.domain.errors import Conflict, Forbidden, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import bounded
-from imgservice.domain.names import IMAGE_FIELDS, READ_ONLY_NAMES, is_reserved
+from imgservice.domain.names import IMAGE_FIELDS, LOCATIONS, check_name
 from imgservice.domain.storable import check_storable
 
 Verb = Literal["add", "remove", "replace"]
@@ -18,7 +18,6 @@ _ALL_VERBS = "It must be one of the following: add, remove, replace."
 _SHOWN = 80
 """Characters of a client's mistake that an error repeats."""
 
-LOCATIONS = "locations"
 _DEPTHS: Mapping[Verb, int] = {"add": 2, "remove": 2, "replace": 1}
 """How deep a pointer into the locations goes."""
 _FORMATS = ("disk_format", "container_format")
@@ -142,14 +141,6 @@ def split_pointer(pointer: Any) -> tuple[str, ...]:
     return tuple(
         part.replace("~1", "/").replace("~0", "~").strip() for part in pointer[1:].split("/")
     )
-
-
-def check_name(name: str) -> None:
-    """Raise `Forbidden` for what no client may change."""
-    if name in READ_ONLY_NAMES:
-        raise Forbidden(f"Attribute '{name}' is read-only.")
-    if is_reserved(name):
-        raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
 # -- applying -------------------------------------------------------------------------------------

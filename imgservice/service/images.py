@@ -1,7 +1,7 @@
 """Use cases around an image's record: create, show, list, change, delete."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import attrs
@@ -12,6 +12,8 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotFound
 from imgservice.domain.image import Image, Precondition, Status, Visibility
 from imgservice.domain.limits import ImageLimits, bounded
+from imgservice.domain.names import LOCATIONS
+from imgservice.domain.new_image import NewImage
 from imgservice.domain.nodes import Nodes
 from imgservice.domain.patch import Operation
 from imgservice.domain.protections import PropertyRules
@@ -21,36 +23,6 @@ from imgservice.service.data import DataService
 from imgservice.service.locations import LocationChange, LocationService
 from imgservice.service.ports import ImageRepository
 from imgservice.service.quota import QuotaService
-
-_TEXTS = ("id", "name", "owner", "disk_format", "container_format", "tags")
-
-
-@attrs.frozen
-class NewImage:
-    """What a client asks for when it creates an image, with text that can be stored."""
-
-    id: str | None = None
-    name: str | None = None
-    owner: str | None = None
-    """None: the project of who asks."""
-    ownerless: bool = False
-    """Nobody's, and for everybody to see; `owner` says nothing then."""
-    visibility: Visibility = Visibility.SHARED
-    protected: bool = False
-    os_hidden: bool = False
-    disk_format: str | None = None
-    container_format: str | None = None
-    min_disk: int = 0
-    min_ram: int = 0
-    tags: Sequence[str] = ()
-    properties: Mapping[str, str | None] = attrs.field(factory=dict)
-
-    def __attrs_post_init__(self) -> None:
-        for name in _TEXTS:
-            check_storable(name, getattr(self, name))
-        for name, value in self.properties.items():
-            check_storable(name, value)
-
 
 Requirement = Callable[[Context, str, Image], None]
 """Raises when the asker may not do this to the image."""
@@ -153,7 +125,7 @@ class ImageService:
 
         lease = self._data.removal(image_id)
         changed = await self._images.update(image_id, change, context.project, lease, located.quota)
-        if any(each.name == patch.LOCATIONS and each.verb == "remove" for each in operations):
+        if any(each.name == LOCATIONS and each.verb == "remove" for each in operations):
             await self._data.remove_lost(lease)
         return changed
 
@@ -264,7 +236,7 @@ class ImageService:
         change_locations: LocationChange,
         rules: PropertyRules,
     ) -> Image:
-        if operation.name == patch.LOCATIONS:
+        if operation.name == LOCATIONS:
             return change_locations(context, image, operation)
         if operation.name == "owner" and not context.is_admin:
             raise Forbidden("Owner can't be updated by non admin.")

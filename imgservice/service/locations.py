@@ -10,7 +10,8 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Conflict, Forbidden, ImageTooLarge, Invalid, NotFound
 from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.locations import Checksums, LocationRules, NewLocation, Reached
-from imgservice.domain.patch import LOCATIONS, Operation
+from imgservice.domain.names import LOCATIONS
+from imgservice.domain.patch import Operation
 from imgservice.domain.quota import Quota
 from imgservice.service.data import DataService, Guard
 from imgservice.service.ports import DataStore, ImageRepository, StoreChoice

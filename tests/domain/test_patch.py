@@ -14,7 +14,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Conflict, Forbidden, ImageServiceError, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import LARGEST_INTEGER, ImageLimits, bounded, check_count
-from imgservice.domain.names import IMAGE_FIELDS
+from imgservice.domain.names import IMAGE_FIELDS, check_name
 from imgservice.domain.patch import Operation, read_current, read_draft, split_pointer
 from imgservice.domain.protections import DEEDS, UNPROTECTED, Protected, Section, everybody
 
@@ -155,13 +155,13 @@ def test_any_document_is_read_or_refused(document: Any) -> None:
 @pytest.mark.parametrize("name", ["id", "status", "size", "self", "created_at", "direct_url"])
 def test_what_is_read_only(name: str) -> None:
     with pytest.raises(Forbidden, match="read-only"):
-        patch.check_name(name)
+        check_name(name)
 
 
 @pytest.mark.parametrize("name", ["location", "deleted", "deleted_at", "os_glance", "os_glance_x"])
 def test_what_is_reserved(name: str) -> None:
     with pytest.raises(Forbidden, match="reserved"):
-        patch.check_name(name)
+        check_name(name)
 
 
 # -- applying -------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from imgservice.domain.errors import Invalid
+from imgservice.domain.errors import Forbidden, Invalid
 from imgservice.domain.member import read_project
+from imgservice.domain.new_image import NewImage
 from imgservice.domain.patch import Operation
 from imgservice.domain.storable import LONGEST_NAME, check_storable
-from imgservice.service.images import NewImage
 
 EMOJI = "\U0001f600"
 TOO_LONG = "x" * (LONGEST_NAME + 1)
@@ -70,3 +70,9 @@ def test_no_value_has_such_text(make: Callable[[], Any]) -> None:
 def test_what_was_stored_can_be_removed() -> None:
     """Other programs may have stored it, where the database could."""
     assert Operation("remove", (EMOJI,)).name == EMOJI
+
+
+@pytest.mark.parametrize("name", ["status", "self", "locations", "deleted", "os_glance_x"])
+def test_no_property_has_a_reserved_name(name: str) -> None:
+    with pytest.raises(Forbidden, match=f"^Attribute '{name}' is (read-only|reserved).$"):
+        NewImage(properties={name: "x"})

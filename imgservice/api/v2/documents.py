@@ -25,13 +25,12 @@ from imgservice.domain.names import (
     HASH_HOST,
     IMAGE_FIELDS,
     STAGE_HOST,
-    is_reserved,
 )
+from imgservice.domain.new_image import NewImage
 from imgservice.domain.protections import PropertyRules
 from imgservice.http.conditional import Validators, check_unchanged, is_known, not_modified
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Document, Response, json_response, json_text
-from imgservice.service.images import NewImage
 
 HIDDEN_PROPERTIES = (STAGE_HOST, HASH_HOST)
 """Notes between nodes, which nobody is shown."""
@@ -190,7 +189,6 @@ def new_image(document: Json, schemas: ImageSchemas) -> NewImage:
         raise Invalid("Unexpected body type. Expected a JSON object.")
     _check_writable(document, schemas)
     schemas.check(document)
-    _check_reserved(document)
     checked: Mapping[str, Any] = document  # the schema has checked the types
     fields = {name: checked[name] for name in IMAGE_FIELDS if name in checked}
     if "visibility" in fields:
@@ -206,9 +204,3 @@ def _check_writable(document: JsonObject, schemas: ImageSchemas) -> None:
     for name in document:
         if name in schemas.read_only:
             raise Forbidden(f"Attribute '{name}' is read-only.")
-
-
-def _check_reserved(document: JsonObject) -> None:
-    for name in document:
-        if name == "locations" or is_reserved(name):
-            raise Forbidden(f"Attribute '{name}' is reserved.")

@@ -11,7 +11,8 @@ from imgservice.api.v2.documents import ImageDocuments, new_image
 from imgservice.api.v2.listing import Paging, image_query, links, parse_query
 from imgservice.api.v2.patches import READERS, operations_of, reader_of
 from imgservice.domain.limits import ImageLimits
-from imgservice.domain.patch import LOCATIONS, Operation
+from imgservice.domain.names import LOCATIONS
+from imgservice.domain.patch import Operation
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, json_response, no_content
 from imgservice.http.route import (

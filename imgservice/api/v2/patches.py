@@ -9,8 +9,8 @@ from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.domain.documents import Json
 from imgservice.domain.errors import UnsupportedPatch
 from imgservice.domain.limits import ImageLimits
-from imgservice.domain.names import IMAGE_FIELDS
-from imgservice.domain.patch import LOCATIONS, Accept, Operation, read_current, read_draft
+from imgservice.domain.names import IMAGE_FIELDS, LOCATIONS
+from imgservice.domain.patch import Accept, Operation, read_current, read_draft
 
 Reader = Callable[[Json, Accept], Iterator[Operation]]
 
