@@ -18,11 +18,11 @@ COMMANDS: Mapping[str, str] = {
     "status": "process:status",
     "token": "token:token",
 }
-"""Where each command is, in `imgservice.commands`."""
+"""The module and the function of each command, in `imgservice.commands`."""
 
 
 class _OnDemand(click.Group):
-    """Imports a command when it is called: most need but little of the service."""
+    """Imports a command only when it is called: most need only a small part of the service."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -38,4 +38,4 @@ class _OnDemand(click.Group):
 @click.group(cls=_OnDemand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Run an image service, and look after it."""
+    """Run and administer an image service."""

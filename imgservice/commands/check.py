@@ -1,4 +1,4 @@
-"""`imgservice check`: whether the service could run with a configuration."""
+"""`imgservice check`: checks whether the service can run with a configuration."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -11,11 +11,10 @@ import yaml
 from twisted.python.util import switchUID
 
 from imgservice.commands.accounts import account_options, checked_group
-from imgservice.commands.policy import warn
-from imgservice.commands.process import CONFIG
+from imgservice.commands.configuration import CONFIG, report, reported, tell, warn
 from imgservice.concurrency.clock import make_monotonic
 from imgservice.config.errors import ConfigError
-from imgservice.config.loader import load, located
+from imgservice.config.loader import load
 from imgservice.config.sections import Config
 from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.units import Secret
@@ -36,20 +35,16 @@ from imgservice.wiring.writable import (
 @account_options
 @click.option("--quiet", "-q", is_flag=True, help="Do not print the effective options.")
 def check(config: Path | None, uid: int | None, gid: int | None, quiet: bool) -> None:
-    """Check whether the service could run: all that it reads, and all that it must write.
+    """Check whether the service can run with a configuration, and print its effective options.
 
-    Prints the effective options. Looks at the configuration and the files that it names, the
-    database, every store, and Keystone if it is used, as the user that runs this command, or as
-    the one that --uid names.
+    Checks the configuration and the files that it names, the database, every store, and Keystone if
+    it is used, as the user that runs this command or as the one that --uid names.
 
-    Changes nothing, except that missing directories of file stores are created.
+    Changes nothing, but creates missing directories of file stores.
     """
     gid = checked_group(uid, gid)
-    try:
+    with reported(config):
         loaded = load(config)
-    except ConfigError as error:
-        _tell(config, [error])
-        raise SystemExit(1) from None
     if not quiet:
         click.echo(yaml.safe_dump(effective(loaded), sort_keys=False, allow_unicode=True).rstrip())
     mistakes = [*_found(loaded, AS_STARTED)]
@@ -58,10 +53,10 @@ def check(config: Path | None, uid: int | None, gid: int | None, quiet: bool) ->
     mistakes += _found(loaded, AS_RUNNING)
     if not mistakes:
         mistakes += _found(loaded, OUTSIDE)
-    _tell(config, mistakes)
+    report(config, mistakes)
     if mistakes:
         raise SystemExit(1)
-    click.echo("imgservice: the configuration, the database and all stores are usable", err=True)
+    tell("the configuration, the database and all stores are usable")
 
 
 def _check_tls(config: Config) -> None:
@@ -83,10 +78,10 @@ def _check_keystone(config: Config) -> None:
 
 Check = Callable[[Config], None]
 AS_STARTED: Sequence[Check] = (_check_tls, check_log_file, check_sockets)
-"""What is read and opened before the service becomes another user."""
+"""What is read and opened before the service changes to another user."""
 AS_RUNNING: Sequence[Check] = (_try_build, check_database_files, check_state_file)
 OUTSIDE: Sequence[Check] = (check_database, check_stores, _check_keystone)
-"""What takes a configuration without mistakes."""
+"""What is only checked if the configuration has no mistakes."""
 
 
 def _found(config: Config, checks: Sequence[Check]) -> Iterator[ConfigError]:
@@ -97,26 +92,21 @@ def _found(config: Config, checks: Sequence[Check]) -> Iterator[ConfigError]:
             yield error
 
 
-def _tell(config: Path | None, mistakes: Sequence[ConfigError]) -> None:
-    lines = [line for error in mistakes for line in located(config, error).splitlines()]
-    for line in dict.fromkeys(lines):  # several checks may find the same
-        click.echo(f"imgservice: {line}", err=True)
-
-
 def effective(config: Config) -> Any:
-    """Return all options with the values that hold, as plain data; secrets are masked."""
+    """Return all options with their effective values, as plain data; secrets are masked."""
     return _plain(config)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Secret):
         return repr(value)
     if isinstance(value, StoreEntry):
         return {"type": value.type, **_plain(value.options)}
-    if attrs.has(type(value)):
+    kind = type(value)
+    if attrs.has(kind):
         return {
             field.name.rstrip("_"): _plain(getattr(value, field.name))
-            for field in attrs.fields(type(value))
+            for field in attrs.fields(kind)
         }
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}

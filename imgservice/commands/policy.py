@@ -1,17 +1,15 @@
-"""`imgservice policy`: shows the rules of who may do what, and tries them."""
+"""`imgservice policy`: shows and tries the policy rules."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypedDict, Unpack
 
 import attrs
 import click
 
-from imgservice.config.errors import ConfigError
-from imgservice.config.loader import load, located
+from imgservice.commands.configuration import warn, with_config
 from imgservice.config.sections import Config
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status, Visibility
@@ -26,42 +24,27 @@ _NOW = datetime(2026, 1, 1)
 _GIVEN = ("id", "name", "owner", "protected", "os_hidden", "disk_format", "container_format",
           "min_disk", "min_ram", "size", "virtual_size", "checksum")  # fmt: skip
 _NOT_USABLE = 2
-"""Exit code when the question makes no sense; 1 says that the answer is no."""
+"""Exit code when an option or the configuration is wrong; 1 means that a rule refuses."""
+P = ParamSpec("P")
 
 
 @click.group()
 def policy() -> None:
-    """Show and try the rules of who may do what."""
+    """Show and try the policy rules."""
 
 
-def _with_config(command: Any) -> Any:
-    """Add the option that names the configuration, and tell mistakes without a traceback."""
-
-    @click.option("--config", "-c", type=click.Path(path_type=Path), help="The configuration file.")
-    @wraps(command)
-    def with_config(config: Path | None, **options: Any) -> None:
-        try:
-            command(load(config), **options)
-        except ConfigError as error:
-            for line in located(config, error).splitlines():
-                click.echo(f"imgservice: {line}", err=True)
-            raise SystemExit(_NOT_USABLE) from None
-
-    return with_config
+def _with_config(command: Callable[Concatenate[Config, P], None]) -> Callable[..., None]:
+    return with_config(command, _NOT_USABLE)
 
 
-def warn(warning: str) -> None:
-    click.echo(f"imgservice: warning: {warning}", err=True)
-
-
-# -- what holds -----------------------------------------------------------------------------------
+# -- the rules in force ---------------------------------------------------------------------------
 
 
 @policy.command()
 @_with_config
-@click.option("--merged", is_flag=True, help="All rules, not only those that the files set.")
+@click.option("--merged", is_flag=True, help="Print all rules, not only those that the files set.")
 def show(config: Config, merged: bool) -> None:
-    """Print the rules that the policy files set, as they are understood, and where.
+    """Print the rules that the policy files set, with file and line.
 
     The output is itself a policy file.
     """
@@ -106,32 +89,49 @@ def sample() -> None:
         click.echo(f"#{json.dumps(rule.name)}: {json.dumps(rule.check)}\n")
 
 
-# -- who may --------------------------------------------------------------------------------------
+# -- who may do what ------------------------------------------------------------------------------
+
+
+class Question(TypedDict):
+    """The caller and the image of `check`."""
+
+    roles: str
+    project: str | None
+    user: str | None
+    system: bool
+    target: Path | None
+    image_owner: str | None
+    image_visibility: str | None
+    image_member: bool
 
 
 @policy.command()
 @_with_config
-@click.option("--rule", "-r", "rules", multiple=True, help="Only this rule; may be repeated.")
+@click.option("--rule", "-r", "rules", multiple=True, help="Try only this rule; may be repeated.")
 @click.option("--roles", default="", help="The roles of the caller, separated by commas.")
-@click.option("--project", help="The project that he asks for.")
-@click.option("--user", help="Who he is.")
-@click.option("--system", is_flag=True, help="He asks for the whole cloud, not for a project.")
+@click.option("--project", help="The project of the caller.")
+@click.option("--user", help="The id of the caller.")
+@click.option(
+    "--system", is_flag=True, help="The caller's token is for the whole cloud, not for a project."
+)
 @click.option(
     "--target",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A JSON file with the image, as the API shows it.",
+    help="A JSON file with an image, as the API shows it.",
 )
-@click.option("--image-owner", help="The project that owns the image; without it: his.")
+@click.option(
+    "--image-owner", help="The project that owns the image; by default that of the caller."
+)
 @click.option(
     "--image-visibility",
     type=click.Choice([str(one) for one in Visibility]),
-    help="Its visibility.",
+    help="The visibility of the image.",
 )
-@click.option("--image-member", is_flag=True, help="It is shared with his project.")
-def check(config: Config, rules: tuple[str, ...], **options: Any) -> None:
-    """Tell what somebody may do with an image, by the rules that hold.
+@click.option("--image-member", is_flag=True, help="The image is shared with the caller's project.")
+def check(config: Config, rules: tuple[str, ...], **options: Unpack[Question]) -> None:
+    """Print what a caller may do with an image.
 
-    Ends with 0, or with 1 when a rule that was asked for with --rule says no.
+    The exit code is 1 if a rule given with --rule refuses, and else 0.
     """
     from imgservice.policy.rules import PolicyRules
 
@@ -158,16 +158,16 @@ def check(config: Config, rules: tuple[str, ...], **options: Any) -> None:
     raise SystemExit(1 if rules and failed else 0)
 
 
-def _context(config: Config, options: Mapping[str, Any]) -> Context:
+def _context(config: Config, options: Question) -> Context:
     named = frozenset(role.strip().lower() for role in options["roles"].split(",") if role.strip())
-    # Keystone, or the proxy, has named all of them.
+    # A token of Keystone, or a proxy, names the implied roles too.
     told = config.auth.mode in ("keystone", "trusted_headers")
     roles = named if told else with_implied(named)
     scope = "all" if options["system"] else None
     return Context(options["user"], options["project"], roles, system_scope=scope)
 
 
-def _image(options: Mapping[str, Any]) -> Image:
+def _image(options: Question) -> Image:
     document = _document(options["target"])
     owner = document.pop("project_id", options["project"])
     fields = {"owner": owner, **{name: document.pop(name) for name in _GIVEN if name in document}}

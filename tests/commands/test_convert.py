@@ -153,7 +153,7 @@ def test_flavor_without_authentication(lab: Lab) -> None:
 def test_what_the_service_would_refuse_is_told(lab: Lab) -> None:
     found = lab.run("[DEFAULT]\nbind_host = 0.0.0.0\n[database]\nconnection = sqlite:////g.db\n")
     assert yaml.safe_load(found.stdout)["server"]["listen"] == ["tcp:9292:interface=0.0.0.0"]
-    assert "the service would not start with it: server.listen[0]: " in found.stderr
+    assert "the service would not start with this configuration: server.listen[0]: " in found.stderr
 
 
 def test_flavor_of_a_paste_file(lab: Lab) -> None:

@@ -253,7 +253,7 @@ DATA = "the data of the image is still to be removed"
 def test_a_purge_removes_what_is_old_and_nothing_else(place: Place) -> None:
     planted = plant(place)
     before = place.everything()
-    staying = [f"{table}: {number} stay: {DATA}" for table, number in STAYING.items()]
+    staying = [f"{table}: {number} kept: {DATA}" for table, number in STAYING.items()]
     gone = {table.name: 2 for table in CHILDREN} | {"tasks": 1, "task_info": 1}
 
     said = place.run("purge", "--dry-run")
@@ -275,7 +275,7 @@ def test_a_purge_removes_what_is_old_and_nothing_else(place: Place) -> None:
         assert set(after[table]) < set(before[table])
 
     assert place.run("purge-images", "--dry-run")[0] == "images: 1 would be removed"
-    assert place.run("purge-images") == ["images: 1 removed", f"images: 2 stay: {DATA}"]
+    assert place.run("purge-images") == ["images: 1 removed", f"images: 2 kept: {DATA}"]
     left = set(place.scalars(sa.select(images.c.id)))
     assert left == {*attrs.astuple(planted)} - {planted.old}
     assert texts(place) == KEPT
@@ -286,8 +286,8 @@ def test_images_stay_while_something_belongs_to_them(place: Place) -> None:
     said = place.run("purge-images", "--age_in_days", "1", "--max_rows", "-1")
     assert said == [
         "images: 0 removed",
-        "images: 2 stay: `imgservice db purge` has to remove first what belongs to them",
-        f"images: 2 stay: {DATA}",
+        "images: 2 kept: run `imgservice db purge` first, which removes what belongs to them",
+        f"images: 2 kept: {DATA}",
     ]
     assert set(place.scalars(sa.select(images.c.id))) == {*attrs.astuple(planted)}
 
@@ -337,7 +337,7 @@ def test_an_interrupted_purge_goes_on_with_the_next(place: Place, number: signal
     if number is not signal.SIGKILL:
         assert running.returncode == 128 + number
         assert f"image_tags: {BATCH} removed" in said.splitlines()
-        assert complaint == "imgservice: interrupted; the next run goes on\n"
+        assert complaint == "imgservice: interrupted; the next run continues\n"
     said_next = place.run("purge", "--max-rows", "-1", "--pause", "0")
     assert f"image_tags: {total - BATCH} removed" in said_next
     assert place.count(image_tags) == 3
@@ -548,7 +548,9 @@ def test_indexes(place: Place) -> None:
     names = {one.name for one in possible}
     left_out = [one for one in EXTRA_INDEXES if one not in possible]
     assert len(left_out) == (4 if place.engine.name == "mysql" else 0)
-    more = [f"left out {one.name} on {one.table.name}: MariaDB cannot have it" for one in left_out]
+    more = [
+        f"left out {one.name} on {one.table.name}: MariaDB does not support it" for one in left_out
+    ]
     changed = [f"{one.name} on {one.table.name}" for one in possible]
     before = shape(place)
     assert place.run("index", "add", "--dry-run") == [f"would add {x}" for x in changed] + more

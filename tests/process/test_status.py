@@ -71,7 +71,7 @@ def test_status_of_one_that_does_not_run(tmp_path: Path, workers: int) -> None:
         pass
     code, output, errors = _run(service, "status")
     assert (code, output) == (3, "")
-    assert errors == "imgservice: not running, as var/imgservice.state says\n"
+    assert errors == "imgservice: not running, according to var/imgservice.state\n"
     assert _run(service, "status", "--json")[0] == 3
     assert _run(service, "drain")[0] == 3
 
@@ -119,7 +119,7 @@ def test_status_without_a_state_file(tmp_path: Path) -> None:
     service = ObservedService(tmp_path, server_options(0, state_file=None))
     code, output, errors = _run(service, "status")
     assert (code, output) == (1, "")
-    assert errors == "Error: server.state_file is null: nothing is known of the service\n"
+    assert errors == "Error: server.state_file is null: the state of the service is unknown\n"
 
 
 # -- drain ----------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_drain_and_back(tmp_path: Path, workers: int) -> None:
         output, errors = draining.communicate(timeout=60)
         assert (draining.returncode, output, errors) == (0, "drained\n", "")
         assert _run(service, "status")[0] == 1
-        assert _run(service, "drain", "--undo")[:2] == (0, "taking part again\n")
+        assert _run(service, "drain", "--undo")[:2] == (0, "back in rotation\n")
         assert client.get("/healthcheck").status == 200
         assert client.show(image_id)["status"] == "active"
         assert _run(service, "status")[0] == 0
@@ -164,7 +164,7 @@ def test_drain_undone_in_time(tmp_path: Path, workers: int) -> None:
         assert _run(service, "drain", "--no-wait")[:2] == (0, "draining\n")
         wait_until(lambda: service.client.get("/healthcheck").status == 503)
         code, _, errors = _run(service, "drain", "--timeout", "0.5")
-        assert (code, errors.startswith("Error: draining after 0.5 seconds, ")) == (1, True)
+        assert (code, errors.startswith("Error: still draining after 0.5 seconds, ")) == (1, True)
         assert _run(service, "drain", "--undo")[0] == 0
         for _ in range(10):
             assert service.client.get("/healthcheck").status == 200
