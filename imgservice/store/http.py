@@ -1,4 +1,4 @@
-"""Objects on web servers, which somebody else has put there and keeps."""
+"""Objects on web servers, where others have put them."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -41,7 +41,7 @@ class HttpConfig(StoreConfig):
 
 
 class HttpStore:
-    """Reads only, and only what the filter of the server lets through."""
+    """Reads what the URL filter allows, and writes nothing."""
 
     def __init__(
         self, store_id: str, config: HttpConfig, threads: Threads, fetcher: Fetcher
@@ -79,7 +79,7 @@ class HttpStore:
         raise StoreReadOnly(f"{self._name} is read-only")
 
     async def size(self, url: str) -> int:
-        """Ask by HEAD, and where that is no use by GET for the first byte."""
+        """Ask by HEAD, and where that does not tell by GET for the first byte."""
         answer = await self._head(url)
         if answer.status == 200 and answer.length is not None:
             return answer.length
@@ -111,7 +111,7 @@ class HttpStore:
         return answer
 
     async def _ask(self, method: str, url: str, wanted: str | None) -> Fetched:
-        """Return an answer of status 200, 206 or 416, or to HEAD of any but 404."""
+        """Return an answer with the status 200, 206 or 416; to HEAD, with any but 404 and 410."""
         if not self.holds(url):
             raise DataNotFound(f"{self._name} has no such object")
         try:
@@ -144,7 +144,7 @@ class HttpStore:
         return int(matched[1])
 
     async def _cut(self, answer: Fetched, skip: int, length: int | None) -> AsyncIterator[bytes]:
-        """Yield what was asked for, however much of the object the server sends."""
+        """Yield the requested part, however much of the object the server sends."""
         if skip < 0:
             raise StoreUnavailable(f"{self._name}: the server of the URL gives no usable answer")
         async for block in answer.blocks():

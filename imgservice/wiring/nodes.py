@@ -1,4 +1,4 @@
-"""From the configuration to the nodes of the cloud, and to what sends requests on to them."""
+"""From the configuration to the nodes of the cloud, and to what forwards requests to them."""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
@@ -23,7 +23,7 @@ _CREDENTIALS: Mapping[str, Sequence[str]] = {
     "client_certificate": (),
     "trusted_headers": IDENTITY_HEADERS,
 }
-"""By `auth.mode`: never more, or a client could say to another node who he is not."""
+"""By `auth.mode`. No other headers are forwarded: a client could impersonate others with them."""
 
 
 def make_nodes(config: Config) -> Nodes:
@@ -39,8 +39,8 @@ def make_nodes(config: Config) -> Nodes:
 
 
 def make_forwarder(config: Config, reactor: Reactor) -> Forwarder:
-    """Make what sends requests on; `OptionError` for a file without certificates."""
-    # Who is listed is trusted with the credentials already, wherever he is.
+    """Make what forwards requests; `OptionError` for a file without certificates."""
+    # Nodes in the list are trusted with credentials, whatever their address.
     listed = config.node.peers is not None
     rules = TargetRules(allowed_ports=(), exempt=_EVERYWHERE if listed else ())
     fetcher = Fetcher(reactor, rules, _LIMITS)
@@ -53,7 +53,7 @@ def make_forwarder(config: Config, reactor: Reactor) -> Forwarder:
 
 
 def _spellings(public_url: str) -> set[str]:
-    """Return the URL by which clients reach any of the nodes, if one could take it for a node's."""
+    """Return the public URL if it has the form of a node's: it is none."""
     try:
         return {node_url(public_url)}
     except Refused:
