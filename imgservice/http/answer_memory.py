@@ -3,11 +3,14 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+
+from imgservice.concurrency.reactor import Clock, DelayedCall
+from imgservice.http.log_limit import LogLimit
 
 LARGE = 64 << 10
 """Bytes from which on an answer is counted."""
@@ -16,13 +19,11 @@ GRACE = 5.0
 STALL = 1.0
 """Seconds in which it must have read something."""
 LOOK_INTERVAL = 0.1
-SILENCE = 60.0
-"""Seconds in which the same thing is logged once."""
 
 _log = Logger()
 
 
-class Reader(Protocol):
+class AnswerReader(Protocol):
     """A connection whose client has an answer to read."""
 
     def unsent_bytes(self) -> int: ...
@@ -57,25 +58,24 @@ class AnswerMemory:
     clients do not read theirs, those who read most slowly are cut.
     """
 
-    def __init__(self, reactor: Any, most: int) -> None:
+    def __init__(self, reactor: Clock, most: int) -> None:
         self._reactor = reactor
         self._most = most
         self._making = 0
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
-        self._unread: dict[Reader, _Unread] = {}
-        self._next_look: Any = None
+        self._unread: dict[AnswerReader, _Unread] = {}
+        self._next_look: DelayedCall | None = None
         self._is_admitting = False
-        self._cut = 0
-        self._silent_until = 0.0
+        self._cuts = LogLimit(reactor)
 
-    def note(self, reader: Reader, unsent: int) -> None:
+    def note(self, reader: AnswerReader, unsent: int) -> None:
         """Count what a client has to read, until it has."""
         known = self._unread.get(reader)
         if known is None or known.size < unsent:
             now = self._reactor.seconds()
             self._unread[reader] = _Unread(unsent, now, unsent, now)
 
-    def forget(self, reader: Reader) -> None:
+    def forget(self, reader: AnswerReader) -> None:
         """Count a connection no more that has ended."""
         if self._unread.pop(reader, None) is not None and self._waiting:
             self._plan_look(0)
@@ -167,14 +167,9 @@ class AnswerMemory:
             reader.abort()
 
     def _tell(self) -> None:
-        self._cut += 1
-        now = self._reactor.seconds()
-        if now < self._silent_until:
-            return
-        self._silent_until = now + SILENCE
-        _log.warn(
-            "Cut {cut} connections that did not read their answers: others need the memory"
-            " (server.answer_memory)",
-            cut=self._cut,
-        )
-        self._cut = 0
+        if count := self._cuts.due():
+            _log.warn(
+                "Cut {cut} connections that did not read their answers: others need the memory"
+                " (server.answer_memory)",
+                cut=count,
+            )

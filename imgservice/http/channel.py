@@ -9,7 +9,7 @@ is. `tests/http/test_streaming.py` pins every private name of Twisted that is us
 import re
 import socket
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 from twisted.internet.protocol import connectionDone
@@ -39,6 +39,12 @@ METHODS = frozenset(
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?")
 
 
+class TransferDecoder(Protocol):
+    """Twisted's decoder of a body: by its length, or of chunks."""
+
+    def dataReceived(self, data: bytes, /) -> object: ...
+
+
 class ServingSite(TimedSite, Protocol):
     """The site, as its connections see it."""
 
@@ -51,16 +57,15 @@ class ServingSite(TimedSite, Protocol):
     @property
     def answers(self) -> AnswerMemory: ...
 
-    def log(self, request: Any, /) -> None: ...
+    def log(self, request: StreamingRequest, /) -> None: ...
 
 
 class StreamingChannel(HalfClosedChannel):
     """One connection."""
 
     site: ServingSite
-    _networkProducer: Any
-    _transferDecoder: Any
-    requests: list[StreamingRequest]
+    _transferDecoder: TransferDecoder
+    _path: bytes  # type: ignore[assignment]  # what Twisted calls a request in between
     _body_paused = False
     _body_broken = False
     _in_a_row = 0
@@ -68,7 +73,7 @@ class StreamingChannel(HalfClosedChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._socket.bufferSize = UNREAD_LIMIT
+        self.socket_transport.bufferSize = UNREAD_LIMIT
         self._take_limits()
         self._enter()
 
@@ -137,10 +142,9 @@ class StreamingChannel(HalfClosedChannel):
             request = self.requests[-1]
             # A client that waits for us to go on is not late.
             self.setTimeout(None if request.body.expects_continue else self.timeOut)
-            line: Any = (self._command, self._path, self._version)
-            request.headers_complete(*line)
+            request.headers_complete(self._command, self._path, self._version)
 
-    def checkPersistence(self, request: Any, version: Any) -> bool:
+    def checkPersistence(self, request: StreamingRequest, version: bytes) -> bool:
         """Twisted sees a `close` between blanks, but not one in a list."""
         values = request.requestHeaders.getRawHeaders(b"connection")
         if values and b"close" in _listed(values):
@@ -235,7 +239,7 @@ class StreamingChannel(HalfClosedChannel):
             self._networkProducer.resumeProducing()
 
     def read_at_once(self, size: int) -> None:
-        self._socket.bufferSize = min(READ_SIZE, size)
+        self.socket_transport.bufferSize = min(READ_SIZE, size)
 
     def send_continue(self) -> None:
         self.setTimeout(self.timeOut)
@@ -246,7 +250,8 @@ class StreamingChannel(HalfClosedChannel):
 
     def answer_begins(self, request: StreamingRequest) -> None:
         """Decide, before the headers go out, whether the connection outlives the answer."""
-        self._socket.bufferSize = READ_SIZE  # Twisted's one limit for reading and for writing
+        # Twisted has one limit for reading and for writing.
+        self.socket_transport.bufferSize = READ_SIZE
         if self._is_last() or not (request.body.complete or _may_drain(request.body)):
             self.persistent = 0
             request.setHeader(b"connection", b"close")
@@ -254,7 +259,7 @@ class StreamingChannel(HalfClosedChannel):
     def _is_last(self) -> bool:
         """Whether no other request can be taken on this connection, here or elsewhere."""
         site = self.site
-        cannot_move = site.retiring and self.transport is not self._socket
+        cannot_move = site.retiring and self.transport is not self.socket_transport
         return site.draining or cannot_move or not site.limits.keepalive or self.has_heard_all
 
     def answer_done_early(self, request: StreamingRequest) -> None:
@@ -266,9 +271,9 @@ class StreamingChannel(HalfClosedChannel):
         else:
             self._leave()
 
-    def requestDone(self, request: Any) -> None:
+    def requestDone(self, request: StreamingRequest) -> None:
         self._linger_until = None
-        self._socket.bufferSize = UNREAD_LIMIT
+        self.socket_transport.bufferSize = UNREAD_LIMIT
         if self.site.draining or self.has_heard_all:
             self.persistent = 0
         if self._waitingForTransport:
@@ -284,14 +289,15 @@ class StreamingChannel(HalfClosedChannel):
 
     def _send_now(self) -> None:
         """Send a short answer without another turn of the reactor; what is left it sends then."""
-        ends = not self.persistent or self._socket.disconnecting or not self._socket.connected
+        transport = self.socket_transport
+        ends = not self.persistent or transport.disconnecting or not transport.connected
         if not ends and not self._waitingForTransport:
-            self._socket.doWrite()
+            transport.doWrite()
         unsent = self.unsent_bytes()
         if unsent >= LARGE:
             self.site.answers.note(self, unsent)
 
-    def _rest(self, request: Any) -> None:
+    def _rest(self, request: StreamingRequest) -> None:
         """End a request, and begin with the next one after everybody else had a turn."""
         self._in_a_row = 0
         self.paused = True
@@ -341,11 +347,11 @@ class StreamingChannel(HalfClosedChannel):
         It must where we know more of the connection than its socket does: over TLS, behind the
         PROXY protocol, when it is being closed, and while something waits to be sent.
         """
-        if self.transport is not self._socket or self._leaving or self.unsent_bytes():
+        if self.transport is not self.socket_transport or self._leaving or self.unsent_bytes():
             return None
-        taken: socket.socket = self._socket.socket.dup()
-        self._socket._shouldShutdown = False  # a shutdown would hold for the copy, too
-        self._socket.connectionLost(Failure(connectionDone.value))
+        taken: socket.socket = self.socket_transport.socket.dup()
+        self.socket_transport._shouldShutdown = False  # a shutdown would hold for the copy, too
+        self.socket_transport.connectionLost(Failure(connectionDone.value))
         return taken
 
     def move(self, site: ServingSite) -> None:

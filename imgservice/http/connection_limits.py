@@ -4,15 +4,18 @@ import errno
 import os
 import resource
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import attrs
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from imgservice.concurrency.reactor import Clock, ConnectionFactory, DelayedCall
+from imgservice.http.log_limit import LogLimit
 from imgservice.http.networks import Networks, is_within, neighbourhood
 
 AT_ONCE = 50
@@ -24,8 +27,6 @@ SLACK = 20
 """A part of so many must be free again before accepting goes on, so that it does not stutter."""
 LOOK_INTERVAL = 0.25
 """Seconds after which to look whether there are descriptors again."""
-SILENCE = 60.0
-"""Seconds in which the same thing is logged once."""
 DESCRIPTORS = Path("/proc/self/fd")
 
 _log = Logger()
@@ -41,6 +42,24 @@ class ConnectionCaps:
     """Addresses that may have any number."""
 
 
+class ListeningPort(Protocol):
+    """A port of Twisted on which connections are accepted."""
+
+    factory: ConnectionFactory
+    numberAccepts: int
+    connected: bool
+    disconnecting: bool
+
+    def fileno(self) -> int: ...
+
+    def doRead(self) -> object:
+        """Accept up to `numberAccepts` connections."""
+
+    def stopReading(self) -> object: ...
+
+    def startReading(self) -> object: ...
+
+
 class ConnectionLimits:
     """Counts the connections of a process, and holds its listening ports to the limits.
 
@@ -48,15 +67,15 @@ class ConnectionLimits:
     refused: new connections wait in the kernel until others have ended.
     """
 
-    def __init__(self, reactor: Any, limits: ConnectionCaps | None = None) -> None:
+    def __init__(self, reactor: Clock, limits: ConnectionCaps | None = None) -> None:
         self._reactor = reactor
         self._limits = limits or ConnectionCaps()
         self._of_each: Counter[str] = Counter()
-        self._ports: list[Any] = []
+        self._ports: list[ListeningPort] = []
         self._pausing = False
-        self._next_look: Any = None
-        self._refusals = _Seldom(reactor)
-        self._pauses = _Seldom(reactor)
+        self._next_look: DelayedCall | None = None
+        self._refusals = LogLimit(reactor)
+        self._pauses = LogLimit(reactor)
         self.connections = 0
         self.refused = 0
 
@@ -67,15 +86,17 @@ class ConnectionLimits:
 
     # -- for whoever listens ----------------------------------------------------------------------
 
-    def watch(self, port: Any) -> None:
+    def watch(self, port: ListeningPort) -> None:
         """Decide from now on what is accepted on a listening port, until it stops to listen."""
-        port.factory = _Door(port.factory, self)
-        port.doRead = partial(self._accept, port)  # the reactor asks the port for its method
+        port.factory = _LimitedFactory(port.factory, self)
+        # The reactor asks the port for its method each time.
+        accept = partial(self._accept, port, port.doRead)
+        port.doRead = accept  # type: ignore[method-assign]
         self._ports.append(port)
         if self._pausing:
             port.stopReading()
 
-    def _accept(self, port: Any) -> None:
+    def _accept(self, port: ListeningPort, accept: Callable[[], object]) -> None:
         """Accept what waits, and no more than there is room for.
 
         Twisted's own answer to a lack of descriptors is to close all that waits.
@@ -83,7 +104,7 @@ class ConnectionLimits:
         room = self._room(port)
         if room > 0:
             port.numberAccepts = min(port.numberAccepts, room)
-            type(port).doRead(port)
+            accept()
         else:
             self._pause()
 
@@ -95,7 +116,7 @@ class ConnectionLimits:
         if key is None or most is None or self._of_each[key] < most:
             return True
         self.refused += 1
-        if count := self._refusals.told():
+        if count := self._refusals.due():
             _log.warn(
                 "Refused {count} connections of addresses that have {most} already: now {host}",
                 count=count,
@@ -129,7 +150,7 @@ class ConnectionLimits:
 
     # -- room -------------------------------------------------------------------------------------
 
-    def _room(self, port: Any) -> int:
+    def _room(self, port: ListeningPort) -> int:
         """Return how many connections to accept now."""
         limit, reserve = _descriptors()
         try:
@@ -144,7 +165,7 @@ class ConnectionLimits:
         return room if self.connections else max(1, room)
 
     def _pause(self) -> None:
-        if count := self._pauses.told():
+        if count := self._pauses.due():
             _log.warn(
                 "New connections have to wait: {connections} are open ({count} times by now)",
                 connections=self.connections,
@@ -193,19 +214,19 @@ def _has_descriptors() -> bool:
         return error.errno not in (errno.EMFILE, errno.ENFILE)
 
 
-def _listens(port: Any) -> bool:
+def _listens(port: ListeningPort) -> bool:
     return bool(port.connected and not port.disconnecting)
 
 
 @implementer(IProtocolFactory)
-class _Door:
-    """In front of the outermost factory of a port, TLS or not; Twisted closes what it refuses."""
+class _LimitedFactory:
+    """Wraps the outermost factory of a port, TLS or not; Twisted closes what it refuses."""
 
-    def __init__(self, factory: Any, limits: ConnectionLimits) -> None:
+    def __init__(self, factory: ConnectionFactory, limits: ConnectionLimits) -> None:
         self._factory = factory
         self._limits = limits
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(self, addr: IAddress) -> object:
         if self._limits.admits(getattr(addr, "host", None)):
             return self._factory.buildProtocol(addr)
         return None
@@ -215,22 +236,3 @@ class _Door:
 
     def doStop(self) -> None:
         self._factory.doStop()
-
-
-class _Seldom:
-    """Counts what happens often and is told seldom."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._seconds = reactor.seconds
-        self._told_at: float | None = None
-        self._count = 0
-
-    def told(self) -> int:
-        """Count, and return what to tell: how often it happened, or 0 if it was just told."""
-        self._count += 1
-        now = self._seconds()
-        if self._told_at is not None and now - self._told_at < SILENCE:
-            return 0
-        self._told_at = now
-        count, self._count = self._count, 0
-        return count

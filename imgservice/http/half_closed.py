@@ -2,7 +2,6 @@
 
 import socket
 from contextlib import suppress
-from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -42,7 +41,7 @@ class HalfClosedChannel(TimedChannel):
         elif self.unsent_bytes() and (last is None or self._leaving):
             self.loseConnection()  # what it is still to be told goes out first
         else:
-            self._socket.connectionLost(connectionDone)
+            self.socket_transport.connectionLost(connectionDone)
 
     def writeConnectionLost(self) -> None:
         """We have ended our side ourselves."""
@@ -56,10 +55,10 @@ class HalfClosedChannel(TimedChannel):
 
     def _expect_no_more(self) -> None:
         if not self._read_ended and not self.speaks_http_1_1:
-            self._let_kernel_probe(self._socket.socket)
+            self._let_kernel_probe(self.socket_transport.socket)
         self._read_ended = True
 
-    def _let_kernel_probe(self, connection: Any) -> None:
+    def _let_kernel_probe(self, connection: socket.socket) -> None:
         with suppress(OSError):  # a Unix socket needs none: there writing tells
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPIDLE)
@@ -73,7 +72,7 @@ class HalfClosedChannel(TimedChannel):
     def _look_for_client(self) -> None:
         # Nobody waits for events of a socket from which nothing is read, and to which nothing is
         # written at the moment.
-        if self._socket.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if self.socket_transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.abort()
         elif not self._probed and self.speaks_http_1_1 and not self.requests[0].startedWriting:
             self._probed = True

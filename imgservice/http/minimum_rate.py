@@ -2,7 +2,6 @@
 
 import socket
 import struct
-from typing import Any
 
 import attrs
 
@@ -33,7 +32,7 @@ class Counters:
     """Whether there are bytes that it has not."""
 
     @classmethod
-    def of(cls, connection: Any) -> "Counters | None":
+    def of(cls, connection: socket.socket) -> "Counters | None":
         """Ask the kernel; None where it does not say, as of a Unix socket."""
         try:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)

@@ -15,6 +15,7 @@ from imgservice.domain.errors import BodyAborted
 from imgservice.http.answer_memory import AnswerMemory
 from imgservice.http.body import BodyFlow, RequestBody
 from imgservice.http.route import NO_ROUTE
+from imgservice.http.transport import SocketTransport, Transport
 
 SMALL_CHUNK = 64
 """Bytes that the chunks of a body must have on average: each costs the time of a thousand."""
@@ -30,14 +31,15 @@ class RequestSite(Protocol):
     @property
     def answers(self) -> AnswerMemory: ...
 
-    def log(self, request: Any, /) -> None: ...
+    def log(self, request: "StreamingRequest", /) -> None: ...
 
 
 class RequestChannel(BodyFlow, Protocol):
     """The connection, as a request and its answer see it."""
 
-    transport: Any
-    timeOut: float | None
+    transport: Transport
+    socket_transport: SocketTransport
+    timeOut: float
     speaks_http_1_1: bool
 
     @property
@@ -47,7 +49,7 @@ class RequestChannel(BodyFlow, Protocol):
     def output_waits(self) -> bool:
         """Whether the send buffer is full."""
 
-    def getPeer(self) -> Any: ...
+    def getPeer(self) -> object: ...
 
     def callLater(self, delay: float, call: Callable[[], object], /) -> object: ...
 
@@ -87,7 +89,7 @@ class StreamingRequest(Request):
     has_headers = False
     _smallness = 0
 
-    def __init__(self, channel: RequestChannel, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, channel: RequestChannel, *args: object, **kwargs: object) -> None:
         super().__init__(channel, *args, **kwargs)
         self.started_at = time.monotonic()
         self.peer: str = getattr(channel.getPeer(), "host", None) or NO_ADDRESS

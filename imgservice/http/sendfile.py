@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.concurrency.reactor import Clock, DelayedCall, DescriptorReactor
+from imgservice.concurrency.reactor import Clock, DelayedCall
 from imgservice.concurrency.threads import Threads
 from imgservice.http.aborted import ClientGone, ShortData, cut
 from imgservice.http.request import StreamingRequest
@@ -40,22 +40,6 @@ class FileBody(Protocol):
 
     @property
     def length(self) -> int: ...
-
-
-class SocketReactor(Clock, DescriptorReactor, Protocol):
-    """The reactor of a connection."""
-
-
-class Socket(Protocol):
-    """Twisted's end of a TCP connection, with the buffers that it writes itself."""
-
-    reactor: SocketReactor
-    dataBuffer: bytes
-    _tempDataBuffer: list[bytes]
-
-    def fileno(self) -> int: ...
-
-    def doWrite(self) -> object: ...
 
 
 class Turns:
@@ -104,7 +88,7 @@ class SendFile:
     ) -> None:
         self._request = request
         self._channel = request.channel
-        self._transport: Socket = request.channel.transport
+        self._transport = request.channel.socket_transport
         self._reactor = self._transport.reactor
         self._turns = turns
         self._throttle = throttle

@@ -1,12 +1,14 @@
 """The factory of the server's connections."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
+from twisted.internet.interfaces import IAddress
 from twisted.web.http import HTTPFactory
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from imgservice.concurrency.reactor import Clock, twisted_clock
 from imgservice.http.answer_memory import AnswerMemory
 from imgservice.http.channel import StreamingChannel
 from imgservice.http.connection_limits import ConnectionLimits
@@ -25,7 +27,7 @@ class StreamingSite(Site):
         self,
         resource: Resource,
         *,
-        reactor: Any,
+        reactor: Clock,
         limits: ServerLimits,
         connection_limits: ConnectionLimits | None = None,
         finished: Callable[[StreamingRequest], None] | None = None,
@@ -36,7 +38,7 @@ class StreamingSite(Site):
             requestFactory=StreamingRequest,
             parsePOSTFormSubmission=False,
             timeout=limits.idle_timeout,
-            reactor=reactor,
+            reactor=twisted_clock(reactor),
         )
         self.limits = limits
         self.connection_limits = connection_limits or ConnectionLimits(reactor)
@@ -50,7 +52,9 @@ class StreamingSite(Site):
         self.seconds = reactor.seconds
         self._sweeper = Sweeper(self.channels, limits.sweep_interval, reactor)
 
-    def buildProtocol(self, addr: Any) -> Any:
+    def buildProtocol(  # type: ignore[override]  # Twisted names its HTTP/2 wrapper here, too
+        self, addr: IAddress | None
+    ) -> StreamingChannel:
         channel = cast(StreamingChannel, HTTPFactory.buildProtocol(self, addr))
         channel.site = self
         channel.requestFactory = self.requestFactory

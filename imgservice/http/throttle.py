@@ -3,18 +3,17 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
+from imgservice.concurrency.reactor import Clock
 from imgservice.domain.context import Context
 from imgservice.domain.errors import BodyAborted, TooManyRequests
 from imgservice.domain.rates import CROWDED, Buckets, Places
 from imgservice.http.body import UNREAD_LIMIT
 from imgservice.http.request import StreamingRequest
 
-Clock = Callable[[], float]
 SMALLEST_PIECE = 16 << 10
 PIECES_A_SECOND = 8
 """How smoothly a transfer flows that is slowed down."""
@@ -30,11 +29,11 @@ class Throttle:
         self,
         request: StreamingRequest,
         payers: Sequence[tuple[Buckets, str]],
-        reactor: Any,
-        seconds: Clock,
+        clock: Clock,
+        seconds: Callable[[], float],
     ) -> None:
         self._payers = payers
-        self._reactor = reactor
+        self._clock = clock
         self._seconds = seconds
         slowest = min(buckets.rate.per_second for buckets, _ in payers)
         self.piece = max(SMALLEST_PIECE, int(slowest / PIECES_A_SECOND))
@@ -56,7 +55,7 @@ class Throttle:
         if debt <= 0 or self._ended:
             return
         waiter = self._waiter = Deferred()
-        timer = self._reactor.callLater(debt, self._wake)
+        timer = self._clock.callLater(debt, self._wake)
         await waiter
         if timer.active():
             timer.cancel()
@@ -137,12 +136,12 @@ class Transfers:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Clock,
         incoming: ByteRates,
         outgoing: ByteRates,
         uploads: Places,
         exempt_roles: Iterable[str],
-        seconds: Clock = time.monotonic,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reactor = reactor
         self._incoming = incoming
@@ -153,13 +152,13 @@ class Transfers:
 
     def incoming(self, request: StreamingRequest) -> Throttle | None:
         """Return what slows the upload down, None if nothing does."""
-        return self._pace(request, self._incoming)
+        return self._throttle(request, self._incoming)
 
     def outgoing(self, request: StreamingRequest) -> Throttle | None:
         """Return what slows the download down, None if nothing does."""
-        return self._pace(request, self._outgoing)
+        return self._throttle(request, self._outgoing)
 
-    def _pace(self, request: StreamingRequest, rates: ByteRates) -> Throttle | None:
+    def _throttle(self, request: StreamingRequest, rates: ByteRates) -> Throttle | None:
         payers = [] if self._is_exempt(request.context) else list(rates.payers(request.context))
         return Throttle(request, payers, self._reactor, self._seconds) if payers else None
 

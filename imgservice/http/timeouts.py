@@ -3,13 +3,15 @@
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
 
+from imgservice.concurrency.reactor import Clock, looping_call
 from imgservice.http.connection_limits import ConnectionLimits
 from imgservice.http.limits import ServerLimits
 from imgservice.http.minimum_rate import Counters, MinimumRate, Slowness
+from imgservice.http.request import StreamingRequest
+from imgservice.http.transport import PushProducer, SocketTransport, Transport
 
 _log = Logger()
 
@@ -36,10 +38,11 @@ class TimedChannel(HTTPChannel):
     """
 
     site: TimedSite
-    transport: Any
-    _networkProducer: Any
-    requests: list[Any]
-    timeOut: Any
+    # Twisted's own annotations name interfaces of zope.interface, which have no types.
+    transport: Transport  # type: ignore[assignment]
+    timeOut: float  # type: ignore[assignment]
+    requests: list[StreamingRequest]
+    _networkProducer: PushProducer  # type: ignore[assignment]
     _leaving = False
     _period: float | None = None
     _touched = 0.0
@@ -53,9 +56,10 @@ class TimedChannel(HTTPChannel):
         super().connectionMade()
         # Until a first request is there: of a TLS handshake that takes long we hear nothing.
         self.setTimeout(min(self.timeOut, self.site.limits.header_timeout))
-        self._socket = self.transport
-        while hasattr(self._socket, "wrappedProtocol"):  # TLS
-            self._socket = self._socket.transport
+        innermost: Any = self.transport
+        while hasattr(innermost, "wrappedProtocol"):  # TLS
+            innermost = innermost.transport
+        self.socket_transport: SocketTransport = innermost
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -138,21 +142,21 @@ class TimedChannel(HTTPChannel):
 
     def unsent_bytes(self) -> int:
         """Return how many bytes the kernel has not taken yet."""
-        waiting: int = len(self._socket.dataBuffer) - self._socket.offset
-        return waiting + int(self._socket._tempDataLen)
+        waiting: int = len(self.socket_transport.dataBuffer) - self.socket_transport.offset
+        return waiting + int(self.socket_transport._tempDataLen)
 
     def _forget_unsent(self) -> None:
         """Let go of what was not sent: a connection that has ended lives on until its references
         to itself are collected, and that may be long after."""
-        self._socket.dataBuffer, self._socket.offset = b"", 0
-        self._socket._tempDataBuffer.clear()
-        self._socket._tempDataLen = 0
+        self.socket_transport.dataBuffer, self.socket_transport.offset = b"", 0
+        self.socket_transport._tempDataBuffer.clear()
+        self.socket_transport._tempDataLen = 0
 
     def _check_leaving(self, idle: float, lingers_too_long: bool) -> None:
         if self._unsent and idle > self.timeOut:
             self.abort()
         elif not self._unsent and (lingers_too_long or idle > self.site.limits.linger_idle):
-            self._socket.loseConnection()  # the kernel may still have something to deliver
+            self.socket_transport.loseConnection()  # the kernel may still have something to deliver
 
     # -- slow clients -----------------------------------------------------------------------------
 
@@ -166,7 +170,7 @@ class TimedChannel(HTTPChannel):
             return
         must_send = self.must_send() and not self._was_our_turn
         self._was_our_turn = self._period is None
-        counters = Counters.of(self._socket.socket)
+        counters = Counters.of(self.socket_transport.socket)
         if counters is None:
             return
         if self._slowness.reads_too_slowly(now, counters):
@@ -186,12 +190,11 @@ class TimedChannel(HTTPChannel):
 class Sweeper:
     """The one timer of all connections: an idle one costs nothing else."""
 
-    def __init__(self, channels: Collection[TimedChannel], interval: float, reactor: Any) -> None:
+    def __init__(self, channels: Collection[TimedChannel], interval: float, clock: Clock) -> None:
         self._channels = channels
         self._interval = interval
-        self._seconds = reactor.seconds
-        self._call = LoopingCall(self._sweep)
-        self._call.clock = reactor
+        self._seconds = clock.seconds
+        self._call = looping_call(clock, self._sweep)
         self._is_wanted = False
 
     def start(self) -> None:

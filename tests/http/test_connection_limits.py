@@ -14,7 +14,8 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
-from imgservice.http.connection_limits import SILENCE, ConnectionCaps, ConnectionLimits
+from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
+from imgservice.http.log_limit import SILENCE
 from imgservice.http.networks import networks
 from tests.http.serving import Serving, Wire, echo, in_reactor, request_bytes, until
 

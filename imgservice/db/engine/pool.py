@@ -134,11 +134,11 @@ class Pool:
     async def _queue(self) -> None:
         if len(self._waiting) >= self._limits.waiting:
             raise self._exhausted("Too many requests wait for the database.")
-        turn: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(turn)
-        turn.addTimeout(self._limits.timeout, twisted_clock(self._reactor), _too_late)
+        freed: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(freed)
+        freed.addTimeout(self._limits.timeout, twisted_clock(self._reactor), _too_late)
         try:
-            await turn
+            await freed
         except NoAnswer:
             raise self._exhausted("The database is not available.") from None
 
