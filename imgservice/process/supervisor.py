@@ -220,7 +220,7 @@ class Supervisor(Service):
     def _check_change(self, config: Config) -> None:
         was, wanted = self._setup.config.server.workers, config.server.workers
         if (was == 0) != (wanted == 0):
-            raise ConfigError(f"server.workers: a change from {was} to {wanted} needs a restart")
+            raise ConfigError(f"server.workers: from {was} to {wanted} needs a restart")
 
     # -- leaving the rotation, and coming back ----------------------------------------------------
 
