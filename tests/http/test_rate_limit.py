@@ -1,4 +1,4 @@
-"""The steps that limit askers, on a clock of the test's own."""
+"""The steps that limit callers, on a clock of the test's own."""
 
 from typing import Any
 

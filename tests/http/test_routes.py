@@ -1,5 +1,6 @@
 """Declared routes: what is read from them, and handlers that are called without a server."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, cast
@@ -7,6 +8,7 @@ from typing import Any, cast
 import attrs
 import orjson
 import pytest
+import pytest_twisted
 
 import imgservice.api
 from imgservice.api.middleware.public import UnlessPublic
@@ -28,7 +30,9 @@ from imgservice.policy.table import RULES
 from imgservice.service.images import ImageService
 from imgservice.service.quota import QuotaService
 from tests.http.asking import asked, passed
+from tests.http.serving import Serving, Wire, echo
 
+Serve = Callable[..., Serving]
 ABOUT = shows("Show a thing.")
 
 
@@ -103,6 +107,19 @@ def test_routes_are_found_before_they_are_routed(method: str, path: str, name: s
 
 def test_a_request_has_no_route_at_first() -> None:
     assert asked().route is NO_ROUTE
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_knows_the_route_that_serves_it(serve: Serve) -> None:
+    serving = serve(echo)
+
+    def ask(wire: Wire) -> None:
+        for path in ("/bodyless", "/any/thing"):
+            wire.ask("GET", path)
+            assert wire.reply().status == 200
+
+    await serving.talk(ask)
+    assert [one.route.template for one in serving.site.logged] == ["/bodyless", "/{_}"]
 
 
 # -- the routes of v2 -----------------------------------------------------------------------------

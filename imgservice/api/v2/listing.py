@@ -26,9 +26,9 @@ _VALUE = re.compile(r'\s*+(?:"((?>(?:[^"\\]|\\.)*))"\s*+|([^",]*+))(?:,|\Z)')
 """Never backtracks: what a client writes may be as long as a header line."""
 
 MOST_FILTERS = 128
-"""The number of custom properties and tags in a list's filters."""
+"""How many custom properties and tags a list can be filtered by."""
 MOST_VALUES = 1000
-"""The number of values in all `in:` filters together."""
+"""How many values all `in:` filters together can have."""
 MemberStatus = Literal["accepted", "pending", "rejected", "all"]
 
 
