@@ -1,4 +1,4 @@
-"""Clients of every kind at once, each of which notices every request that fails."""
+"""Clients of every kind at once; each of them notices every failed request."""
 
 import hashlib
 import os
@@ -85,7 +85,7 @@ def slowly(data: bytes) -> Iterator[bytes]:
 
 
 class Stay:
-    """A client that keeps its connection, and counts as failed any request that is not answered."""
+    """A client that keeps its connection, and counts each request without an answer as failed."""
 
     def __init__(self, client: Client, image_id: str, rest: float) -> None:
         self._client = client

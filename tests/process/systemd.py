@@ -31,7 +31,7 @@ class Manager:
     told: list[Told] = attrs.field(factory=list)
 
     def read(self, listener: socket.socket) -> None:
-        """Keep what is said, until that is nothing."""
+        """Keep messages, until one is empty."""
         while message := listener.recv(1 << 16):
             fields = dict(line.split("=", 1) for line in message.decode().splitlines())
             self.told.append(Told(time.monotonic(), fields))
@@ -76,7 +76,7 @@ def manager(directory: Path, is_abstract: bool = False, listens: bool = True) ->
 def told(
     service: ObservedService, manager: Manager, workers: int, **environment: Any
 ) -> Iterator[None]:
-    """Run the service with us as its manager; in the end it is stopped, or gone already."""
+    """Run the service with us as its manager; stop it in the end, if it still runs."""
     service.prefix = manager.environment(**environment)
     service.make_tables()
     try:

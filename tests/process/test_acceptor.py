@@ -1,4 +1,4 @@
-"""How many are let in at a time at a socket that several processes hold, and at one of our own."""
+"""How many connections are accepted at a time on a shared socket, and on one of our own."""
 
 import socket
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ WAITING = 5
 
 
 class Guests(Factory):
-    """Counts who was let in."""
+    """Counts accepted connections."""
 
     noisy = False
     count = 0

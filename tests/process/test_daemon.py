@@ -64,7 +64,7 @@ def test_a_taken_address_is_told_at_the_terminal_and_in_the_log(daemon: Daemon) 
     second = daemon.start("second.pid")
     assert second.returncode == 1
     assert "cannot listen on" in second.stderr
-    # Whoever waits at the terminal is told before that is tidied up.
+    # The operator at the terminal is told before that is cleaned up.
     wait_until(lambda: not (daemon.directory / "second.pid").exists())
     assert "Address already in use" in daemon.log
     assert "Traceback" not in daemon.log + second.stderr

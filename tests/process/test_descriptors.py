@@ -67,7 +67,7 @@ def test_more_connections_than_descriptors(poor: Service) -> None:
         time.sleep(1)
         assert _cpu_seconds(poor) - used < 0.5, "it spins"
 
-        # There is room left for the files of those who are in.
+        # There are descriptors left for the files of connected clients.
         head = f"GET /v2/images/{image_id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for one in (good, *answered[:20]):
             one.settimeout(30)
@@ -100,7 +100,7 @@ def test_as_many_connections_as_are_configured(tmp_path: Path) -> None:
                 one.sendall(ASK)
             wait_until(lambda: sum(map(_has_answered, flood)) >= 20, 30)
             assert sum(map(_has_answered, flood)) == 20
-            for one in flood:  # as places become free, the others come in
+            for one in flood:  # as connections end, the others are accepted
                 one.settimeout(30)
                 assert receive(one).status == 200
                 one.close()

@@ -17,7 +17,7 @@ from imgservice.wiring.launch import WORKER
 from imgservice.wiring.load import prepare, read_setup
 
 IDLE = 600
-"""More than the kernel keeps for somebody who does not read."""
+"""More than the kernel keeps for a process that does not read."""
 EARLY = 3.0
 """Seconds that a worker has to end too early."""
 REQUEST = b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Started by root, served by nobody: keys, low ports and secrets that only root may have."""
+"""Started by root, run as the user nobody: keys, low ports and secrets that only root may have."""
 
 import os
 import pwd
@@ -68,7 +68,7 @@ def low_port() -> int:
 
 @attrs.define
 class Owned:
-    """A folder whose configuration and key are root's, and in which nobody keeps the data."""
+    """A folder whose configuration and key belong to root, and the data to the user nobody."""
 
     service: ObservedService
     certificate: Path
@@ -165,7 +165,7 @@ def test_nobody_serves_with_what_is_root_s(owned: Owned) -> None:
             assert b"PRIVATE KEY" not in Path(f"/proc/{pid}/{name}").read_bytes()
     assert (service.directory / "var" / "imgservice.db").stat().st_uid == nobody
 
-    # A new certificate is taken up, though nobody may read its key; nobody has to say so.
+    # A new certificate is used without a signal, though the user nobody may not read its key.
     renewed = owned.renew()
     wait_until(lambda: _answers(secure(owned, renewed)), START)
     assert not _answers(client)

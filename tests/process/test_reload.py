@@ -1,4 +1,4 @@
-"""SIGHUP: everything is read anew, and nobody who is being served notices."""
+"""SIGHUP: everything is read again, and no request fails."""
 
 import os
 import signal
@@ -220,7 +220,7 @@ def test_the_log_moves(tmp_path: Path) -> None:
             service.client.get("/v2/images")
         wait_until(lambda: log.exists() and log.read_text().count('"/v2/images"') == 10, 20)
         told = '"Reloaded: serving with configuration 2"'
-        wait_until(lambda: told in log.read_text())  # the parent writes by and by
+        wait_until(lambda: told in log.read_text())  # the parent writes a little later
         service.log = log
 
 

@@ -136,14 +136,14 @@ def test_drain_and_back(tmp_path: Path, workers: int) -> None:
             upload.sendall(upload_head(image_id, "Content-Length: 1000") + bytes(500))
             wait_until(lambda: client.show(image_id)["status"] == "saving")
             draining = _begun(service, "drain")
-            # First load balancers are told; whoever comes nevertheless is served.
+            # Health checks are refused first; requests that come nevertheless are served.
             wait_until(lambda: client.get("/healthcheck").status == 503)
             assert client.get("/healthcheck").body == b"DRAINING"
             assert client.show(image_id)["status"] == "saving"
             code, output, _ = _run(service, "status")
             assert code == 1
             assert output.startswith("draining, process ")
-            # Then nobody is let in any more; what is under way is finished.
+            # Then no connections are accepted; requests under way are finished.
             wait_until(lambda: _refuses(service.port))
             assert idle.recv(1) == b""
             assert draining.poll() is None
@@ -172,7 +172,7 @@ def test_drain_undone_in_time(tmp_path: Path, workers: int) -> None:
 
 @HOW_MANY
 def test_nothing_fails_under_load(tmp_path: Path, workers: int) -> None:
-    """Clients stay away when they are told to, as those of a load balancer do."""
+    """Clients stay away when health checks are refused, as those of a load balancer do."""
     with observed(tmp_path, server_options(workers, drain_delay=30)) as service:
         with load(service.client, service.client.active(b"data")) as state:
             wait_until(lambda: all(state.done.get(kind, 0) for kind in ("download", "upload")))

@@ -1,4 +1,4 @@
-"""Under systemd: its sockets, and what it is told. The manager itself is not needed for that."""
+"""Under systemd: its sockets, and the messages to it. The manager itself is not needed for that."""
 
 import os
 import re
@@ -31,7 +31,7 @@ UNIX = "systemd:domain=UNIX:name=local"
 
 
 def _activated(directory: Path, options: dict[str, Any], names: str) -> ObservedService:
-    """Return a service that systemd starts when somebody connects."""
+    """Return a service that systemd starts with the first connection."""
     program = shutil.which("systemd-socket-activate")
     if program is None:
         missing("systemd-socket-activate is not installed (Debian: systemd)")
@@ -97,7 +97,7 @@ def test_a_drained_service_gets_its_sockets_back(tmp_path: Path) -> None:
 def test_a_missing_name_is_one_clear_line(tmp_path: Path, workers: int) -> None:
     service = _activated(tmp_path, server_options(workers, listen=[TCP, UNIX]), "api:other")
     try:
-        with suppress(AssertionError):  # the one who connects sees it end, sooner or later
+        with suppress(AssertionError):  # the connection ends sooner or later
             service.start()
         assert service.wait() == 1
         said = [one for one in service.said.read_text().splitlines() if "imgservice:" in one]
@@ -135,7 +135,7 @@ def test_no_plugin_is_searched_for_a_socket(tmp_path: Path, workers: int) -> Non
     assert [path.name for path in plugins.rglob("*.pyc")] == []
 
 
-# -- what systemd is told -------------------------------------------------------------------------
+# -- messages to systemd --------------------------------------------------------------------------
 
 
 @HOW_MANY
@@ -278,11 +278,11 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
         dumped = log.read_text()
         assert "Timeout (0:00:03)!" in dumped
         assert "imgservice/concurrency/file_watch.py" in dumped
-        # Its contents are compared before they are read for good, so it is stuck in `read_bytes`.
+        # Its contents are compared before they are read for good, so it hangs in `read_bytes`.
         assert re.search(r'pathlib\.py", line \d+ in read_(bytes|text)\n', dumped)
         wait_until(lambda: _beats(listener, 3) == 0)
         assert answers == []
-        with policy.open("w") as writer:  # somebody reads at the other end, and goes on
+        with policy.open("w") as writer:  # the other end reads, and goes on
             (tmp_path / "new").write_text("{}\n")
             (tmp_path / "new").rename(policy)
             writer.write("{}\n")

@@ -210,7 +210,7 @@ def test_files_that_rest(files: Files, reloading: Reloading, said: list[str]) ->
 
 
 def test_files_that_do_not_fit(files: Files, reloading: Reloading, said: list[str]) -> None:
-    """They are told of once, and tried until they do, though nobody touches them again."""
+    """They are logged once, and tried until they do, even if they are not changed again."""
     before, held = reloading.served, files.authority.server("two.test", lifetime=DAY * 20)
     files.certificate.write_bytes(held.pem)
     for _ in range(4):
@@ -245,7 +245,7 @@ def test_asked_to_read(files: Files, reloading: Reloading) -> None:
 
 
 def test_reminders(reloading: Reloading, said: list[str]) -> None:
-    """What expires soon is told of every day."""
+    """A certificate that expires soon is logged every day."""
     for days, count in ((3, 0), (7, 1), (7.5, 1), (8.5, 2)):
         reloading.now = datetime.now(UTC) + DAY * days
         reloading.look()

@@ -33,7 +33,7 @@ ALICE = ((NameOID.COMMON_NAME, "alice"),)
 
 @attrs.frozen
 class Seen:
-    """What s_client told of one connection."""
+    """The output of s_client about one connection."""
 
     code: int
     said: str
@@ -330,7 +330,7 @@ def test_clients_are_told_whose_certificates_count(place: Place) -> None:
 
 
 def test_renewed_under_a_download(place: Place) -> None:
-    """Who is connected stays as he is; who comes after gets the new certificate."""
+    """Present connections stay as they are; new ones get the new certificate."""
     alice = place.clients.client(*ALICE)
     tls = context(place.root.file, alice)
     tls.check_hostname = False

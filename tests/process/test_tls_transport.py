@@ -49,7 +49,7 @@ class Wire(StringTransport):
 
 
 class Endpoint:
-    """Has one connection, which is there as soon as somebody listens."""
+    """Has one connection, which is made as soon as `listen` is called."""
 
     def __init__(self) -> None:
         self.wire = Wire()

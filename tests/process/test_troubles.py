@@ -1,4 +1,4 @@
-"""What the service depends on goes away and comes back: who is told, and how often."""
+"""Dependencies fail and work again: what is logged and shown, and how often."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def test_the_database_is_away_for_a_while(
     server: Server = request.getfixturevalue(kind)
     name = f"troubles{workers}"
     url = sa.make_url(server.create(name))
-    if kind == "postgresql":  # where nobody is asked for it
+    if kind == "postgresql":  # which needs no password
         url = url.set(password=PASSWORD)
     place = f"127.0.0.1:{url.port}/{name}"
     database = {"url": url.render_as_string(hide_password=False), "connect_timeout": 2}
@@ -36,7 +36,7 @@ def test_the_database_is_away_for_a_while(
         client = service.client
         wait_until(lambda: readiness(client) == (200, []))
         with server.away():
-            wait_until(lambda: readiness(client) == (503, ["database"]))  # nobody asks anything
+            wait_until(lambda: readiness(client) == (503, ["database"]))  # without any request
             assert client.get("/healthcheck").status == 200
             wait_until(lambda: place in details(client))
             assert {client.get("/v2/images").status for _ in range(5)} == {503}

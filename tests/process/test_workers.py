@@ -49,7 +49,7 @@ def test_workers_are_told_no_secrets_where_others_can_read(service: ObservedServ
         seen = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
         assert str(service.database).encode() not in seen
         targets = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
-        # One is for the stacks of a worker that is stuck; what it was given to begin with is gone.
+        # One is for the stacks of a hanging worker; the bootstrap file is closed.
         hidden = [target for target in targets if target.startswith("/memfd:")]
         assert len(hidden) == 1, targets
 
@@ -63,7 +63,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along(tmp_path: Path) -> No
                 time.sleep(1)
                 connected = state.done["come and go"]
                 os.kill(random.choice(service.pids()), signal.SIGKILL)
-                # Whoever comes now is served at once, long before there is another worker.
+                # New clients are served at once, long before there is another worker.
                 wait_until(lambda at=connected: state.done["come and go"] > at + 20, 20)
         # Each time no more than one request of each client was under way.
         assert len(state.failures) <= 4 * 7, state.failures
@@ -125,7 +125,7 @@ def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
             wait_until(lambda: service.pids() not in ([], [before]), 60)
             os.kill(before, signal.SIGTERM)
             assert service.client.get("/healthcheck").status == 200
-            time.sleep(4)  # it is not taken for stuck
+            time.sleep(4)  # it does not count as hanging
             left, buffer = length, bytearray(1 << 20)
             while left:
                 taken = drop(download, left, buffer)
@@ -136,7 +136,7 @@ def test_a_worker_that_is_told_to_end_finishes_while_another_takes_its_place(
 
 
 def test_everybody_is_told_to_end_again_and_again(tmp_path: Path) -> None:
-    """Whoever ends a whole control group, as an init system does, tells the workers, too."""
+    """An init system that ends a whole control group signals the workers, too."""
     service = ObservedService(tmp_path, server_options(2))
     try:
         service.start()

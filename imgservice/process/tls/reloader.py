@@ -1,4 +1,8 @@
-"""Notices when the files of TLS change, and takes over what is in them."""
+"""Notices when the files of TLS change, and takes over what is in them.
+
+Not by `concurrency.file_watch`, which looks when a request begins, in the process that reads: here
+the parent looks for its workers, and without root's rights the privileged helper does.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
