@@ -1,9 +1,9 @@
-"""Is the data what it is declared to be, and safe to hand to a hypervisor?"""
+"""Check that data has the declared format, and is safe to give to a hypervisor."""
 
 import logging
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import attrs
 from oslo_utils.imageutils import format_inspector
@@ -18,19 +18,19 @@ HEAD = 64 << 10
 ISO_TOLERANCE = 1 << 20
 """Bytes at the end of a CD's volume that may be missing: programs leave out its padding."""
 PLAIN = frozenset(("raw", "gpt", "iso", "luks"))
-"""What a raw disk may well be: these have no tables that a hypervisor would follow."""
+"""Formats that a raw disk may have: they have no tables that a hypervisor would follow."""
 _MORE_MAGIC = {
     b"COWD": "vmdk", b"WithoutFreeSpace": "ploop", b"WithouFreSpacExt": "ploop",
 }  # fmt: skip
-"""How formats begin that oslo.utils does not know."""
+"""The first bytes of formats that oslo.utils does not know."""
 
-# It warns of each failed check without saying of which image; the refusal says both.
+# It warns of each failed check without naming the image; our refusal names both.
 logging.getLogger(format_inspector.__name__).addHandler(logging.NullHandler())
 
 
 @attrs.frozen
 class FormatRules:
-    """What the operator accepts."""
+    """The formats that the operator accepts."""
 
     require_match: bool = True
     vmdk_types: Sequence[str] = ("streamOptimized", "monolithicSparse")
@@ -38,20 +38,48 @@ class FormatRules:
     raw_must_be_raw: bool = False
     """Whether data that is declared raw may not be in another format."""
     accept_others: bool = False
-    """Whether data in another format than the declared one is taken, as long as it is safe."""
+    """Whether data in another format than the declared one is accepted, as long as it is safe."""
+
+
+class _Format(Protocol):
+    """What oslo.utils found out about data in one format; its text is the name of the format."""
+
+    vmdktype: str
+    """Only a VMDK has it."""
+
+    @property
+    def virtual_size(self) -> int: ...
+
+    def safety_check(self) -> object: ...
+
+
+class _Inspector(Protocol):
+    """What oslo.utils found out about the data so far."""
+
+    @property
+    def formats(self) -> Sequence[_Format] | None:
+        """The formats that the data may have; None as long as that is open."""
+
+    @property
+    def format(self) -> _Format:
+        """The only one of them; `ImageFormatError` when there are several."""
+
+    def __next__(self) -> bytes: ...
+
+    def close(self) -> None: ...
 
 
 class FormatCheck:
-    """Watches the data of one image go by, and refuses it as soon as it is known to be wrong.
+    """Inspects the data of one image while it passes, and refuses it once it is known to be wrong.
 
-    Only images in container format "bare" are looked into; in any other container anything may be.
+    Only images in container format "bare" are inspected; other containers may hold anything.
     """
 
     def __init__(self, disk_format: str, container_format: str, rules: FormatRules) -> None:
         self._declared = disk_format
         self._rules = rules
         self._source = _Pending()
-        self._inspector: Any = None
+        self._inspector: _Inspector | None = None
         if container_format == "bare":
             self._inspector = format_inspector.InspectWrapper(self._source)
         self._undecided = self._inspector is not None
@@ -63,10 +91,10 @@ class FormatCheck:
         self._size = 0
         self._virtual_size: int | None = None
         self.detected: str | None = None
-        """The format that the data has, where it is accepted though it is declared another."""
+        """The format of the data, where it is accepted though another one is declared."""
 
     def feed(self, block: bytes) -> None:
-        """Look at the next block; `UnsupportedContent` when the data cannot be accepted."""
+        """Inspect the next block; `UnsupportedContent` when the data cannot be accepted."""
         self._size += len(block)
         if self._inspector is None:
             return
@@ -81,14 +109,14 @@ class FormatCheck:
             self._begin(bytes(self._head))
 
     def finish(self) -> int | None:
-        """Judge the whole; return the virtual size, None when nobody can tell it."""
+        """Check the complete data; return its virtual size, None when it is unknown."""
         if self._inspector is None:
             return None
         if self._head is not None:
             self._begin(bytes(self._head))
         if self._undecided:
             self._inspector.close()
-            self._decide()
+            self._decide(self._inspector)
         self._follow(None)
         self._check_whole()
         if self._declared == "raw":
@@ -111,14 +139,14 @@ class FormatCheck:
     def _look(self, block: bytes) -> None:
         if self._follower is not None:
             self._follow(block)
-        if self._undecided:
+        if self._undecided and self._inspector is not None:
             self._source.block = block
             next(self._inspector)
             if self._inspector.formats is not None:
-                self._decide()
+                self._decide(self._inspector)
 
     def _follow(self, block: bytes | None) -> None:
-        """Look at the layout of the next block, or, without one, of the whole."""
+        """Check the layout of the next block, or, without one, of the complete data."""
         if self._follower is None:
             return
         try:
@@ -133,10 +161,10 @@ class FormatCheck:
             if not self._undecided:
                 self._check_whole()
 
-    def _decide(self) -> None:
+    def _decide(self, inspector: _Inspector) -> None:
         self._undecided = False
         try:
-            found = self._found()
+            found = self._found(inspector)
             self._match(found)
             self._check_safety(found)
             self._measure(found)
@@ -144,14 +172,14 @@ class FormatCheck:
             if self._rules.require_match:
                 raise UnsupportedContent(str(error)) from None
 
-    def _found(self) -> Any:
+    def _found(self, inspector: _Inspector) -> _Format:
         """Return the inspector of the one format that the data has."""
-        matches = {str(one): one for one in self._inspector.formats}
+        matches = {str(one): one for one in inspector.formats or ()}
         if matches.keys() == {"iso", "gpt"}:
-            return matches["iso"]  # a CD that also boots from a stick has a partition table
-        return self._inspector.format
+            return matches["iso"]  # a CD that also boots from a USB stick has a partition table
+        return inspector.format
 
-    def _match(self, found: Any) -> None:
+    def _match(self, found: _Format) -> None:
         name = self._name(found)
         if name == self._declared or self._is_opaque(name):
             self._is_declared = name == self._declared != "raw"
@@ -166,17 +194,17 @@ class FormatCheck:
             raise UnsupportedContent(problem)
         self.detected = name
 
-    def _name(self, found: Any) -> str:
+    def _name(self, found: _Format) -> str:
         name = str(found)
         return self._disguise if name == "raw" and self._declared == "raw" else name
 
     def _is_opaque(self, found: str) -> bool:
-        """Tell whether the declared format is one that nobody can recognise."""
+        """Tell whether the declared format is one that cannot be recognised."""
         if self._declared in format_inspector.ALL_FORMATS:
             return False
         return found == "raw" or (found == "gpt" and self._declared in ("aki", "ari"))
 
-    def _check_safety(self, found: Any) -> None:
+    def _check_safety(self, found: _Format) -> None:
         try:
             found.safety_check()
         except format_inspector.SafetyCheckFailed as error:
@@ -187,13 +215,13 @@ class FormatCheck:
         if str(found) == "vmdk" and found.vmdktype not in allowed:
             raise UnsupportedContent(f"{UNSAFE}: VMDK subformat {found.vmdktype}")
 
-    def _measure(self, found: Any) -> None:
+    def _measure(self, found: _Format) -> None:
         if str(found) != self._declared:
             return
         try:
             self._virtual_size = found.virtual_size
         except (LookupError, ValueError, struct.error):
-            # Such as the description of a VMDK whose data is in another file.
+            # For example the description of a VMDK whose data is in another file.
             raise format_inspector.ImageFormatError(f"The {found} image is not complete") from None
         if self._virtual_size is not None and self._virtual_size > LARGEST_SIZE:
             raise UnsupportedContent(
@@ -202,7 +230,7 @@ class FormatCheck:
             )
 
     def _check_whole(self) -> None:
-        """Refuse an image of the declared format that is damaged."""
+        """Refuse a damaged image of the declared format."""
         if self._declared == "iso" and (self._virtual_size or 0) > self._size + ISO_TOLERANCE:
             self._broken = f"it has {self._size} of {self._virtual_size} bytes"
         if self._broken is not None and self._is_declared and self._rules.require_match:
@@ -218,7 +246,7 @@ class FormatCheck:
 
 
 class _Pending:
-    """The source from which the inspector takes the block at hand."""
+    """The source from which the inspector takes the current block."""
 
     block = b""
 

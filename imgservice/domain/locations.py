@@ -60,7 +60,7 @@ class LocationRules:
     limits: ImageLimits
 
 
-def read_location(document: Any) -> NewLocation:
+def read_location(document: object) -> NewLocation:
     """Read `{"url": …, "metadata": {…}, "validation_data": {…}}`."""
     if not isinstance(document, dict) or not isinstance(document.get("url"), str):
         raise Invalid("A location needs a url.")
@@ -169,7 +169,7 @@ def new_locations(image: Image, operations: Sequence[Operation]) -> list[NewLoca
     return [location for location in named if location.url not in present]
 
 
-def _read(image: Image, document: Any) -> NewLocation:
+def _read(image: Image, document: object) -> NewLocation:
     """Read a location; one that the image has may be named as clients see it."""
     wanted = read_location(document)
     if any(location.url == wanted.url for location in image.locations):
@@ -178,7 +178,7 @@ def _read(image: Image, document: Any) -> NewLocation:
     return attrs.evolve(wanted, url=next(shown, wanted.url))
 
 
-def _documents(operation: Operation) -> Sequence[Any]:
+def _documents(operation: Operation) -> Sequence[object]:
     if operation.verb == "add":
         return (operation.value,)
     if not isinstance(operation.value, list):

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import attrs
 
+from imgservice.domain.documents import Json, JsonObject
 from imgservice.domain.errors import Conflict, Forbidden, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import bounded
@@ -34,6 +35,7 @@ class Operation:
     verb: Verb
     path: tuple[str, ...]
     value: Any = None
+    """Of a type that the field or the schema of the property allows."""
     strict: bool = False
     """Whether `add` refuses what is there already, as the older of the two media types has it."""
 
@@ -46,14 +48,14 @@ class Operation:
         return self.path[0]
 
 
-Accept = Callable[[tuple[str, ...], Any], Any]
+Accept = Callable[[tuple[str, ...], Json], object]
 """Checks what is to be at a path, and returns it as it is stored."""
 
 
 # -- reading --------------------------------------------------------------------------------------
 
 
-def read_current(document: Any, accept: Accept) -> Iterator[Operation]:
+def read_current(document: Json, accept: Accept) -> Iterator[Operation]:
     """Read `[{"op": …, "path": …, "value": …}, …]`.
 
     Each operation is checked before the next one is looked at: `Invalid`, or `Forbidden` for what
@@ -63,13 +65,13 @@ def read_current(document: Any, accept: Accept) -> Iterator[Operation]:
         yield _current(change, accept)
 
 
-def read_draft(document: Any, accept: Accept) -> Iterator[Operation]:
+def read_draft(document: Json, accept: Accept) -> Iterator[Operation]:
     """Do the same with the older `[{"replace": "/name", "value": …}, …]`."""
     for change in _changes(document):
         yield _draft(change, accept)
 
 
-def _changes(document: Any) -> Iterator[Mapping[str, Any]]:
+def _changes(document: Json) -> Iterator[JsonObject]:
     if not isinstance(document, list):
         raise Invalid("Request body must be a JSON array of operation objects.")
     for change in document:
@@ -78,7 +80,7 @@ def _changes(document: Any) -> Iterator[Mapping[str, Any]]:
         yield change
 
 
-def _current(change: Mapping[str, Any], accept: Accept) -> Operation:
+def _current(change: JsonObject, accept: Accept) -> Operation:
     verb = change.get("op")
     if verb is None:
         raise Invalid(f"Unable to find `op` in JSON Schema change. {_ALL_VERBS}")
@@ -90,7 +92,7 @@ def _current(change: Mapping[str, Any], accept: Accept) -> Operation:
     return _operation(verb, path, _value(verb, change), False, accept)
 
 
-def _draft(change: Mapping[str, Any], accept: Accept) -> Operation:
+def _draft(change: JsonObject, accept: Accept) -> Operation:
     verbs = [verb for verb in VERBS if verb in change]
     if len(verbs) != 1:
         count = "only one" if verbs else "exactly one"
@@ -102,14 +104,14 @@ def _draft(change: Mapping[str, Any], accept: Accept) -> Operation:
 
 
 def _operation(
-    verb: Verb, path: tuple[str, ...], value: Any, strict: bool, accept: Accept
+    verb: Verb, path: tuple[str, ...], value: Json, strict: bool, accept: Accept
 ) -> Operation:
     check_name(path[0])
     accepted = None if verb == "remove" else accept(path, value)
     return Operation(verb, path, accepted, strict)
 
 
-def _value(verb: Verb, change: Mapping[str, Any]) -> Any:
+def _value(verb: Verb, change: JsonObject) -> Json:
     if verb == "remove":
         return None
     if "value" not in change:
@@ -117,15 +119,15 @@ def _value(verb: Verb, change: Mapping[str, Any]) -> Any:
     return change["value"]
 
 
-def _path(verb: Verb, pointer: Any) -> tuple[str, ...]:
+def _path(verb: Verb, pointer: object) -> tuple[str, ...]:
     """Split a pointer; only into the locations does one reach deeper than the first level."""
     path = split_pointer(pointer)
     if len(path) != (_DEPTHS[verb] if path[0] == LOCATIONS else 1):
-        raise Invalid(f"Invalid JSON pointer for this resource: '{pointer[:_SHOWN]}'")
+        raise Invalid(f"Invalid JSON pointer for this resource: '{str(pointer)[:_SHOWN]}'")
     return path
 
 
-def split_pointer(pointer: Any) -> tuple[str, ...]:
+def split_pointer(pointer: object) -> tuple[str, ...]:
     """Return the unescaped parts of a JSON pointer, without the spaces around them."""
     if not isinstance(pointer, str):
         raise Invalid("A JSON pointer must be a string.")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imgservice.domain import patch
 from imgservice.domain.context import Context
+from imgservice.domain.documents import Json
 from imgservice.domain.errors import Conflict, Forbidden, ImageServiceError, Invalid
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.limits import LARGEST_INTEGER, ImageLimits, bounded, check_count
@@ -91,7 +92,7 @@ def test_whatever_is_escaped_is_found_again(parts: list[str]) -> None:
     ],
 )
 def test_only_locations_have_a_second_level(verb: str, pointer: str, fits: bool) -> None:
-    document = [{"op": verb, "path": pointer, "value": "x"}]
+    document: Json = [{"op": verb, "path": pointer, "value": "x"}]
     if fits:
         [operation] = read_current(document, as_it_is)
         assert operation.path == split_pointer(pointer)
