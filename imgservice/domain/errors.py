@@ -1,8 +1,8 @@
-"""What can go wrong, as facts; which HTTP status a fact becomes is decided in `http.errors`."""
+"""Errors, without HTTP: `http.errors` maps them to status codes."""
 
 
 class ImageServiceError(Exception):
-    """The root of every error that a client may be told about."""
+    """The base of all errors that clients may see."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -10,11 +10,11 @@ class ImageServiceError(Exception):
 
 
 class Invalid(ImageServiceError):
-    """The request contradicts the API: a wrong value, a broken document."""
+    """The request violates the API, for example by a wrong value or a malformed document."""
 
 
 class NotAuthenticated(ImageServiceError):
-    """Nobody, or nobody we trust, is asking; `challenge` tells how to say who one is."""
+    """The caller is not authenticated; `challenge` says how to authenticate."""
 
     def __init__(self, message: str, challenge: str | None = None) -> None:
         super().__init__(message)
@@ -22,11 +22,11 @@ class NotAuthenticated(ImageServiceError):
 
 
 class Forbidden(ImageServiceError):
-    """He who asks may see the thing, but not do this to it."""
+    """The caller may see the object, but not do this to it."""
 
 
 class NotFound(ImageServiceError):
-    """There is no such thing, or none that he who asks may know of."""
+    """There is no such object, or the caller may not know that there is."""
 
 
 class ImageNotFound(NotFound):
@@ -35,11 +35,11 @@ class ImageNotFound(NotFound):
 
 
 class Conflict(ImageServiceError):
-    """The thing is in a state that does not allow this."""
+    """The state of the object does not allow this."""
 
 
 class DuplicateImage(Conflict):
-    """The id is taken, perhaps by an image deleted long ago: ids are never used twice."""
+    """The id is taken, perhaps by a deleted image: ids are never used twice."""
 
     def __init__(self, image_id: str) -> None:
         super().__init__(f"Image ID {image_id} already exists!")
@@ -61,11 +61,11 @@ class StatusConflict(Conflict):
 
 
 class PreconditionFailed(ImageServiceError):
-    """The thing is not, or no more, what he who asks takes it for."""
+    """The object is not, or no longer, what the caller expects."""
 
 
 class ImageGone(ImageServiceError):
-    """The image was deleted while its data came in."""
+    """The image was deleted while its data was uploaded."""
 
     def __init__(self, image_id: str) -> None:
         super().__init__(f"Image {image_id} could not be found after upload; it was deleted.")
@@ -76,11 +76,11 @@ class TooLarge(ImageServiceError):
 
 
 class UnsupportedContent(ImageServiceError):
-    """The body is of a type, or the data of a format, that is not accepted here."""
+    """The type of the body, or the format of the data, is not accepted here."""
 
 
 class UnsupportedPatch(UnsupportedContent):
-    """A change is not written in one of the patch formats; `accepted` are their media types."""
+    """The change has no known patch format; `accepted` are the media types of those."""
 
     def __init__(self, accepted: str) -> None:
         super().__init__(f"Image PATCH expects Content-Type one of: {accepted}")
@@ -88,7 +88,7 @@ class UnsupportedPatch(UnsupportedContent):
 
 
 class RangeNotSatisfiable(ImageServiceError):
-    """No byte of the asked range exists; `size` is what there is."""
+    """The requested range is beyond the end of the data, which has `size` bytes."""
 
     def __init__(self, message: str, size: int) -> None:
         super().__init__(message)
@@ -96,7 +96,7 @@ class RangeNotSatisfiable(ImageServiceError):
 
 
 class ImageTooLarge(TooLarge):
-    """There is more data than an image may have."""
+    """The data is larger than an image may be."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The incoming image is too large: the limit is {limit} bytes.")
@@ -107,7 +107,7 @@ class HeaderTooLong(ImageServiceError):
 
 
 class TooManyRequests(ImageServiceError):
-    """Somebody asks too often; after `wait` seconds he may ask again."""
+    """The caller sends too many requests, and may send one again after `wait` seconds."""
 
     def __init__(self, message: str, wait: float) -> None:
         super().__init__(message)
@@ -115,12 +115,12 @@ class TooManyRequests(ImageServiceError):
 
 
 class Unavailable(ImageServiceError):
-    """Something that we depend on does not work at present."""
+    """A store, the database or another service that we depend on does not work at present."""
 
 
 class BodyAborted(ImageServiceError):
-    """The client went away, or broke the framing, before its body was complete."""
+    """The client disconnected, or violated HTTP, before its body was complete."""
 
 
 class BodyTooSlow(BodyAborted):
-    """The client sent so slowly that it was not waited for any longer."""
+    """The client sent its body too slowly."""

@@ -1,4 +1,4 @@
-"""The image: its fields, its states, and which state may follow which."""
+"""Images: their fields, their states, and the transitions between states."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -46,18 +46,18 @@ class Visibility(StrEnum):
 
 
 OLD_STORE = "backend"
-"""Under this name releases before 2019 wrote the id of a location's store."""
+"""Where releases of Glance before 2019 recorded the id of a location's store."""
 
 
 @attrs.frozen
 class Location:
-    """One place where the bytes of an image lie."""
+    """A place where the data of an image is stored."""
 
     url: str = attrs.field(repr=False)  # older locations carry credentials
     metadata: Mapping[str, object] = attrs.field(factory=dict)
-    """Has the store's id under "store"; further keys are kept as they are."""
+    """Contains the id of the store as "store"; other keys are kept as they are."""
     row: int | None = attrs.field(default=None, eq=False, repr=False)
-    """Where the database has it: other nodes may meanwhile have written it another way."""
+    """Its id in the database; other nodes may have changed the URL meanwhile."""
 
     @property
     def public_url(self) -> str:
@@ -66,7 +66,7 @@ class Location:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether only a node of Glance that has the key can know where it is."""
+        """Whether the URL is encrypted, so that only nodes of Glance with the key can use it."""
         return is_encrypted(self.url)
 
     @property
@@ -78,7 +78,7 @@ class Location:
 
 @attrs.frozen(slots=False)  # with slots, making one takes twice as long
 class Image:
-    """An image as the database knows it; times are naive UTC, sizes are bytes."""
+    """An image as it is recorded; times are naive UTC, sizes are bytes."""
 
     show_rule: ClassVar[str] = "get_image"
     id: str
@@ -102,7 +102,7 @@ class Image:
     tags: tuple[str, ...] = ()
     properties: Mapping[str, str | None] = attrs.field(factory=dict)
     locations: tuple[Location, ...] = ()
-    """The active ones, in the order in which they were added."""
+    """Those that are active, in the order in which they were added."""
     membership: str | None = None
     """The member status of the caller's project, where the read was told the caller."""
 
@@ -167,7 +167,7 @@ It may be called in any thread, and more than once.
 
 @attrs.frozen
 class Content:
-    """What is known of an image's data once all of it is stored."""
+    """What is known about the data of an image once it is stored."""
 
     size: int
     virtual_size: int | None
@@ -176,4 +176,4 @@ class Content:
     os_hash_value: str | None
     location: Location
     detected_format: str | None = None
-    """The format of the data, where it is not the declared one."""
+    """The format of the data, if it is not the declared one."""

@@ -1,8 +1,8 @@
-"""How image formats are laid out: what else they refer to, and how long they must be.
+"""The layouts of image formats: which other files they refer to, and how long an image must be.
 
-Beside what oslo.utils looks at, a format may name a parent, whose content a hypervisor would then
-read, and it has tables that tell where its data ends. A layout is a generator: it asks for the
-parts of the stream that it needs, in their order, and returns the least size of the whole.
+This goes beyond what oslo.utils checks. A format may name a parent, whose content a hypervisor
+would read, and its tables say where the data ends. A layout is a generator: it yields the parts of
+the stream that it needs, in their order, and returns the smallest possible size of the image.
 """
 
 import re
@@ -16,13 +16,13 @@ from uuid import UUID
 import attrs
 
 PIECE = 64 << 10
-"""Bytes of a table that are looked at together."""
+"""Bytes of a table that are read at a time."""
 MOST_TABLES = 1 << 16
-"""Tables of the second level that are looked at; of others only the positions are."""
+"""How many tables of the second level are read; of others, only the positions are checked."""
 
 
 class Unsafe(Exception):
-    """The image refers to data outside of it."""
+    """The image refers to data outside of itself."""
 
 
 class Broken(Exception):
@@ -37,16 +37,16 @@ class Part:
     offset: int
     length: int
     may_end: bool = False
-    """Whether the stream may end within it: then there is less of it."""
+    """Whether the stream may end within the part, which is then shorter."""
 
 
 Layout = Generator[Part, bytes, int]
-"""Sends nothing for a part that has gone by already."""
+"""It is sent no bytes for a part that has passed already."""
 Step = Generator[Part, bytes, int]
 
 
 class Follower:
-    """Hands the parts of a stream to a layout, and keeps no more of it than that."""
+    """Passes parts of a stream to a layout, and keeps nothing else of the stream."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -57,12 +57,12 @@ class Follower:
         self._resume(None)
 
     def feed(self, block: bytes) -> None:
-        """Look at the next block; `Unsafe` or `Broken` as soon as it is known to be."""
+        """Pass on the next block; `Unsafe` or `Broken` as soon as that is known."""
         start, end = self._position, self._position + len(block)
         while (part := self._wanted) is not None:
             first = part.offset + len(self._found)
             if first < start:
-                self._resume(b"")  # gone by
+                self._resume(b"")  # has passed already
                 continue
             self._found += block[first - start : max(0, part.offset + part.length - start)]
             if len(self._found) < part.length:
@@ -71,7 +71,7 @@ class Follower:
         self._position = end
 
     def finish(self) -> None:
-        """Say that the stream is over; `Broken` when more of it is needed."""
+        """End the stream; `Broken` when more of it is needed."""
         while (part := self._wanted) is not None:
             if not part.may_end:
                 raise Broken(f"it ends before its {part.name}")
@@ -88,9 +88,9 @@ class Follower:
 
 
 def follow(head: bytes) -> Follower | None:
-    """Return what follows an image that begins so; None when its layout is not known here.
+    """Return what checks an image with this beginning; None when its layout is not known here.
 
-    `Unsafe` or `Broken` when the beginning is enough to tell.
+    `Unsafe` or `Broken` if the beginning shows that already.
     """
     for (offset, magic), layout in _LAYOUTS.items():
         if head.startswith(magic, offset):
@@ -148,7 +148,7 @@ def _qcow2(head: bytes) -> Layout:
 
 
 def _qcow2_end(entry: int, bits: int) -> int:
-    """Return where at least one byte of the cluster must be; a cluster may end with the file."""
+    """Return the end of the first byte of a cluster: the file may end within the cluster."""
     if entry & _QCOW2_COMPRESSED:
         return (entry & ((1 << (70 - bits)) - 1)) + 1
     offset = entry & _QCOW2_OFFSET
@@ -159,7 +159,7 @@ def _qcow2_end(entry: int, bits: int) -> int:
 
 _VHD_DYNAMIC, _VHD_DIFFERENCING = 3, 4
 _VHD_FOOTER = 511
-"""Bytes of the footer that ends the file; later versions write one more."""
+"""Bytes of the footer at the end of the file; later versions write one more."""
 _UNUSED = 0xFFFFFFFF
 
 
@@ -291,9 +291,9 @@ _SECTOR = 512
 _TEXT_VMDK = re.compile(
     rb"(?>(?:#[^\n]*+\n|[ \t\r]*+\n)*)[ \t]*+version[ \t]*+=[ \t]*+[123]\b", re.I
 )
-"""How a VMDK begins that is a text about other files."""
+"""The beginning of a VMDK that only describes other files."""
 _DESCRIPTOR_READ = 20 * _SECTOR
-"""What QEMU takes for the descriptor, whatever the header says of its size."""
+"""Bytes that QEMU takes for the descriptor, whatever size the header states."""
 _DESCRIPTOR_MOST = 1 << 20
 _NO_PARENT = re.compile(rb'[ \t]*+=[ \t]*+"?+ffffffff"?+[ \t]*+(?:[\r\n\0]|\Z)')
 _GD_AT_END = (1 << 64) - 1
@@ -309,7 +309,7 @@ def _vmdk(head: bytes) -> Layout:
     _checked(capacity > 0 and grain > 0 and entries > 0, "its header makes no sense")
     least: int = overhead * _SECTOR
     if directory == _GD_AT_END:
-        return least  # its end is looked at by oslo.utils
+        return least  # oslo.utils checks its end
     tables = -(-capacity // (grain * entries))
     _checked(tables <= _LARGEST_DIRECTORY, "its grain directory is too large")
     least = max(least, (directory * _SECTOR) + 4 * tables)
@@ -333,9 +333,9 @@ def _vmdk_grains(tables: Iterable[int], length: int) -> Step:
 
 
 def check_descriptor(text: bytes) -> None:
-    """Raise `Unsafe` when anything in it could be taken for the name of a parent.
+    """Raise `Unsafe` when any part of the text could be taken for the name of a parent.
 
-    QEMU finds these words wherever they stand, in comments too; others ignore case.
+    QEMU finds these words anywhere, also in comments; other programs ignore case.
     """
     lowered = text.lower()
     if b"parentfilenamehint" in lowered:
@@ -352,4 +352,4 @@ _LAYOUTS: Mapping[tuple[int, bytes], Callable[[bytes], Layout]] = {
     (0, b"KDMV"): _vmdk,
     (0x40, b"\x7f\x10\xda\xbe"): _vdi,
 }
-"""By where a format's mark stands, and what it is."""
+"""The layouts, by the position and the value of the format's magic number."""

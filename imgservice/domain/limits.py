@@ -1,4 +1,4 @@
-"""How much of everything an image may have."""
+"""Limits of what an image may have."""
 
 from collections.abc import Iterable, Mapping, Sized
 
@@ -10,16 +10,16 @@ from imgservice.domain.names import RESERVED_PREFIX
 
 LARGEST_INTEGER = (1 << 31) - 1
 LARGEST_SIZE = (1 << 63) - 1
-"""Bytes: the most that the database's columns for sizes hold."""
+"""Bytes: the largest number that the database can store as a size."""
 LONGEST_VALUE = (1 << 16) - 1
-"""Bytes in the value of a property: what a column of type TEXT holds in MySQL and MariaDB."""
+"""Bytes in the value of a property: the size of a TEXT column in MySQL and MariaDB."""
 
 
 @attrs.frozen
 class ImageLimits:
-    """How many of each an image may have; negative: any number.
+    """How many of each an image may have; a negative number means no limit.
 
-    `property_value` is how many bytes a value may have; 0: any number.
+    `property_value` is how many bytes a value may have; 0 means no limit.
     """
 
     properties: int = 128
@@ -34,7 +34,7 @@ class ImageLimits:
         check_count("operations", len(operations), self.operations)
 
     def check_properties(self, names: Iterable[str]) -> None:
-        """Raise `TooLarge` for too many; the service's own do not count."""
+        """Raise `TooLarge` for too many, not counting those of the service itself."""
         count = sum(not name.startswith(RESERVED_PREFIX) for name in names)
         check_count("properties", count, self.properties)
 
@@ -45,11 +45,11 @@ class ImageLimits:
         for name, value in properties.items():
             if value is None or before.get(name) == value or name.startswith(RESERVED_PREFIX):
                 continue
-            if 3 * len(value) > self.property_value > 0:  # else it is short in any characters
+            if 3 * len(value) > self.property_value > 0:  # else it is short enough in any encoding
                 self._check_length(f"value of property {name!a}", len(value.encode()))
 
     def check_metadata(self, metadata: Mapping[str, object]) -> None:
-        """Do the same for the metadata of a location, which has one column, too."""
+        """Raise `TooLarge` for too long metadata of a location, which is one column, too."""
         if self.property_value:
             self._check_length("metadata of a location", len(orjson.dumps(metadata)))
 
@@ -76,7 +76,7 @@ def check_count(what: str, count: int, limit: int) -> None:
 
 
 def bounded(name: str, value: float) -> int:
-    """Return the value, which JSON may have written as 1.0, if it fits the database."""
+    """Return the value as an integer (JSON may contain 1.0); `Invalid` if it cannot be stored."""
     if value < 0:
         raise Invalid(f"Invalid value '{value}' for parameter '{name}': Cannot be a negative value")
     if value > LARGEST_INTEGER:

@@ -1,4 +1,4 @@
-"""URLs of locations, in all forms that releases of Glance and its stores have written."""
+"""URLs of locations, in all forms that releases of Glance and its stores wrote."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -6,27 +6,27 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 
-# Keys for S3 and Swift were once recorded unquoted, with slashes.
+# Keys for S3 and Swift were once written unquoted, with slashes.
 _CREDENTIALS = re.compile(r"^((?:s3|swift)[^:/]*://).*@|(?<=://)[^/?#]*@", re.DOTALL | re.I)
-# Two blocks of 16 bytes at least, in the base64 for URLs.
+# At least two blocks of 16 bytes, in URL-safe base64.
 _ENCRYPTED = re.compile(r"[A-Za-z0-9_-]{42,}={0,2}")
 _NAME = re.compile(r"[^/?#]+")
 
 
 @attrs.frozen
 class Place:
-    """Where data lies, as far as the URL tells; never with credentials."""
+    """Where data is stored, as far as the URL shows it, without credentials."""
 
     kind: str
     """Of the store: file, http, s3, rbd, swift, cinder or vmware."""
     name: str
-    """Of the object, the image or the volume; of what lies on a web server the whole path."""
+    """Of the object, image or volume; on a web server, the whole path."""
     container: str = ""
-    """What the object is in: a directory, a bucket, a pool, a container, a data store."""
+    """Of the directory, bucket, pool, container or data store with the object."""
     host: str = ""
-    """What that is in: a server, a cluster, or a reference to one in Glance's configuration."""
+    """Of the server or cluster with the container, or a reference in Glance's configuration."""
     store: str | None = None
-    """The id of the store, where the URL has it."""
+    """The id of the store, if the URL contains it."""
 
 
 def public_url(url: str) -> str:
@@ -35,17 +35,17 @@ def public_url(url: str) -> str:
 
 
 def is_encrypted(url: str) -> bool:
-    """Tell whether the URL is not one but what `metadata_encryption_key` of Glance makes of it."""
+    """Tell whether Glance has encrypted the URL (`metadata_encryption_key`)."""
     return _ENCRYPTED.fullmatch(url) is not None
 
 
 def read_place(url: str) -> Place | None:
-    """Take the URL apart; None when no store of Glance writes such a one."""
+    """Parse the URL; None when no store of Glance writes such URLs."""
     scheme, separator, rest = public_url(url).partition("://")
     read = _READERS.get(scheme.lower()) if separator else None
     try:
         return read(scheme.lower(), rest) if read is not None else None
-    except ValueError:  # the brackets of an address that do not match, and the like
+    except ValueError:  # for example an address whose brackets do not match
         return None
 
 
@@ -71,7 +71,7 @@ def _swift(scheme: str, rest: str) -> Place | None:
 
 
 def _in_container(kind: str, scheme: str, rest: str) -> Place | None:
-    """What comes before container and object is the server, with a path that it may have."""
+    """Read the server, with its path if any, the container and the object."""
     *server, container, name = ["", "", *rest.strip("/").split("/")]
     host = "/".join(filter(None, server))
     if not (host and container and name):

@@ -1,4 +1,4 @@
-"""Changes to where the data of an image lies, as clients ask for them."""
+"""Changes to the locations of an image."""
 
 import hashlib
 import re
@@ -17,20 +17,20 @@ from imgservice.domain.url_filter import LONGEST_URL
 _ALGORITHMS = ("sha512", "sha256", "sha1", "md5")
 _HEX = re.compile(r"[0-9a-fA-F]*")
 _DEEPEST = 32
-"""Levels of lists and objects in the metadata of a location."""
+"""Levels of nested lists and objects in the metadata of a location."""
 _FIELDS = ("checksum", "os_hash_algo", "os_hash_value")
 
 
 @attrs.frozen
 class Checksums:
-    """What a client says of the data at a location; hexadecimal digits in lower case."""
+    """Checksums that a client states for the data at a location, as lower-case hex digits."""
 
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
     checksum: str | None = None
 
     def compare(self, found: Content) -> None:
-        """Raise `Invalid` when the data is not what the client said."""
+        """Raise `Invalid` when the data has other checksums."""
         for name in _FIELDS:
             if getattr(self, name) not in (None, getattr(found, name)):
                 raise Invalid(f"The data at the location has another {name}.")
@@ -38,7 +38,7 @@ class Checksums:
 
 @attrs.frozen
 class NewLocation:
-    """A location that a client names."""
+    """A location that a client adds."""
 
     url: str = attrs.field(repr=False)
     metadata: Mapping[str, object] = attrs.field(factory=dict)
@@ -80,7 +80,7 @@ def read_location(document: object) -> NewLocation:
 
 
 def _is_storable(value: object, depth: int) -> bool:
-    """Tell whether Glance, which may share the database, takes it as metadata as well."""
+    """Tell whether Glance, which may share the database, accepts the value as metadata, too."""
     if isinstance(value, str):
         return True
     if depth == 0 or not isinstance(value, dict | list):
@@ -90,9 +90,9 @@ def _is_storable(value: object, depth: int) -> bool:
 
 
 def read_checksums(given: Mapping[str, str], algorithm: str) -> Checksums:
-    """Check what a client says of data that is only believed; `Conflict` for what cannot be.
+    """Read checksums that nobody verifies; `Conflict` for impossible ones.
 
-    The algorithm has to be the one which this service uses.
+    The algorithm must be the one that this service uses.
     """
     if given.get("os_hash_algo", algorithm) != algorithm:
         raise Conflict(
@@ -103,9 +103,9 @@ def read_checksums(given: Mapping[str, str], algorithm: str) -> Checksums:
 
 
 def read_any_checksums(given: Mapping[str, str], algorithm: str) -> Checksums:
-    """Check what a client says of the data; `Invalid` for what no data can have.
+    """Read checksums that the data is verified with; `Invalid` for impossible ones.
 
-    Any of the known algorithms will do, beside the one which this service uses.
+    The algorithm may be any known one, or the one that this service uses.
     """
     known = (*_ALGORITHMS, algorithm)
     if given.get("os_hash_algo", algorithm) not in known:
@@ -147,7 +147,7 @@ def check_formats(image: Image) -> None:
 
 
 def check_readable(image: Image) -> None:
-    """Raise `Conflict` when the image has a location that only Glance can make sense of."""
+    """Raise `Conflict` when the image has an encrypted location."""
     if any(location.is_encrypted for location in image.locations):
         raise Conflict(
             f"A location of image {image.id} is encrypted, which this server does not support."
@@ -158,7 +158,7 @@ def check_readable(image: Image) -> None:
 
 
 def new_locations(image: Image, operations: Sequence[Operation]) -> list[NewLocation]:
-    """Return the locations named by the operations that the image does not have."""
+    """Return the locations in the operations that the image does not have yet."""
     present = {location.url for location in image.locations}
     named = [
         _read(image, document)
@@ -170,7 +170,7 @@ def new_locations(image: Image, operations: Sequence[Operation]) -> list[NewLoca
 
 
 def _read(image: Image, document: object) -> NewLocation:
-    """Read a location; one that the image has may be named as clients see it."""
+    """Read a location; an existing one may be given as clients see it."""
     wanted = read_location(document)
     if any(location.url == wanted.url for location in image.locations):
         return wanted
@@ -192,7 +192,7 @@ def change(
     reached: Mapping[str, Reached],
     rules: LocationRules,
 ) -> Image:
-    """Return the image as the operation leaves it; `reached` has the new locations by their URLs.
+    """Apply the operation, and return the image; `reached` has the new locations by their URLs.
 
     A queued image that gets locations is active.
     """
@@ -291,7 +291,7 @@ def _size(image: Image, new: Sequence[Reached]) -> int | None:
 
 
 def _checksums(image: Image, named: Sequence[NewLocation], algorithm: str) -> dict[str, Any]:
-    """Return what becomes known of the image; what is known can only be repeated."""
+    """Return the checksums that are new for the image; `Conflict` for others than it has."""
     found: dict[str, str] = {}
     for location in named:
         given = read_checksums(location.checksums, algorithm)

@@ -10,7 +10,7 @@ from imgservice.domain.storable import LONGEST_NAME, check_storable
 
 
 class MemberStatus(StrEnum):
-    """What the project thinks of the offer; only what it accepted is in its lists."""
+    """The project's decision. Only accepted images are in its lists."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -19,7 +19,7 @@ class MemberStatus(StrEnum):
 
 @attrs.frozen
 class Member:
-    """A project's membership of an image; times are naive UTC."""
+    """A project that an image is shared with; times are naive UTC."""
 
     image_id: str
     project: str
@@ -29,7 +29,7 @@ class Member:
 
 
 def read_project(value: object) -> str:
-    """Return the id of a project that an image is to be shared with; `Invalid` if it is none."""
+    """Return the value as the id of a project; `Invalid` if it cannot be one."""
     if not value:
         raise Invalid("Member can't be empty")
     if not isinstance(value, str) or len(value) > LONGEST_NAME:
@@ -39,7 +39,7 @@ def read_project(value: object) -> str:
 
 
 def read_status(value: object) -> MemberStatus:
-    """Return what a project thinks of an offer; `Invalid` if it is no such status."""
+    """Return the value as a status; `Invalid` if it is none."""
     if not isinstance(value, str) or value not in tuple(MemberStatus):
         raise Invalid('Incorrect request: Status must be "pending", "accepted" or "rejected".')
     return MemberStatus(value)

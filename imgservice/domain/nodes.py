@@ -1,4 +1,4 @@
-"""The nodes that share a database, and which of them works on an image."""
+"""The nodes that share a database, and the one that works on an image."""
 
 from collections.abc import Set
 
@@ -9,11 +9,11 @@ from imgservice.domain.names import HASH_HOST, STAGE_HOST
 from imgservice.domain.url_filter import Refused, read_target
 
 _STAGED = (Status.UPLOADING, Status.IMPORTING)
-"""While an image has one of these, what was staged for it may lie on one node only."""
+"""In these states, data may be staged for the image, on one node only."""
 
 
 def node_url(text: str) -> str:
-    """Return the one spelling of the URL of a node; `Refused` for what cannot be one."""
+    """Return the normal form of the URL of a node; `Refused` if it cannot be one."""
     target = read_target(text)
     if target.credentials is not None or "?" in target.path:
         raise Refused("it is not that of a node")
@@ -22,16 +22,16 @@ def node_url(text: str) -> str:
 
 @attrs.frozen
 class Nodes:
-    """What is known of the nodes; URLs are as `node_url` writes them."""
+    """The nodes that are known. URLs are in the form of `node_url`."""
 
     url: str | None = None
-    """How others reach this node; None: not at all."""
+    """The URL of this node; None when other nodes cannot reach it."""
     own: Set[str] = frozenset()
-    """Those that lead to this node, or to any node: asking there would lead nowhere."""
+    """URLs of this node, or of any node, such as a load balancer: forwarding there is useless."""
     peers: Set[str] | None = None
-    """All that may be asked; None: those that a node has recorded with an image.
+    """The URLs that requests may be forwarded to; None: whatever a node recorded with an image.
 
-    Clients cannot record any: names that begin with `os_glance` are not theirs to use.
+    Clients cannot record any, since they may not set properties that begin with `os_glance`.
     """
 
     def at_work(self, image: Image) -> str | None:

@@ -1,4 +1,4 @@
-"""Changes to an image, as JSON patches ask for them."""
+"""Changes of an image by JSON patches."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +17,10 @@ Verb = Literal["add", "remove", "replace"]
 VERBS: tuple[Verb, ...] = ("add", "remove", "replace")
 _ALL_VERBS = "It must be one of the following: add, remove, replace."
 _SHOWN = 80
-"""Characters of a client's mistake that an error repeats."""
+"""Characters of a client's input that an error repeats."""
 
 _DEPTHS: Mapping[Verb, int] = {"add": 2, "remove": 2, "replace": 1}
-"""How deep a pointer into the locations goes."""
+"""How many parts a pointer to locations has."""
 _FORMATS = ("disk_format", "container_format")
 _WITHOUT_DATA = (Status.QUEUED, Status.IMPORTING)
 
@@ -37,7 +37,7 @@ class Operation:
     value: Any = None
     """Of a type that the field or the schema of the property allows."""
     strict: bool = False
-    """Whether `add` refuses what is there already, as the older of the two media types has it."""
+    """Whether `add` fails if there is a value, as with the older of the two media types."""
 
     def __attrs_post_init__(self) -> None:
         if self.verb != "remove" and self.name != LOCATIONS:
@@ -49,7 +49,7 @@ class Operation:
 
 
 Accept = Callable[[tuple[str, ...], Json], object]
-"""Checks what is to be at a path, and returns it as it is stored."""
+"""Checks the value for a path, and returns it as it is stored."""
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -58,8 +58,8 @@ Accept = Callable[[tuple[str, ...], Json], object]
 def read_current(document: Json, accept: Accept) -> Iterator[Operation]:
     """Read `[{"op": …, "path": …, "value": …}, …]`.
 
-    Each operation is checked before the next one is looked at: `Invalid`, or `Forbidden` for what
-    no client may change.
+    Check each operation before the next one is read: `Invalid`, or `Forbidden` for what no client
+    may change.
     """
     for change in _changes(document):
         yield _current(change, accept)
@@ -120,7 +120,7 @@ def _value(verb: Verb, change: JsonObject) -> Json:
 
 
 def _path(verb: Verb, pointer: object) -> tuple[str, ...]:
-    """Split a pointer; only into the locations does one reach deeper than the first level."""
+    """Split a pointer; only one to locations may have more than one part."""
     path = split_pointer(pointer)
     if len(path) != (_DEPTHS[verb] if path[0] == LOCATIONS else 1):
         raise Invalid(f"Invalid JSON pointer for this resource: '{str(pointer)[:_SHOWN]}'")
@@ -128,7 +128,7 @@ def _path(verb: Verb, pointer: object) -> tuple[str, ...]:
 
 
 def split_pointer(pointer: object) -> tuple[str, ...]:
-    """Return the unescaped parts of a JSON pointer, without the spaces around them."""
+    """Return the unescaped parts of a JSON pointer, without surrounding spaces."""
     if not isinstance(pointer, str):
         raise Invalid("A JSON pointer must be a string.")
     shown = pointer[:_SHOWN]
@@ -149,15 +149,15 @@ def split_pointer(pointer: object) -> tuple[str, ...]:
 
 
 def begin(image: Image) -> Image:
-    """Return the image with custom properties of its own, which `apply` changes where they are.
+    """Return the image with a copy of its custom properties, which `apply` changes in place.
 
-    Copied for each operation, they would cost the square of what a patch adds.
+    A copy for each operation would take quadratic time.
     """
     return attrs.evolve(image, properties=dict(image.properties))
 
 
 def apply(image: Image, operation: Operation) -> Image:
-    """Return what the operation, whose value the schema allows, makes of an image of `begin`."""
+    """Apply the operation, whose value the schema allows, to an image that `begin` returned."""
     if operation.name not in IMAGE_FIELDS:
         check_property(operation, operation.name in image.properties)
         return change_property(image, operation)
@@ -169,19 +169,19 @@ def apply(image: Image, operation: Operation) -> Image:
 
 
 def check_property(operation: Operation, is_present: bool) -> None:
-    """Raise for what cannot be done to a custom property that is there, or is not."""
+    """Raise for an operation on a custom property that its presence or absence forbids."""
     name = operation.name
     if operation.verb != "add":
         if not is_present:
             raise Conflict(f"Property {name} does not exist.")
-    elif name == "stores":  # the name of what every image with data tells
+    elif name == "stores":  # documents of images have a member of this name
         raise Forbidden(f"Attribute '{name}' is read-only.")
     elif operation.strict and is_present:
         raise Conflict(f"Property {name} already present.")
 
 
 def change_property(image: Image, operation: Operation) -> Image:
-    """Do as the operation says, which `check_property` has seen."""
+    """Apply an operation that `check_property` allowed."""
     properties = cast(dict[str, str | None], image.properties)
     if operation.verb == "remove":
         del properties[operation.name]

@@ -1,8 +1,8 @@
-"""Regular expressions that operators write, searched for in what clients send.
+"""Regular expressions that operators write, applied to text from clients.
 
-Python's `re` goes back and tries again: some expressions keep it busy for hours with a text of a
-hundred characters. It is used where that cannot happen, since it is what Glance uses; RE2, whose
-time grows with the text only, is used for the rest.
+Python's `re` backtracks: some expressions take hours for a text of a hundred characters. It is used
+where that cannot happen, since Glance uses it; for all other expressions RE2 is used, whose time is
+linear in the length of the text.
 """
 
 import re
@@ -15,13 +15,13 @@ _END = re.compile(r"(?<!\\)((?:\\\\)*+)\\Z")
 
 class Pattern(Protocol):
     def search(self, text: str, /) -> object:
-        """Return something true where the expression is found."""
+        """Return something true if the expression matches anywhere."""
 
 
 def compiled(text: str, *, short: bool) -> Pattern:
-    """Return what searches for the expression; `ValueError` says why it cannot be used.
+    """Compile the expression; `ValueError` if it cannot be used.
 
-    `short`: what is searched is never longer than a name, so that its square is no danger.
+    `short`: texts are never longer than a name, so that quadratic time does no harm.
     """
     try:
         pattern = re.compile(text)
@@ -31,10 +31,10 @@ def compiled(text: str, *, short: bool) -> Pattern:
 
 
 def _is_harmless(text: str, short: bool) -> bool:
-    """Tell whether the time is at most the length, or the square of a short one.
+    """Tell whether a search takes linear time, or quadratic time for a short text.
 
-    Each repeat of a single character, and looking from every place on, takes the length once more.
-    More repeats are counted than there are: brackets may hold such characters.
+    Each repeat of a single character multiplies the time by the length, and so does the search from
+    every position. Characters in brackets are counted as repeats, too, which is on the safe side.
     """
     if re.search(r"\)[*+{]", text) or text.count("?") > _MOST_OPTIONAL:
         return False
@@ -43,7 +43,7 @@ def _is_harmless(text: str, short: bool) -> bool:
 
 
 def _linear(text: str) -> Pattern:
-    import re2  # few files need it
+    import re2  # few configurations need it
 
     options = re2.Options()
     options.log_errors = False

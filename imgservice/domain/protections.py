@@ -1,4 +1,4 @@
-"""Who may create, read, update and delete which custom properties of images."""
+"""Property protections: who may create, read, update and delete which custom properties."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -20,7 +20,7 @@ Deed = Literal["create", "read", "update", "delete"]
 DEEDS: Sequence[Deed] = get_args(Deed)
 Permission = Callable[[Context], bool]
 _KNOWN_NAMES = 4096
-"""How many names of properties have their section cached."""
+"""The number of property names whose section is cached."""
 
 
 def everybody(context: Context) -> bool:
@@ -56,7 +56,7 @@ def _roles(context: Context) -> Set[str]:
 
 @attrs.frozen
 class Section:
-    """The permissions for all properties in whose name the pattern is found."""
+    """The permissions for all properties whose names match the pattern."""
 
     pattern: Pattern
     permissions: Mapping[Deed, Permission]
@@ -68,7 +68,7 @@ OWN_NOTES = Section(re.compile(f"^{re.escape(RESERVED_PREFIX)}"), dict.fromkeys(
 
 class PropertyRules(Protocol):
     def may(self, context: Context, deed: Deed, name: str) -> bool:
-        """Tell whether the caller may do this with custom properties of that name."""
+        """Tell whether the caller may do this with custom properties of this name."""
 
     def readable(
         self, context: Context, properties: Mapping[str, str | None]
@@ -79,7 +79,7 @@ class PropertyRules(Protocol):
         """Raise `Forbidden` when the caller may not create one of them."""
 
     def apply(self, context: Context, image: Image, operation: Operation) -> Image:
-        """Do as `patch.apply`, or raise `Forbidden`; properties that are not readable stay."""
+        """Do as `patch.apply`, or raise `Forbidden`. Unreadable properties do not change."""
 
 
 class Unprotected:
@@ -147,9 +147,10 @@ class Protected:
 
 
 def _needed(operation: Operation, is_there: bool, is_seen: bool) -> Sequence[Deed]:
-    """Return the deeds that an operation on a custom property needs.
+    """Return the permissions that an operation on a custom property needs.
 
-    One that the caller adds, and cannot read, is new for them, and yet may be replaced.
+    Adding a property that exists, but that the caller cannot read, needs those for both creating
+    and updating.
     """
     if operation.verb == "remove":
         return ("delete",)

@@ -1,4 +1,4 @@
-"""Which images a list asks for, and in which order."""
+"""Queries for lists of images."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ Operator = Literal["eq", "neq", "gt", "gte", "lt", "lte", "in"]
 
 @attrs.frozen
 class Comparison:
-    """A condition on a column of the image itself; for "in" the value is a tuple."""
+    """A condition on a field of the image; for "in", the value is a tuple."""
 
     field: str
     operator: Operator
@@ -34,20 +34,20 @@ class Comparison:
 
 @attrs.frozen
 class ImageQuery:
-    """One page of a list, as one project sees it."""
+    """A request for one page of a list, as one project sees it."""
 
     project: str | None
     is_admin: bool
     limit: int
     most_bytes: int = 8 << 20
-    """The page ends before the image with which it would become longer than this."""
+    """The largest size of a page: it ends before the image that would exceed it."""
     marker: str | None = None
     sort: tuple[tuple[str, Direction], ...] = (("created_at", "desc"), ("id", "desc"))
-    """Always ends in a unique order: the last key is "id"."""
+    """The last key is always "id", which makes the order unique."""
     where: tuple[Comparison, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
     tags: tuple[str, ...] = ()
-    """All of them."""
+    """An image must have all of these tags."""
     visibility: Visibility | Literal["all"] | None = None
     member_status: Literal["accepted", "pending", "rejected", "all"] = "accepted"
     os_hidden: bool = False
@@ -55,8 +55,8 @@ class ImageQuery:
 
 @attrs.frozen
 class ImagePage:
-    """What was found of one page."""
+    """The result of a query."""
 
     images: Sequence[Image] = ()
     last: str | None = None
-    """The id after which there may be more; None when there is nothing."""
+    """The id after which there may be more images; None when nothing was found."""

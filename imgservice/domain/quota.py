@@ -1,4 +1,4 @@
-"""How much a project may have, in the terms of the Images API's limits."""
+"""Quotas of projects, with the resources that Keystone limits for Glance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -9,21 +9,21 @@ from imgservice.domain.errors import TooLarge
 
 MEBI = 1 << 20
 SMALLEST_STEP = MEBI
-"""Bytes that a growing upload is given in advance, however few are left."""
+"""Bytes that an upload of unknown size may always reserve in advance, if they are left."""
 PART_OF_REST = 16
-"""It is given no more than this part of what is left, beyond that."""
+"""Beyond that, it may reserve this fraction of what is left."""
 
 
 class Resource(StrEnum):
-    """What is limited; sizes are bytes here, and whole mebibytes where others see them."""
+    """What is limited. Sizes are bytes here, and whole mebibytes in Keystone and for clients."""
 
     SIZE_TOTAL = "image_size_total"
-    """Every copy of every image's data."""
+    """The data of all images, counting every copy."""
     STAGE_TOTAL = "image_stage_total"
-    """Data that waits to be imported, or is being copied."""
+    """Staged data, and data that is being copied."""
     COUNT_TOTAL = "image_count_total"
     COUNT_UPLOADING = "image_count_uploading"
-    """Images whose data is on its way."""
+    """Images whose data is being uploaded."""
 
 
 SIZES = frozenset({Resource.SIZE_TOTAL, Resource.STAGE_TOTAL})
@@ -32,19 +32,19 @@ Usage = Mapping[Resource, int]
 
 @attrs.frozen
 class Quota:
-    """The limits of one project; what is not among `most` is not limited."""
+    """The limits of one project. Resources that are not in `most` are not limited."""
 
     project: str
     most: Mapping[Resource, int]
     storage_only: bool = False
-    """Whether this is the one limit on storage that all projects have, with words of its own."""
+    """Whether this is `user_storage_quota`, the same for all projects, with its own messages."""
 
     def limited(self, resources: Iterable[Resource]) -> Sequence[Resource]:
-        """Return those of the resources that are limited at all."""
+        """Return those of the resources that are limited."""
         return [resource for resource in resources if resource in self.most]
 
     def check(self, used: Usage, more: Usage) -> None:
-        """Raise `TooLarge` when there would be more of anything than there may be."""
+        """Raise `TooLarge` when any resource would exceed its limit."""
         over = {
             resource: more[resource]
             for resource in self.limited(more)
@@ -54,10 +54,10 @@ class Quota:
             raise TooLarge(self._refusal(used, over))
 
     def grant(self, used: int, needed: int, step: int) -> int:
-        """Return how many bytes an upload may take while others use or reserve `used`.
+        """Return how many bytes an upload may reserve while `used` are used or reserved by others.
 
         These are the `needed` ones, and up to `step` in advance: fewer when few are left, because
-        what one upload has in advance another may be refused.
+        bytes that one upload reserves in advance are missing for others.
         """
         self.check({Resource.SIZE_TOTAL: used}, {Resource.SIZE_TOTAL: needed})
         left = self.most[Resource.SIZE_TOTAL] - used - needed
@@ -70,7 +70,7 @@ class Quota:
                 "Image exceeds the storage quota: The size of the data"
                 f" {over[Resource.SIZE_TOTAL]} bytes will exceed the limit. {left} bytes remaining."
             )
-        # Rounded up, or 9.5 MiB and 0.9 MiB would be told as 9 and 0 of 10.
+        # Rounded up: 9.5 MiB used and 0.9 MiB needed would look like 9 and 0 of 10.
         told = ", ".join(
             f"Resource {resource} is over limit of"
             f" {shown(resource, self.most[resource])}{_unit(resource)} due to"

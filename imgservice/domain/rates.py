@@ -1,4 +1,4 @@
-"""How often, how fast and how many at a time is too much."""
+"""Limits on rates, and on the number of things at the same time."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ from contextlib import contextmanager
 import attrs
 
 MOST_KEYS = 50_000
-"""Buckets of one kind that are remembered."""
+"""The number of buckets of one kind that are kept."""
 LONGEST_KEY = 255
-"""What keys have in common up to here shares a bucket."""
+"""Keys that are equal up to this length share a bucket."""
 GRAIN = 1e-6
-"""Seconds by which sums of moments may be wrong."""
+"""Seconds by which floating-point sums may be wrong."""
 LOOKED_AT = 2
-"""Buckets that a newcomer has looked at, to be forgotten if they are full."""
+"""How many buckets each new one checks, and drops if they are full."""
 CROWDED = 5.0
-"""Seconds after which to ask again for a place that somebody else has."""
+"""Seconds after which to retry when all places are taken."""
 
 
 @attrs.frozen
 class Rate:
-    """So many a second in the long run, and `burst` at once after a pause."""
+    """This many per second in the long run, and up to `burst` at once after a pause."""
 
     per_second: float
     burst: float
@@ -28,17 +28,16 @@ class Rate:
 
 @attrs.frozen
 class ByteRate(Rate):
-    """The same for bytes."""
+    """A rate in bytes."""
 
 
 class Buckets:
-    """A bucket of tokens for each of many keys: it holds `burst`, and fills at the rate.
+    """A token bucket for each of many keys: it holds `burst` tokens, and fills at the rate.
 
-    Of a bucket we keep one number: the moment when it will be full again. A full bucket is the
-    same as one that nobody knows, so what is kept are those in use, and at most `most` of them.
-    When that is too few, the bucket that was left alone for longest goes, and whose it was has a
-    full one again. Nobody gains by bringing that about: it takes requests of `most` others, and
-    every one of these could have been what he was after.
+    A bucket is one number: the time when it will be full again. A full bucket is the same as none,
+    so only those in use are kept, and at most `most` of them. When there are more, the one that was
+    unused for longest is dropped, so that its key has a full one again. Nobody gains by provoking
+    that: it takes a request with each of `most` other keys.
     """
 
     def __init__(self, rate: Rate, most: int = MOST_KEYS) -> None:
@@ -52,14 +51,14 @@ class Buckets:
         return len(self._full_at)
 
     def wait(self, key: str, now: float, count: float = 1) -> float:
-        """Return in how many seconds the bucket will hold `count`; not above 0: it does now."""
+        """Return the seconds until the bucket holds `count`; 0 or less if it does now."""
         full_at = self._full_at.get(key[:LONGEST_KEY])
-        # What is never there at once need not be there at once.
+        # More than `burst` is never there at once.
         missing = min(count, self.rate.burst) * self._each - self._depth
         return missing if full_at is None else missing + full_at - now
 
     def take(self, key: str, now: float, count: float = 1) -> None:
-        """Take them whether or not they are there: what is lacking is owed."""
+        """Take tokens even if there are too few: the rest is owed."""
         key = key[:LONGEST_KEY]
         full_at = self._full_at.get(key)
         if full_at is None:
@@ -69,7 +68,7 @@ class Buckets:
         self._full_at[key] = max(full_at or now, now) + count * self._each
 
     def give_back(self, key: str, now: float, count: float = 1) -> None:
-        """Put back what was taken in vain."""
+        """Put back tokens that were not used."""
         key = key[:LONGEST_KEY]
         full_at = self._full_at.get(key)
         if full_at is None:
@@ -80,7 +79,7 @@ class Buckets:
             self._full_at[key] = full_at - count * self._each
 
     def debt(self, key: str, now: float) -> float:
-        """Return in how many seconds nothing will be owed any more."""
+        """Return the seconds until nothing is owed."""
         return max(0.0, self.wait(key, now, 0))
 
     def _make_room(self, now: float) -> None:
@@ -92,7 +91,7 @@ class Buckets:
 
 
 class Places:
-    """How many may do something at the same time, of each project and in all."""
+    """Limits how many do something at the same time, in each project and in all."""
 
     def __init__(self, in_all: int | None, of_each: int | None) -> None:
         self._in_all = in_all
@@ -104,12 +103,12 @@ class Places:
         return self._in_all is not None and self.taken >= self._in_all
 
     def are_taken(self, project: str) -> bool:
-        """Tell whether the project has as many as it may have."""
+        """Tell whether all places of the project are taken."""
         return self._of_each is not None and self._taken[project] >= self._of_each
 
     @contextmanager
     def one(self, project: str) -> Iterator[None]:
-        """Have a place, be one free or not, for as long as the block runs."""
+        """Take a place, free or not, while the block runs."""
         self.taken += 1
         self._taken[project] += 1
         try:

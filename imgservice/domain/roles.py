@@ -1,4 +1,4 @@
-"""Roles that imply others, like Keystone's default roles, and which roles exist."""
+"""Roles that imply others, as Keystone's default roles do, and the roles that exist."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Set
@@ -10,11 +10,11 @@ IMPLIED: Mapping[str, Set[str]] = {
     "manager": frozenset({"member", "reader"}),
     "member": frozenset({"reader"}),
 }
-"""What `keystone-manage bootstrap` creates. Keystone's tokens already name implied roles."""
+"""As `keystone-manage bootstrap` creates them. Tokens of Keystone contain implied roles."""
 
 
 def with_implied(roles: Iterable[str]) -> frozenset[str]:
-    """Return the roles and those that they imply, in lower case."""
+    """Return the roles and the roles that they imply, in lower case."""
     named = frozenset(role.lower() for role in roles)
     return named.union(*(IMPLIED.get(role, ()) for role in named))
 
@@ -30,10 +30,10 @@ class KnownRoles:
     names: frozenset[str] = STANDARD
     """In lower case."""
     are_all: bool = False
-    """Whether there are no others; Keystone, for example, may have more."""
+    """Whether there are no others. With Keystone there may be, for example."""
 
     def warning(self, role: str) -> str | None:
-        """Return a warning if the name of a role may be a mistake."""
+        """Return a warning if the role is unknown, which may be a mistake."""
         if role.lower() in self.names:
             return None
         close = difflib.get_close_matches(role.lower(), sorted(self.names), 1, cutoff=0.75)

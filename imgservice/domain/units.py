@@ -1,4 +1,4 @@
-"""Types whose written form in the configuration file is richer than a bare number."""
+"""Types of options that have a form of their own in the configuration file."""
 
 import re
 from typing import NewType
@@ -6,22 +6,22 @@ from typing import NewType
 import attrs
 
 Size = NewType("Size", int)
-"""Bytes; written as a whole number or with a suffix, as in 10GiB."""
+"""Bytes, written as a whole number or with a unit, as in 10GiB."""
 
 Duration = NewType("Duration", float)
 """Seconds."""
 
 Endpoints = NewType("Endpoints", tuple[str, ...])
-"""Where to listen: Twisted's endpoint strings, hosts with ports, or mere ports."""
+"""Addresses to listen on: Twisted's endpoint strings, hosts with ports, or just ports."""
 
 Urls = NewType("Urls", tuple[str, ...])
 """Written as one URL, or as a list of them."""
 
 
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^/?:\[\]]*)(:[0-9]*)?([/?]|$)")
-"""A host, and perhaps a port, before whatever follows."""
+"""A host, perhaps with a port, at the beginning of a text."""
 _SECRET_WORDS = ("pass", "secret", "token")
-"""In the names of parameters whose values are not printed."""
+"""Parts of names of parameters whose values are not printed."""
 
 
 @attrs.frozen
@@ -38,22 +38,22 @@ class Secret:
 
 
 def masked(url: str) -> str:
-    """Return the URL as it may be printed; what might be a password, however it is written, is not.
+    """Return the URL for printing, without anything that might be a password.
 
-    A password may hold any character that should have been escaped: it ends at the last @ there is.
+    A password may contain characters that should have been escaped: it ends at the last @.
     """
     scheme, _, rest = url.partition("://")
     account, at, place = rest.rpartition("@")
     user, colon, _ = account.partition(":")
     if "?" in account or not (at or _PLACE.match(place)):
-        return f"{scheme}://***"  # an @ among the parameters, or what looks like a port is none
+        return f"{scheme}://***"  # an @ in the parameters, or something that only looks like a port
     if "/" in user and scheme != "sqlite":
         user = "***"
     return f"{scheme}://{user}{':***' if colon else ''}{at}{_without_secrets(place)}"
 
 
 def told(value: object) -> str:
-    """Write a wrong value for a message, without the password that a URL may have."""
+    """Return a wrong value for a message, without the password of a URL."""
     if isinstance(value, dict):
         return "keys and values"
     if isinstance(value, list):
@@ -68,6 +68,6 @@ def _without_secrets(place: str) -> str:
         name = pair.partition("=")[0]
         if any(word in name.lower() for word in _SECRET_WORDS):
             shown.append(f"{name}=***")
-            break  # it may have an & of its own: what follows is not shown either
+            break  # the password may contain an &, so nothing after it is shown either
         shown.append(pair)
     return before + mark + "&".join(shown)

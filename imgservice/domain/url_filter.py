@@ -1,4 +1,4 @@
-"""Where requests of our own may go: URLs that others name, taken apart and judged."""
+"""The filter for URLs that users name: which servers this service may connect to."""
 
 import re
 import socket
@@ -37,12 +37,12 @@ CLOUD_SERVICES = _networks(
     "fd00:c1::a9fe:a9fe/128",  # Oracle; its older 192.0.0.192 is within 192.0.0.0/24
     "fd00:42::42/128",  # Scaleway
 )  # fmt: skip
-"""Where clouds keep secrets for their machines, beside 169.254.0.0/16, which most of them use."""
+"""Addresses of metadata services in clouds; most of them are in 169.254.0.0/16 instead."""
 
 TRANSLATED = _networks(
     "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48",
 )  # fmt: skip
-"""IPv4 addresses written as IPv6 ones; the last 32 bits tell which."""
+"""Networks of IPv6 whose last 32 bits are an IPv4 address."""
 
 NEVER = CLOUD_SERVICES + _networks(
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4",
@@ -50,10 +50,10 @@ NEVER = CLOUD_SERVICES + _networks(
     "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
     "5f00::/16", "fe80::/10", "ff00::/8",
 )  # fmt: skip
-"""This host, its link, groups, nobody in particular, and tunnels to any of these.
+"""This host, link-local and multicast networks, reserved ones, and tunnels to any of these.
 
-Of what embeds an IPv4 address only two remain, and that address is judged as well: 64:ff9b::/96,
-because hosts without IPv4 reach the rest of the world by it, and 2002::/16.
+Of the networks that embed IPv4 addresses only two are allowed, and the embedded address is checked,
+too: 64:ff9b::/96, through which hosts without IPv4 reach the Internet, and 2002::/16.
 """
 
 PRIVATE = _networks(
@@ -61,11 +61,11 @@ PRIVATE = _networks(
     "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
     "2001::/23", "2001:db8::/32", "3fff::/20", "fc00::/7", "fec0::/10",
 )  # fmt: skip
-"""Not in the Internet: private and shared networks, and those for documents and measurements."""
+"""Networks outside the Internet: private, shared, for documentation and for benchmarks."""
 
 
 class Refused(Invalid):
-    """We do not go there. The message names the reason, and never the URL."""
+    """The URL is not allowed. The message contains the reason, but never the URL."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The URI does not pass filtering: {reason}.")
@@ -73,16 +73,16 @@ class Refused(Invalid):
 
 @attrs.frozen
 class Target:
-    """One URL, in the one spelling that is judged as well as used."""
+    """A URL in its normal form, which is both checked and used."""
 
     scheme: str
     host: str
-    """In lower case, in ASCII, without a dot at the end; an address in its usual form."""
+    """In lower case and ASCII, without a dot at the end; an address is in its normal form."""
     port: int
     path: str
-    """With the query."""
+    """Including the query."""
     credentials: str | None = attrs.field(default=None, repr=False)
-    """`user:password`, as the URL had them."""
+    """`user:password`, as in the URL."""
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -95,7 +95,7 @@ class Target:
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
     def redirected(self, location: str) -> "Target":
-        """Return where a redirect leads; credentials go along only to the same place."""
+        """Return the target of a redirect, with the credentials only if the server is the same."""
         try:
             target = read_target(urljoin(self.url, location))
         except ValueError:
@@ -106,7 +106,7 @@ class Target:
 
 
 def read_target(url: str) -> Target:
-    """Take a URL apart; `Refused` when it could be read in more than one way."""
+    """Parse a URL; `Refused` if it is ambiguous."""
     if len(url) > LONGEST_URL:
         raise Refused("it is too long")
     if re.search(r"[\x00-\x20\x7f\\]", url):
@@ -147,7 +147,7 @@ def _credentials(parts: SplitResult) -> str | None:
 
 
 def read_host(text: str) -> str:
-    """Return the one spelling of a host; IPv4 addresses may come in octal, hex, or shortened."""
+    """Return the normal form of a host; IPv4 addresses may be octal, hexadecimal or shortened."""
     if ":" in text:
         return _ipv6(text.removeprefix("[").removesuffix("]"))
     try:
@@ -182,9 +182,9 @@ def _hosts(texts: Iterable[str]) -> tuple[str, ...]:
 
 @attrs.frozen(kw_only=True)
 class TargetRules:
-    """What the operator allows. Where there is a list of what is allowed, the other is not asked.
+    """What the operator allows. If there is a list of what is allowed, the other list is ignored.
 
-    Lists of hosts are in any spelling. `exempt` are networks whose addresses are always fine.
+    Hosts may be in any form. Addresses in `exempt` networks are always allowed.
     """
 
     allowed_schemes: Sequence[str] = tuple(PORTS)
@@ -194,11 +194,11 @@ class TargetRules:
     allowed_ports: Sequence[int] = tuple(PORTS.values())
     disallowed_ports: Sequence[int] = ()
     private: bool = True
-    """Whether private networks may be reached."""
+    """Whether private networks are allowed."""
     exempt: Sequence[Network] = ()
 
     def check(self, target: Target) -> None:
-        """Raise `Refused` for what the URL itself says."""
+        """Raise `Refused` for the scheme, the host or the port of the URL."""
         for what, value, allowed, disallowed in (
             ("scheme", target.scheme, self.allowed_schemes, self.disallowed_schemes),
             ("host", target.host, self.allowed_hosts, self.disallowed_hosts),
@@ -208,7 +208,7 @@ class TargetRules:
                 raise Refused(f"its {what} is not allowed")
 
     def check_address(self, text: str, own: Container[Address] = ()) -> None:
-        """Raise `Refused` for an address, or an address within it, that must not be reached.
+        """Raise `Refused` for an address, or one embedded in it, that is not allowed.
 
         `own` are the addresses of this host, which are refused unless they are exempt.
         """
@@ -228,7 +228,7 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
 
 
 def _meanings(address: Address) -> list[Address]:
-    """Return the address, and the IPv4 address to which some network may translate it."""
+    """Return the address, and the IPv4 address embedded in it, if any."""
     if isinstance(address, IPv4Address):
         return [address]
     embedded = address.sixtofour
