@@ -61,7 +61,7 @@ def type_name(type_: object) -> str:
 def constraint(field: Field) -> str:
     """Return what a value must be, beside its type; empty if it may be any."""
     declared = declaration(field)
-    words = [f"{bound.words} {_number(field.type, bound.limit)}" for bound in declared.bounds]
+    words = [f"{bound.words} {written(bound.limit, field.type)}" for bound in declared.bounds]
     if declared.form is not None:
         each = "each " if get_origin(field.type) is tuple else ""
         words.append(f"{each}{declared.form.name}")
@@ -74,21 +74,16 @@ def _choices(type_: object) -> tuple[str, ...]:
     return get_args(type_) if get_origin(type_) is Literal else ()
 
 
-def _number(type_: object, value: float) -> str:
-    is_size = Size in (type_, *get_args(type_))
-    return _written_size(int(value)) if is_size else str(value)
-
-
-def written(value: object) -> str:
-    """Write a value as YAML, on one line."""
+def written(value: object, type_: object) -> str:
+    """Write a value of this type as YAML, on one line."""
+    if Size in (type_, *get_args(type_)) and isinstance(value, int):
+        return _written_size(value)
     if isinstance(value, Secret):
         value = value.reveal()
     if isinstance(value, tuple):
         value = list(value)
     if isinstance(value, Rate):
         value = attrs.asdict(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _written_size(value)
     text: str = yaml.safe_dump(
         value, default_flow_style=True, width=1000, allow_unicode=True, sort_keys=False
     )
@@ -96,7 +91,7 @@ def written(value: object) -> str:
 
 
 def _written_size(value: int) -> str:
-    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB")):
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if value >= 1 << power and value % (1 << power) == 0:
             return f"{value >> power}{unit}"
     return str(value)

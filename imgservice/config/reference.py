@@ -98,7 +98,7 @@ def _default(field: Field) -> str:
     if field.default is attrs.NOTHING:
         return "required"
     make = getattr(field.default, "factory", None)
-    return f"`{written(make() if make else field.default)}`"
+    return f"`{written(make() if make else field.default, field.type)}`"
 
 
 if __name__ == "__main__":

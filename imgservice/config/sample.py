@@ -28,10 +28,10 @@ def _section(section: attrs.AttrsInstance, depth: int) -> Iterator[str]:
         if depth == 0:
             yield ""
         yield from _comment(field, depth)
-        yield from _entry(key(field), getattr(section, field.name), depth)
+        yield from _entry(key(field), getattr(section, field.name), field.type, depth)
 
 
-def _entry(name: str, value: object, depth: int) -> Iterator[str]:
+def _entry(name: str, value: object, type_: object, depth: int) -> Iterator[str]:
     indent = "  " * depth
     if isinstance(value, StoreEntry):
         yield f"{indent}{name}:"
@@ -40,12 +40,12 @@ def _entry(name: str, value: object, depth: int) -> Iterator[str]:
     elif isinstance(value, dict) and value:
         yield f"{indent}{name}:"
         for inner, one in value.items():
-            yield from _entry(inner, one, depth + 1)
+            yield from _entry(inner, one, type(one), depth + 1)
     elif is_section(value):
         yield f"{indent}{name}:"
         yield from _section(value, depth + 1)
     else:
-        yield f"{indent}{name}: {written(value)}"
+        yield f"{indent}{name}: {written(value, type_)}"
 
 
 def _comment(field: Field, depth: int) -> Iterator[str]:
