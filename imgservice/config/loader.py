@@ -44,10 +44,13 @@ def parse(text: str, name: str) -> Config:
 
 
 def located(path: Path | None, error: ConfigError) -> str:
-    """Return the error's message, with file and line where an option of the file is at fault."""
+    """Return the error's message; that of an option with the file and the line."""
     if path is None or not isinstance(error, OptionError):
         return str(error)
-    root = compose(path.read_text(encoding="utf-8"), _Loader)
+    try:
+        root = compose(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeError, yaml.YAMLError):  # it is gone, or only root can read it
+        return str(error)
     return f"{path}:{_line(root, error.path)}: {error}"
 
 

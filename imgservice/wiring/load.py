@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from imgservice.config.errors import ConfigError, OptionError
 from imgservice.config.loader import load, located
 from imgservice.config.sections import Config
@@ -62,13 +60,13 @@ def bind_placed(
 
 
 def examine(path: Path | None, config: Config) -> None:
-    """Check that the values can be used; `ConfigError` tells which cannot, and its place."""
+    """Check that the service can be built; `ConfigError` tells what is wrong, and its place."""
     with _placed(path):
         try_build(config)
 
 
 def prepare(path: Path | None, config: Config) -> None:
-    """Prepare the database and the stores for the first request."""
+    """Check that, and prepare the database and the stores; `ConfigError` as above."""
     with _placed(path):
         preflight(config)
 
@@ -78,11 +76,7 @@ def _placed(path: Path | None) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        try:
-            told = located(path, error)
-        except (OSError, UnicodeError, yaml.YAMLError):  # the file can no longer be read
-            told = str(error)
-        raise ConfigError(told) from error
+        raise ConfigError(located(path, error)) from error
 
 
 def port_of(present: socket.socket | None) -> int | None:
