@@ -1,4 +1,4 @@
-"""Use cases around the projects that an image is shared with."""
+"""Use cases of members: the projects that an image is shared with."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from imgservice.service.ports import ImageRepository, MemberRepository
 
 
 class MemberService:
-    """The owner of a shared image offers it to projects, and each of these says what it thinks.
+    """Lets owners share images with projects, and these accept or reject the images.
 
-    A member sees no other members than itself.
+    A member sees no other members.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class MemberService:
         return [member for member in members if _sees(context, image, member.project)]
 
     async def add(self, context: Context, image_id: str, wanted: object) -> Member:
-        """Offer the image to the wanted project."""
+        """Share the image with a project."""
         project = read_project(wanted)
         image = await self._shared(context, image_id, "create")
         self._access.require(context, "add_member", image)
         return await self._members.add(image.id, project, self._limits.members)
 
     async def show(self, context: Context, image_id: str, project: str) -> Member:
-        """Return the member; `NotFound` also when the asker may not see any."""
+        """Return the member; `NotFound` also if the caller may see no members."""
         try:
             image = await self._shared(context, image_id, "show")
             return await self._find(context, image, project)
@@ -53,14 +53,14 @@ class MemberService:
             raise NotFound(error.message) from None
 
     async def decide(self, context: Context, image_id: str, project: str, status: object) -> Member:
-        """Record what the project thinks of the offer; its own members decide that, or an admin."""
+        """Record the decision of the project, made by one of its users or an administrator."""
         image = await self._shared(context, image_id, "update")
         await self._find(context, image, project)
         self._access.require(context, "modify_member", image)
         return await self._members.set_status(image.id, project, read_status(status))
 
     async def remove(self, context: Context, image_id: str, project: str) -> None:
-        """Take the offer back."""
+        """Stop sharing the image with the project."""
         image = await self._shared(context, image_id, "delete")
         await self._find(context, image, project)
         self._access.require(context, "delete_member", image)
@@ -84,7 +84,7 @@ class MemberService:
 
 
 def _sees(context: Context, image: Image, project: str) -> bool:
-    """Tell whether the asker may know that the project is a member, or that it is none."""
+    """Tell whether the caller may know if the project is a member."""
     if context.project is None:
         return context.is_admin
     return context.is_admin or context.project in (project, image.owner)

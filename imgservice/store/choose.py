@@ -1,4 +1,4 @@
-"""Which configured store takes a new image, and which one holds a location."""
+"""The choice between the configured stores: for new data, and for the data at a location."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from imgservice.store.interface import Store, StoreUnavailable, TakesLocations
 
 
 class UnknownStore(Invalid):
-    """A store was asked for by an id that is not configured here."""
+    """No store with this id is configured here."""
 
     def __init__(self, store_id: str) -> None:
         super().__init__(f"Store '{store_id}' is not configured on this server")
@@ -19,13 +19,13 @@ class UnknownStore(Invalid):
 
 @runtime_checkable
 class KnowsItsUrls(Protocol):
-    """The ability of a store to tell its own URLs from others.
+    """The ability of a store to recognise its own URLs.
 
-    Locations recorded before stores had ids are found by it.
+    It is used for locations that were recorded before stores had ids.
     """
 
     def holds(self, url: str) -> bool:
-        """Tell, without looking for the object, whether the URL could be one of this store's."""
+        """Tell, from the URL alone, whether it could be one of this store."""
 
 
 class Stores:
@@ -34,7 +34,7 @@ class Stores:
     def __init__(
         self, stores: Mapping[str, Store], default: str, weights: Mapping[str, int] | None = None
     ) -> None:
-        """`weights` names the stores whose weight is not 0."""
+        """`weights` has the stores whose weight is not 0."""
         if default not in stores:
             raise UnknownStore(default)
         self._stores = dict(stores)
@@ -46,14 +46,14 @@ class Stores:
         return tuple(self._stores)
 
     def chosen(self, store_id: str | None) -> tuple[str, Store]:
-        """Return the store of that id, or the default one for None, with its id."""
+        """Return the store with this id, or for None the default store, and its id."""
         wanted = self.default if store_id is None else store_id
         if wanted not in self._stores:
             raise UnknownStore(wanted)
         return wanted, self._stores[wanted]
 
     def requested(self, store_id: str | None) -> tuple[str, Store]:
-        """Return the store for the data of a client that names this one, or none, with its id."""
+        """Return the store for data of a client that names this store or none, and its id."""
         return self.chosen(store_id)
 
     def check_preferred(self, store_ids: Sequence[str]) -> None:
@@ -62,11 +62,11 @@ class Stores:
             self.chosen(store_id)
 
     def metadata(self, store_id: str) -> Mapping[str, object]:
-        """Return what a location records of its store."""
+        """Return what is recorded about the store in the metadata of a location."""
         return {"store": store_id}
 
     def holding(self, location: Location) -> Store:
-        """Return the store of the location; `StoreUnavailable` when this server has it not."""
+        """Return the store of the location; `StoreUnavailable` if it is not configured here."""
         if location.is_encrypted:
             raise StoreUnavailable("The location of the data is encrypted, and not readable here")
         store_id = self.id_of(location)
@@ -75,16 +75,17 @@ class Stores:
         return self._stores[store_id]
 
     def taking(self, url: str) -> tuple[str, Store] | None:
-        """Return the first store that serves what others put at this URL, with its id."""
+        """Return the first store that serves objects of others at this URL, and its id."""
         for store_id, store in self._stores.items():
             if isinstance(store, TakesLocations) and store.takes(url):
                 return store_id, store
         return None
 
     def order(self, locations: Iterable[Location], preferred: Sequence[str] = ()) -> list[Location]:
-        """Return the locations, those in preferred stores first, then by weight, else as they came.
+        """Return the locations in the order in which to read them.
 
-        Between preferred stores their order decides.
+        Those in preferred stores come first, in the order of `preferred`, then the others by the
+        weight of their stores. Otherwise the order is not changed.
         """
         ranks = {store_id: rank for rank, store_id in reversed([*enumerate(preferred)])}
 
@@ -95,14 +96,15 @@ class Stores:
         return sorted(locations, key=precedence)
 
     def id_of(self, location: Location) -> str | None:
-        """Return the id of the store that has the location, whether it is configured here or not.
+        """Return the id of the store of the location, even if it is not configured here.
 
-        What was recorded before stores had ids is known by its URL; None when it is not.
+        A location that was recorded before stores had ids is recognised by its URL; None if it is
+        not.
         """
         return location.store or self._named_in(location.url)
 
     def shown_id(self, location: Location) -> str | None:
-        """Return the id of the store as clients see it; None when they see none."""
+        """Return the id of the store as clients see it; None if they see none."""
         return self.id_of(location)
 
     def _named_in(self, url: str) -> str | None:
@@ -116,8 +118,8 @@ class Stores:
 class SingleStore(Stores):
     """Stores that clients do not see, as in a Glance without `enabled_backends`.
 
-    Locations record none, and are found by their URLs. Ids that were recorded by a service with
-    several stores stay where they are.
+    The stores of locations are not recorded, but recognised by their URLs. Ids that were recorded
+    before, by a service with several stores, are left unchanged.
     """
 
     def requested(self, store_id: str | None) -> tuple[str, Store]:

@@ -79,7 +79,7 @@ class HttpStore:
         raise StoreReadOnly(f"{self._name} is read-only")
 
     async def size(self, url: str) -> int:
-        """Ask by HEAD, and where that does not tell by GET for the first byte."""
+        """Send HEAD, and if that does not tell the size, GET for the first byte."""
         answer = await self._head(url)
         if answer.status == 200 and answer.length is not None:
             return answer.length
@@ -98,7 +98,7 @@ class HttpStore:
         pass  # nothing was ever added
 
     async def check(self) -> None:
-        pass  # there is no server until a location names one
+        pass  # the servers are known only from locations
 
     def holds(self, url: str) -> bool:
         return url.lower().startswith(("http://", "https://"))

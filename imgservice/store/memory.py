@@ -1,4 +1,4 @@
-"""Objects in the memory of the process: for trying things out, and the driver to read first."""
+"""Objects in the memory of the process: for tests, and the driver to read first."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -56,7 +56,7 @@ class MemoryStore:
         self._free += len(self._objects.pop(self._prefix + image_id, b""))
 
     async def check(self) -> None:
-        pass  # memory is always there; whether it is enough shows when data comes
+        pass  # memory is always available; whether it is enough shows when data comes
 
     def _take(self, count: int) -> None:
         self._free -= count

@@ -19,7 +19,7 @@ BUILT_IN: Mapping[str, str] = {
 
 
 class UnknownStoreType(ValueError):
-    """No driver of that name is installed, or what it needs is missing."""
+    """There is no driver for this type of store, or something that it needs is missing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,17 +32,17 @@ class StoreConfig:
     )
 
     def details(self) -> Mapping[str, object]:
-        """Return what administrators may see of the store in /v2/info/stores/detail: no secrets."""
+        """Return what /v2/info/stores/detail shows to administrators: no secrets."""
         return {}
 
 
 @attrs.frozen
 class Driver:
-    """A type of store: the class of its options, and what makes a store of them.
+    """A type of store.
 
-    `create` is called with the store's id, its options and the threads for blocking work, and with
-    the `Fetcher` as well where `fetches` says so. It does no input or output: that begins with
-    `Store.check`. A store that is `read_only` takes no data, and cannot be the default one.
+    `create` is called with the store's id, its options, the threads for blocking work and, if
+    `fetches`, the `Fetcher`. It does no input or output: that begins with `Store.check`. A store
+    that is `read_only` takes no data, and cannot be the default one.
     """
 
     config: type[StoreConfig]
@@ -52,7 +52,7 @@ class Driver:
 
 
 def driver(type_name: str) -> Driver:
-    """Return the driver of that type; only now is its module imported."""
+    """Import and return the driver of this type; `UnknownStoreType`."""
     entry = _entry(type_name)
     try:
         found = entry.load()
@@ -66,7 +66,7 @@ def driver(type_name: str) -> Driver:
 
 
 def type_names() -> list[str]:
-    """Return the names of all types, the built-in ones first."""
+    """Return the names of all types, built-in ones first."""
     return list(dict.fromkeys([*BUILT_IN, *sorted(entry_points(group=GROUP).names)]))
 
 

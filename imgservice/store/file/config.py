@@ -11,7 +11,7 @@ from imgservice.domain.options import option, section
 from imgservice.store.registry import StoreConfig
 
 PIECE = 256 * 1024
-"""How much is read at a time."""
+"""Bytes that are read at a time."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,9 +40,9 @@ class FileConfig(StoreConfig):
 
     @property
     def priorities(self) -> dict[Path, int]:
-        """Every directory, made absolute, with its priority."""
+        """Return all directories, as absolute paths, with their priorities."""
         paths = {self.path: 0} if self.path is not None else self.paths
-        return {Path(os.path.abspath(path)): value for path, value in paths.items()}  # noqa: PTH100 # "a/../b" must become "b", symbolic links must stay
+        return {Path(os.path.abspath(path)): value for path, value in paths.items()}  # noqa: PTH100 # "a/../b" becomes "b"; symbolic links are kept
 
     def details(self) -> Mapping[str, object]:
         directories = [str(path) for path in self.priorities]

@@ -20,9 +20,9 @@ from imgservice.store.registry import Driver
 WINDOW = 4 * 1024 * 1024
 """Bytes of one object that may wait for the disk."""
 ALL_WINDOWS = 64 * 1024 * 1024
-"""The same for all objects together, which share it."""
+"""The same for all objects together."""
 SMALLEST_WINDOW = 64 * 1024
-"""What each object has of it at least."""
+"""The least that each object has."""
 PIECES_AT_ONCE = 32
 """How many pieces are read without a thread before the reactor gets its turn."""
 SCHEMES = ("file://", "filesystem://")
@@ -31,7 +31,7 @@ OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 class FileStore:
-    """Only files directly in its own directories are ever opened or removed."""
+    """A store that opens and removes only files directly in its own directories."""
 
     def __init__(self, store_id: str, config: FileConfig, threads: Threads) -> None:
         self._id = store_id
@@ -43,7 +43,7 @@ class FileStore:
         self._threads = threads
         self._objects = Objects(self._name, config, lambda why: self.tell(why))
         self._adding = 0
-        # On its own pages because the kernel copies several times faster to an aligned address.
+        # Page-aligned: the kernel copies several times faster to such addresses.
         self._buffer = memoryview(mmap.mmap(-1, PIECE))
 
     # -- writing ----------------------------------------------------------------------------------
