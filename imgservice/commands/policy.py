@@ -133,29 +133,36 @@ def check(config: Config, rules: tuple[str, ...], **options: Unpack[Question]) -
 
     The exit code is 1 if a rule given with --rule refuses, and else 0.
     """
-    from imgservice.policy.rules import PolicyRules
-
     found = read_policies(config)
     unknown = [name for name in rules if name not in found.decide]
     if unknown:
         raise click.BadParameter(f"there is no rule {unknown[0]!r}", param_hint="--rule")
-    decide = PolicyRules(
-        policy_sources(config),
-        warn,
-        config.policy.enforce_new_defaults,
-        config.policy.enforce_scope,
-    )
-    context = _context(config, options)
-    is_admin = decide.allow(context, "context_is_admin", None)
-    context, image = attrs.evolve(context, is_admin=is_admin), _image(options)
+    decide = _decider(config, _context(config, options), _image(options))
     failed = 0
     for name in rules or found.decide:
-        has_target = name not in RULES or RULES[name].has_target
-        target = image if has_target else None
-        passed = decide.allow(context, name, target, is_new=name == "add_image")
+        passed = decide(name)
         click.echo(f"{'passed' if passed else 'failed'}: {name}")
         failed += not passed
     raise SystemExit(1 if rules and failed else 0)
+
+
+def _decider(config: Config, context: Context, image: Image) -> Callable[[str], bool]:
+    """Return a function that decides a rule as the service does."""
+    from imgservice.policy.rules import PolicyRules
+
+    options = config.policy
+    rules = PolicyRules(
+        policy_sources(config), warn, options.enforce_new_defaults, options.enforce_scope
+    )
+    is_admin = rules.allow(context, "context_is_admin", None)
+    caller = attrs.evolve(context, is_admin=is_admin)
+
+    def decide(name: str) -> bool:
+        has_target = name not in RULES or RULES[name].has_target
+        target = image if has_target else None
+        return rules.allow(caller, name, target, is_new=name == "add_image")
+
+    return decide
 
 
 def _context(config: Config, options: Question) -> Context:

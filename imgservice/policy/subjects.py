@@ -71,9 +71,10 @@ class TargetNames(Mapping[str, object]):
     def __init__(self, context: Context, target: Target) -> None:
         self._context = context
         self._target = target
+        self._fields = target.fields
 
     def __getitem__(self, name: str) -> object:
-        return self._member() if name in _MEMBER else self._target.fields[name]
+        return self._member() if name in _MEMBER else self._fields[name]
 
     def _member(self) -> str | None:
         """Return the caller's project where it sees the target because this is shared with it."""
@@ -83,7 +84,7 @@ class TargetNames(Mapping[str, object]):
 
     def __iter__(self) -> Iterator[str]:
         yield from _MEMBER
-        yield from (name for name in self._target.fields if name not in _MEMBER)
+        yield from (name for name in self._fields if name not in _MEMBER)
 
     def __len__(self) -> int:
         return len(list(iter(self)))

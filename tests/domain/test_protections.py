@@ -75,7 +75,7 @@ def test_a_service_that_asks_for_somebody_brings_its_roles() -> None:
     assert as_ruled(lambda context: context.roles == {"member", "service"})(asked)
 
 
-def test_an_anonymous_asker_has_no_role() -> None:
+def test_an_anonymous_caller_has_no_role() -> None:
     assert not having_one_of(["member", "reader"])(ANONYMOUS)
     assert as_ruled(lambda context: not context.roles)(ANONYMOUS)
     assert everybody(ANONYMOUS)

@@ -238,7 +238,7 @@ IMAGES = st.builds(
     protected=st.booleans(),
     properties=st.sampled_from([{}, {"colour": "red"}, {"colour": None}, {"colour": "member"}]),
 )
-ASKERS = st.builds(
+CALLERS = st.builds(
     Context,
     user=st.sampled_from(["somebody", None]),
     project=st.sampled_from(["ours", "theirs"]),
@@ -249,7 +249,7 @@ ASKERS = st.builds(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(file=FILES, more=FILES, new=st.booleans(), caller=ASKERS, image=IMAGES)
+@given(file=FILES, more=FILES, new=st.booleans(), caller=CALLERS, image=IMAGES)
 def test_every_rule_is_decided_as_by_the_library(
     file: dict[str, str],
     more: dict[str, str],

@@ -457,12 +457,12 @@ def _ask_about(server: Server, found: Found, image: Image) -> None:
 
 
 def write_facts(outcomes: Outcomes) -> None:
-    """Write them by question and image, those of all askers in a row; images alike together."""
+    """Write them by question and image, those of all callers in a row; images alike together."""
     rows: dict[str, dict[str, list[str]]] = {}
     for question, image in sorted({(question, image) for question, image, _ in outcomes}):
         answers = [outcomes[question, image, caller].replace(" ", "_") for caller in EVERYBODY]
         rows.setdefault(question, {}).setdefault(" ".join(answers), []).append(image)
-    FACTS.write_text(json.dumps({"askers": EVERYBODY, "answers": rows}, indent=1) + "\n")
+    FACTS.write_text(json.dumps({"callers": EVERYBODY, "answers": rows}, indent=1) + "\n")
 
 
 def read_facts() -> Outcomes:
@@ -472,7 +472,7 @@ def read_facts() -> Outcomes:
         for question, rows in document["answers"].items()
         for row, images in rows.items()
         for image in images
-        for caller, answer in zip(document["askers"], row.split(" "), strict=True)
+        for caller, answer in zip(document["callers"], row.split(" "), strict=True)
     }
 
 
@@ -485,7 +485,7 @@ class Difference:
     glance: str
     ours: str
     is_unseen: bool
-    """Glance does not show the image to the asker."""
+    """Glance does not show the image to the caller."""
 
 
 @attrs.frozen
@@ -499,7 +499,7 @@ class Wanted:
     glance: str = "*"
     ours: str = "*"
     unseen: bool = False
-    """Only where Glance does not show the image to the asker."""
+    """Only where Glance does not show the image to the caller."""
 
     def fits(self, found: Difference) -> bool:
         name, image, caller = found.cell

@@ -1,4 +1,4 @@
-"""Those who ask in the matrix: accounts at a Keystone, made for it and removed afterwards."""
+"""The callers of the matrix: accounts in Keystone, created for it and removed afterwards."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ import attrs
 from tests.real.client import Client, Reply
 
 PROJECTS = ("ops", "ours", "theirs", "pending", "accepted", "rejected", "services")
-ASKERS: Mapping[str, tuple[str, str]] = {
+CALLERS: Mapping[str, tuple[str, str]] = {
     "admin": ("admin", "ops"),
     "member": ("member", "ours"),
     "reader": ("reader", "ours"),
@@ -33,7 +33,7 @@ ASKERS: Mapping[str, tuple[str, str]] = {
 """The role, and the project or another scope. A role's user has it in every scope."""
 STRANGERS = ("nobody", "garbage", "nobody, open", "garbage, open")
 """Without a token, or with one that is none; "open" where `anonymous_read` is on."""
-EVERYBODY = (*ASKERS, *STRANGERS)
+EVERYBODY = (*CALLERS, *STRANGERS)
 ROLES = ("admin", "member", "reader", "service")
 """Every Keystone has them."""
 DEFAULT = {"id": "default"}
@@ -44,7 +44,7 @@ class People:
     projects: Mapping[str, str]
     """Their ids."""
     headers: Mapping[str, Mapping[str, str]] = attrs.field(repr=False)
-    """What each asker sends to say who he is."""
+    """The headers of each caller."""
     secrets: tuple[str, ...] = attrs.field(repr=False)
     """Passwords and tokens."""
 
@@ -91,7 +91,7 @@ def enrolled(keystone: Identity) -> Iterator[People]:
             keystone.call("PUT", f"/system/users/{user}/roles/{role}")
         tokens = {
             name: _token(keystone.url, f"{run}-{role}", password, _scope(scope, projects))
-            for name, (role, scope) in ASKERS.items()
+            for name, (role, scope) in CALLERS.items()
         }
         headers = {name: {"X-Auth-Token": token} for name, token in tokens.items()}
         headers["service's user"]["X-Service-Token"] = tokens["service"]

@@ -1,4 +1,4 @@
-"""Policies, askers and requests, to see which answers what: for ours and for a Glance alike."""
+"""Policies, callers and requests, to compare the answers of imgservice with those of Glance."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import attrs
 from tests.real.client import Client
 from tests.real.roles import PATCH, members, replace
 
-ASKERS: Mapping[str, tuple[str, str]] = {
+CALLERS: Mapping[str, tuple[str, str]] = {
     "owner": ("ours", "member,reader"),
     "reader": ("ours", "reader"),
     "plain": ("ours", "other"),
@@ -102,7 +102,7 @@ POLICIES: Mapping[str, Policy] = {
 
 
 def identity(name: str) -> dict[str, str]:
-    project, roles = ASKERS[name]
+    project, roles = CALLERS[name]
     return {
         "X-Identity-Status": "Confirmed",
         "X-User-Id": f"{name}-user",
@@ -116,10 +116,10 @@ def outcomes(server: Client, change_policy: Callable[[], None]) -> dict[str, Any
 
     Returns the statuses of the answers, and how many images were listed.
     """
-    callers = {name: attrs.evolve(server, headers=identity(name)) for name in ASKERS}
+    callers = {name: attrs.evolve(server, headers=identity(name)) for name in CALLERS}
     images = {
         (name, kind, state): _make(callers["admin"], name, kind, state)
-        for name in ASKERS
+        for name in CALLERS
         for kind in KINDS
         for state in ("active", "queued")
     }
@@ -129,7 +129,7 @@ def outcomes(server: Client, change_policy: Callable[[], None]) -> dict[str, Any
         found[name]["general"] = _general(one)
         for kind in KINDS:
             found[name][kind] = _about(
-                one, ASKERS[name][0], images[name, kind, "active"], images[name, kind, "queued"]
+                one, CALLERS[name][0], images[name, kind, "active"], images[name, kind, "queued"]
             )
     return found
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from imgservice.cli import main
 from tests.real.client import Client
-from tests.real.policy_matrix import ASKERS, POLICIES, outcomes
+from tests.real.policy_matrix import CALLERS, POLICIES, outcomes
 from tests.real.roles import caller, trusting
 from tests.real.service import TWISTD, Service, wait_until
 
@@ -53,7 +53,7 @@ def test_answers_are_those_of_a_glance(name: str, tmp_path: Path) -> None:
         found = outcomes(service.client, change)
     differences = [
         (caller, about, number, ours, theirs)
-        for caller in ASKERS
+        for caller in CALLERS
         for about, answers in found[caller].items()
         for number, ours, theirs in compared(answers, FACTS[name][caller][about])
     ]

@@ -180,7 +180,7 @@ GLANCE = {
         service-creator ok     409    403    409    403    403    409
     """,
 }
-"""For each asker what became of each property: ok - as asked for; lost - an answer of success, and
+"""For each caller what became of each property: ok - as asked for; lost - an answer of success, and
 nothing stored; or the status of the answer."""
 
 
