@@ -64,7 +64,7 @@ def _section_hook(class_: "type[attrs.AttrsInstance]") -> Hook:
             value = {}
         if not isinstance(value, dict):
             kind = "text" if isinstance(value, str) else told(value)  # it could be a password
-            raise ValueError(f"expected keys and values, got {kind}")
+            raise ValueError(f"expected a mapping, got {kind}")
         found = read(value, type_)
         if isinstance(found, Checked):
             _raise_any(found.contradictions(), class_)
@@ -93,7 +93,7 @@ def _raise_any(mistakes: Iterable[Mistake], type_: object) -> None:
 
 def _stores(value: object, _type: object) -> Mapping[str, StoreEntry]:
     if not isinstance(value, dict) or not value:
-        raise ValueError("expected names of stores, each with its type and options")
+        raise ValueError("expected a mapping of store names to types and options")
     entries: dict[str, StoreEntry] = {}
     errors: list[Exception] = []
     for name, options in value.items():

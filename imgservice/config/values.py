@@ -124,7 +124,7 @@ def _secret_variable(name: str) -> str:
 def store_name(value: object) -> str:
     """Read the name of a store."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
-        raise ValueError(f"a store's name has letters, digits, '_', '.' and '-'; got {value!r}")
+        raise ValueError(f"store names consist of letters, digits, '_', '.' and '-'; got {value!r}")
     if value.startswith("os_glance_"):
         raise ValueError(f"names that begin with os_glance_ are reserved; got {value!r}")
     return value

@@ -55,7 +55,7 @@ def masked(url: str) -> str:
 def told(value: object) -> str:
     """Return a wrong value for a message, without the password of a URL."""
     if isinstance(value, dict):
-        return "keys and values"
+        return "a mapping"
     if isinstance(value, list):
         return "a list"
     return repr(masked(value) if isinstance(value, str) and "://" in value else value)

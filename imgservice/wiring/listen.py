@@ -45,12 +45,13 @@ def _danger(config: Config) -> str:
     auth = config.auth
     if auth.mode == "none" and not auth.none.anywhere:
         return (
-            "lets everybody do everything; listen on 127.0.0.1, choose another auth.mode, or set"
+            "gives everyone full access; listen on 127.0.0.1, choose another auth.mode, or set"
             " auth.none.anywhere: true"
         )
     if auth.mode in ("basic", "tokens") and not (config.server.tls or auth.clear_text):
         return (
-            "needs TLS there, or passwords and tokens can be read on the way; set server.tls,"
-            " listen on 127.0.0.1 behind a proxy that does TLS, or set auth.clear_text: true"
+            "needs TLS there, since passwords and tokens could be read on the network; set"
+            " server.tls, listen on 127.0.0.1 behind a proxy that does TLS, or set auth.clear_text:"
+            " true"
         )
     return ""

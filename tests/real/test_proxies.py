@@ -239,7 +239,7 @@ def test_whoever_is_no_proxy_gets_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"transfer": {"accel": "/stored"}}, "transfer.accel: works for server.trusted_proxies"),
+        ({"transfer": {"accel": "/stored"}}, "transfer.accel: needs server.trusted_proxies"),
         (
             {"transfer": {"accel": "stored"}, "server": {"trusted_proxies": PROXIES}},
             "transfer.accel: expected a path such as /stored",

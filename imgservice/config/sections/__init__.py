@@ -93,5 +93,5 @@ class Config:
         if self.transfer.accel is not None and not self.server.trusted_proxies:
             yield (
                 ["transfer", "accel"],
-                "works for server.trusted_proxies only, and there are none",
+                "needs server.trusted_proxies, which is empty",
             )

@@ -37,4 +37,4 @@ class ApiOptions:
 
     def contradictions(self) -> Iterator[Mistake]:
         if self.page_default > self.page_max:
-            yield ["page_default"], "is more than api.page_max"
+            yield ["page_default"], "must be at most api.page_max"

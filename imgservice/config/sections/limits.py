@@ -98,4 +98,4 @@ class LimitsOptions:
         }
         first, *others = [name for name, is_there in kinds.items() if is_there] or [""]
         for other in others:
-            yield [first], f"limits.{other} is there too: give one of them"
+            yield [first], f"limits.{other} is set, too: set only one of them"

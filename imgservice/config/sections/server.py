@@ -143,7 +143,7 @@ class ServerOptions:
 
     def contradictions(self) -> Iterator[Mistake]:
         if not self.listen:
-            yield ["listen"], "names no endpoint"
+            yield ["listen"], "must have at least one address"
         for index, description in enumerate(self.listen):
             if description in self.listen[:index]:
-                yield ["listen", index], f"{description!r} is there twice"
+                yield ["listen", index], f"{description!r} is listed twice"
