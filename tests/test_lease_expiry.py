@@ -2,8 +2,8 @@
 
 import pytest
 
-from imgservice.service.expiry import LeaseExpiry, Marked
-from imgservice.service.ports import Lease
+from imgservice.domain.job import Job
+from imgservice.jobs.expiry import LeaseExpiry, Marked
 
 LEASE_TIME = 60.0
 
@@ -29,8 +29,8 @@ class Observer:
         return expired
 
 
-def lease(name: str = "a", owner: str = "node-1") -> Lease:
-    return Lease(name, "upload", f"image-{name}", owner, "local")
+def lease(name: str = "a", owner: str = "node-1") -> Job:
+    return Job(name, "upload", f"image-{name}", owner, "local")
 
 
 @pytest.fixture

@@ -118,6 +118,10 @@ class Unavailable(ImageServiceError):
     """A store, the database or another service that we depend on does not work at present."""
 
 
+class NotConfigured(Unavailable):
+    """Something is needed that this node does not have, but others may."""
+
+
 class BodyAborted(ImageServiceError):
     """The client disconnected, or violated HTTP, before its body was complete."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from twisted.logger import Logger
 
-from imgservice.process.lease_owner import start_time
+from imgservice.concurrency.processes import start_time
 from imgservice.process.phases import Life
 from imgservice.process.setup import Setup
 from imgservice.process.worker_pool import WorkerPool

@@ -19,10 +19,10 @@ from imgservice.domain.patch import Operation
 from imgservice.domain.protections import PropertyRules
 from imgservice.domain.query import ImageQuery
 from imgservice.domain.storable import check_storable
-from imgservice.service.data import DataService
 from imgservice.service.locations import LocationChange, LocationService
 from imgservice.service.ports import ImageRepository
 from imgservice.service.quota import QuotaService
+from imgservice.service.removal import RemovalService
 
 Requirement = Callable[[Context, str, Image], None]
 """Raises when the asker may not do this to the image."""
@@ -47,7 +47,7 @@ class ImageService:
     def __init__(
         self,
         images: ImageRepository,
-        data: DataService,
+        removal: RemovalService,
         limits: ImageLimits,
         locations: LocationService,
         access: Access,
@@ -58,7 +58,7 @@ class ImageService:
         self._nodes = nodes
         self._images = images
         self._quotas = quotas
-        self._data = data
+        self._removal = removal
         self._limits = limits
         self._locations = locations
         self._access = access
@@ -123,10 +123,11 @@ class ImageService:
             self._limits.check_values(changed.properties, image.properties)
             return changed
 
-        lease = self._data.removal(image_id)
-        changed = await self._images.update(image_id, change, context.project, lease, located.quota)
-        if any(each.name == LOCATIONS and each.verb == "remove" for each in operations):
-            await self._data.remove_lost(lease)
+        with self._removal.losing_locations(image_id) as job:
+            asking, quota = context.project, located.quota
+            changed = await self._images.update(image_id, change, asking, job, quota)
+            if any(each.name == LOCATIONS and each.verb == "remove" for each in operations):
+                await self._removal.remove_lost(job)
         return changed
 
     async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
@@ -196,7 +197,7 @@ class ImageService:
             if await hand_over(node):
                 return
             image = await self._images.get(image_id, context.project)
-        await self._data.delete(image, unless)
+        await self._removal.delete(image, unless)
 
     def _new(self, context: Context, wanted: NewImage) -> Image:
         now = datetime.now(UTC).replace(tzinfo=None)

@@ -13,9 +13,9 @@ from imgservice.domain.locations import Checksums, LocationRules, NewLocation, R
 from imgservice.domain.names import LOCATIONS
 from imgservice.domain.patch import Operation
 from imgservice.domain.quota import Quota
-from imgservice.service.data import DataService, Guard
-from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
+from imgservice.service.ports import DataRepository, DataStore, StoreChoice
 from imgservice.service.quota import QuotaService
+from imgservice.service.uploads import Guard, UploadService
 
 LocationChange = Callable[[Context, Image, Operation], Image]
 """Applies an operation on the locations: a pure function, called inside a transaction."""
@@ -43,8 +43,8 @@ class LocationOptions:
 class LocationService:
     def __init__(
         self,
-        images: ImageRepository,
-        data: DataService,
+        images: DataRepository,
+        uploads: UploadService,
         stores: StoreChoice,
         rules: LocationRules,
         options: LocationOptions,
@@ -53,7 +53,7 @@ class LocationService:
     ) -> None:
         self._quotas = quotas
         self._images = images
-        self._data = data
+        self._uploads = uploads
         self._stores = stores
         self._rules = rules
         self._options = options
@@ -81,7 +81,7 @@ class LocationService:
         reached, store = await self._reach(wanted)
         location = Location(wanted.url, reached.metadata)
         if self._options.secure_hash:
-            await self._data.adopt(image, location, store, reached.size, given, guard)
+            await self._uploads.adopt(image, location, store, reached.size, given, guard)
         else:
             content = _unread(location, reached.size, given)
             await self._images.activate(image.id, content, await self._quotas.of(image.owner))

@@ -1,10 +1,10 @@
 """What the services need from the outside world; `db`, `store` and `threads` fulfil it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 from imgservice.domain.image import Content, Image, Location, Precondition
-from imgservice.domain.lease import Lease as Lease
+from imgservice.domain.job import Job, LeaseHolding
 from imgservice.domain.member import Member, MemberStatus
 from imgservice.domain.query import ImagePage, ImageQuery
 from imgservice.domain.quota import Quota, Resource, Usage
@@ -37,7 +37,7 @@ class ImageRepository(Protocol):
         image_id: str,
         change: Callable[[Image], Image],
         asking: str | None = None,
-        lease: Lease | None = None,
+        job: Job | None = None,
         quota: Quota | None = None,
     ) -> Image:
         """Record what `change` makes of the image, and return it as it then is.
@@ -46,9 +46,13 @@ class ImageRepository(Protocol):
         the membership of the project `asking`. It is a pure function, since it may be called more
         than once and in any thread; what it raises is raised here, and nothing is recorded. When it
         returns the very image that it got, nothing is either; otherwise `updated_at` moves.
-        When the image loses locations, the lease on removing their data is recorded as well.
+        When the image loses locations, the job that removes their data is recorded as well.
         `ImageNotFound` when there is no such image.
         """
+
+
+class UploadRepository(Protocol):
+    """The images of the database, while they get their data. Every method is one transaction."""
 
     async def activate(self, image_id: str, content: Content, quota: Quota | None = None) -> None:
         """Turn a queued image to active at once, with its content and location.
@@ -57,49 +61,59 @@ class ImageRepository(Protocol):
         """
 
     async def begin_upload(
-        self, lease: Lease, seen: Image | None = None, quota: Quota | None = None
+        self, job: Job, seen: Image | None = None, quota: Quota | None = None
     ) -> None:
-        """Turn a queued image to saving and record the lease, with what it reserves.
+        """Turn a queued image to saving and record the job, with what it reserves.
 
         `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone, `Conflict`
         when its formats, on which the check of the data relies, are not those that were `seen`.
         """
 
-    async def reserve(self, lease: Lease, quota: Quota, needed: int, step: int) -> int:
+    async def reserve(self, job: Job, quota: Quota, needed: int, step: int) -> int:
         """Let the upload take the `needed` bytes in all, and up to `step` more in advance.
 
         Return how many; `TooLarge` when not even so many are left, `ImageGone` when the lease is
         no longer ours.
         """
 
-    async def usage(self, project: str, resources: Sequence[Resource]) -> Usage:
-        """Return how much of each the project has, running uploads aside."""
+    async def finish_upload(self, job: Job, content: Content) -> None:
+        """Turn a saving image to active, with its content and location, and end the job.
 
-    async def finish_upload(self, lease: Lease, content: Content) -> None:
-        """Turn a saving image to active, with its content and location, and end the lease.
-
-        `ImageGone` when the image was deleted, or taken from us, in the meantime: nothing is
-        recorded then, and the lease stays for `end_lease`.
+        `ImageGone` when the image was deleted, or the lease is no longer ours: nothing is recorded
+        then, and the job stays as it is.
         """
 
-    async def abandon_upload(self, lease: Lease) -> None:
-        """Turn a saving image back to queued, clear its sizes, and end the lease; no error ever
-        when there is nothing to turn back."""
+    async def abandon_upload(self, job: Job) -> None:
+        """Turn a saving image back to queued, clear its sizes, and end the job.
+
+        No error when there is nothing to turn back, or the lease is no longer ours.
+        """
+
+
+class DataRepository(ImageRepository, UploadRepository, Protocol):
+    """The images of the database, and how they get their data."""
+
+
+class RemovalRepository(Protocol):
+    """The images of the database, while they lose their data. Every method is one transaction."""
 
     async def delete(
-        self, image_id: str, lease: Lease, unless: Precondition | None = None
+        self, image_id: str, job: Job, unless: Precondition | None = None
     ) -> Sequence[Location]:
-        """Mark the image and all that belongs to it deleted; return the locations that it had and
-        record the lease when there are any.
+        """Mark the image and all that belongs to it deleted.
 
-        What `unless` raises is raised, and nothing is recorded; nobody else changes the image
-        between its look and the end.
+        Return the locations that it had; the job is recorded when there are any. What `unless`
+        raises is raised, and nothing is recorded; nobody else changes the image between its look
+        and the end.
 
         `Forbidden` when it is protected, `ImageNotFound` when somebody was faster.
         """
 
-    async def undelete(self, lease: Lease, image: Image) -> None:
-        """Take a `delete` back, because a store still needs the data; end the lease."""
+    async def undelete(self, job: Job, image: Image) -> bool:
+        """Take a `delete` back, because a store still needs the data; end the job.
+
+        Here and below: False, and nothing is recorded, when the lease is no longer ours.
+        """
 
     async def deleted_locations(self, image_id: str) -> Sequence[Location]:
         """Return the locations that a deleted image had at its deletion."""
@@ -107,23 +121,60 @@ class ImageRepository(Protocol):
     async def lost_locations(self, image_id: str) -> Sequence[Location]:
         """Return the locations that the image lost, and whose data may still be there."""
 
-    async def forget_locations(self, lease: Lease) -> None:
-        """Note that the data of the lost locations is removed, and end the lease."""
+    async def forget_locations(self, job: Job) -> None:
+        """Note that the data of the lost locations is removed, and end the job."""
 
-    async def restore_locations(self, lease: Lease) -> None:
-        """Give lost locations back, because a store still needs the data; end the lease."""
+    async def restore_locations(self, job: Job) -> bool:
+        """Give lost locations back, because a store still needs the data; end the job."""
 
-    async def renew_leases(self, holder: str, seconds: float) -> None:
-        """Let the holder's leases live for so many seconds from now."""
 
-    async def leases(self) -> Sequence[tuple[Lease, object]]:
-        """Return all leases, each with a mark that is another one after each renewal."""
+class QuotaRepository(Protocol):
+    """What projects have."""
 
-    async def take_lease(self, lease: Lease, holder: str, seconds: float) -> bool:
-        """Make the lease ours if it is still its holder's; tell whether it worked."""
+    async def usage(self, project: str, resources: Sequence[Resource]) -> Usage:
+        """Return how much of each the project has, running uploads aside."""
 
-    async def end_lease(self, lease: Lease) -> None:
-        """Forget the lease."""
+
+class JobRepository(Protocol):
+    """The jobs of the database, and the leases on them. Every method is one transaction.
+
+    Jobs that begin with a change of an image are recorded together with that.
+    """
+
+    async def add(self, job: Job) -> None:
+        """Record a job."""
+
+    async def holdings(self) -> Sequence[LeaseHolding]:
+        """Return every owner of leases, `NOBODY` among them when jobs wait for an owner."""
+
+    async def owned(
+        self, owner: str, kinds: Sequence[str], most: int
+    ) -> Sequence[tuple[Job, object]]:
+        """Return jobs of these kinds of an owner, the oldest first.
+
+        Each has a mark, which is another one after each renewal.
+        """
+
+    async def due(self, kinds: Sequence[str], most: int) -> Sequence[Job]:
+        """Return jobs of these kinds that have no owner, and whose time has come."""
+
+    async def claim(self, job: Job, owner: str) -> Job | None:
+        """Take the lease for one more attempt; None unless it is still its owner's."""
+
+    async def confirm(self, job: Job) -> bool:
+        """Renew this one lease; tell whether it is still its owner's."""
+
+    async def release(self, job: Job, pause: float) -> bool:
+        """Let any process claim the job in so many seconds, and record its attempts and error."""
+
+    async def end(self, job: Job) -> bool:
+        """Forget the job; False when the lease is no longer its owner's."""
+
+    async def renew(self, owner: str) -> Set[str]:
+        """Renew all leases of the owner; return the ids of its jobs that are cancelled."""
+
+    async def cancel(self, image_id: str, by: Job) -> None:
+        """Let the processes that work on the image stop; all but the job `by` are cancelled."""
 
 
 class LimitSource(Protocol):
@@ -204,7 +255,7 @@ class StoreChoice(Protocol):
         """Return what a location records of its store."""
 
     def holding(self, location: Location) -> DataStore:
-        """Return the store that has the location; `Unavailable` when it is not configured here."""
+        """Return the store of the location; `NotConfigured` when this node does not have it."""
 
     def taking(self, url: str) -> tuple[str, DataStore] | None:
         """Return the store that serves what others put at this URL; None when there is none."""
@@ -231,10 +282,10 @@ class StreamDigests(Protocol):
 
 
 class LeaseOwner(Protocol):
-    """This process, as the holder of leases."""
+    """This process, as an owner of leases."""
 
     @property
     def id(self) -> str: ...
 
-    def is_dead(self, holder: str) -> bool:
-        """Tell whether that holder certainly runs no more; False when nobody here can know."""
+    def is_dead(self, owner: str) -> bool:
+        """Tell whether that owner certainly runs no more; False when nobody here can know."""

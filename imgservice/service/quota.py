@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from imgservice.domain.context import Context
-from imgservice.domain.lease import Lease
+from imgservice.domain.job import Job
 from imgservice.domain.quota import Quota, Resource, Usage, shown
-from imgservice.service.ports import ImageRepository, LimitSource
+from imgservice.service.ports import LimitSource, QuotaRepository, UploadRepository
 
 
 class ConfiguredLimits:
@@ -37,7 +37,7 @@ LARGEST_STEP = 1 << 30
 class QuotaService:
     """`source` knows the limits; None: nothing is limited, and asking costs nothing."""
 
-    def __init__(self, images: ImageRepository, source: LimitSource | None) -> None:
+    def __init__(self, images: QuotaRepository, source: LimitSource | None) -> None:
         self._images = images
         self._source = source
 
@@ -68,17 +68,17 @@ class QuotaService:
 class Allowance:
     """The bytes that an upload has reserved; more are asked for as they come."""
 
-    def __init__(self, images: ImageRepository, lease: Lease, quota: Quota | None) -> None:
-        self._images = images
-        self._lease = lease
-        self._quota = quota if lease.reserved is not None else None
-        self._reserved = lease.reserved or 0
+    def __init__(self, uploads: UploadRepository, job: Job, quota: Quota | None) -> None:
+        self._uploads = uploads
+        self._job = job
+        self._quota = quota if job.reserved is not None else None
+        self._reserved = job.reserved or 0
 
     async def cover(self, size: int) -> None:
         """Raise `TooLarge` when the project may not have so many bytes more."""
         if self._quota is not None and size > self._reserved:
             step = max(FIRST_STEP, min(self._reserved, LARGEST_STEP))
-            self._reserved = await self._images.reserve(self._lease, self._quota, size, step)
+            self._reserved = await self._uploads.reserve(self._job, self._quota, size, step)
 
 
 def reservation(quota: Quota | None, size: int | None) -> int | None:

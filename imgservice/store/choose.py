@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from imgservice.domain.errors import Invalid
+from imgservice.domain.errors import Invalid, NotConfigured
 from imgservice.domain.image import Location
 from imgservice.domain.location_urls import read_place
 from imgservice.store.interface import Store, StoreUnavailable, TakesLocations
@@ -15,6 +15,10 @@ class UnknownStore(Invalid):
     def __init__(self, store_id: str) -> None:
         super().__init__(f"Store '{store_id}' is not configured on this server")
         self.store_id = store_id
+
+
+class StoreNotConfigured(StoreUnavailable, NotConfigured):
+    """The store of a location cannot be told, or is not configured here."""
 
 
 @runtime_checkable
@@ -66,12 +70,14 @@ class Stores:
         return {"store": store_id}
 
     def holding(self, location: Location) -> Store:
-        """Return the store of the location; `StoreUnavailable` if it is not configured here."""
+        """Return the store of the location; `StoreNotConfigured` if this node does not have it."""
         if location.is_encrypted:
-            raise StoreUnavailable("The location of the data is encrypted, and not readable here")
+            raise StoreNotConfigured("The location of the data is encrypted, and not readable here")
         store_id = self.id_of(location)
         if store_id is None or store_id not in self._stores:
-            raise StoreUnavailable("The store that holds the data is not configured on this server")
+            raise StoreNotConfigured(
+                "The store that holds the data is not configured on this server"
+            )
         return self._stores[store_id]
 
     def taking(self, url: str) -> tuple[str, Store] | None:

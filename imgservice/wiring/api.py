@@ -49,7 +49,7 @@ def make_v2(
     infos = None if config.single_store else _store_infos(config)
     nouns = [
         _image_routes(config, services, documents, forwarder, transfers),
-        DataRoutes(services.data, services.reading, sender, transfers, _acceleration(config)),
+        DataRoutes(services.uploads, services.reading, sender, transfers, _acceleration(config)),
         LocationRoutes(services.locations, documents, transfers),
         TagRoutes(services.images, find_schemas),
         ActionRoutes(services.images),

@@ -33,7 +33,7 @@ from imgservice.telemetry.requests import request_reporter
 from imgservice.troubles import Troubles
 from imgservice.wiring.api import make_v2
 from imgservice.wiring.authentication import Authentication, make_authentication
-from imgservice.wiring.leases import LeaseRecovery, LeaseRenewal
+from imgservice.wiring.jobs import BackgroundJobs
 from imgservice.wiring.limits import Limits, make_limits
 from imgservice.wiring.nodes import make_forwarder, make_nodes
 from imgservice.wiring.policy import log_warning, make_rules
@@ -148,9 +148,8 @@ def _components(parts: _Parts, services: Services) -> Sequence[Component]:
         *parts.authentication.components,
         Resource("threads", parts.threads.stop),
         Resource("database", parts.database.close),
-        LeaseRenewal(reactor, services.data, troubles),
+        BackgroundJobs(reactor, services.jobs, troubles),
         Resource("handlers", parts.tasks.ended),
-        LeaseRecovery(reactor, services.data, troubles),
         Probes(reactor, _probes(parts), troubles, parts.config.healthcheck.interval),
     ]
 

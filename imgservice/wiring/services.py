@@ -10,6 +10,7 @@ from imgservice.concurrency.threads import Threads
 from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
 from imgservice.db.repositories.images import Images
+from imgservice.db.repositories.jobs import Jobs
 from imgservice.db.repositories.members import Members
 from imgservice.domain.access import Access
 from imgservice.domain.formats import FormatRules
@@ -17,14 +18,26 @@ from imgservice.domain.limits import LARGEST_SIZE, ImageLimits
 from imgservice.domain.locations import LocationRules
 from imgservice.domain.nodes import Nodes
 from imgservice.domain.protections import PropertyRules
-from imgservice.process.lease_owner import ProcessLeaseOwner
-from imgservice.service.data import DataRules, DataService
+from imgservice.jobs.engine import JobEngine
+from imgservice.jobs.handlers import (
+    ImageRemoval,
+    LocationCleanup,
+    LocationRemoval,
+    UploadCleanup,
+    handler_table,
+)
+from imgservice.jobs.lease_owner import ProcessLeaseOwner
+from imgservice.service.hash_host import HashHost
 from imgservice.service.images import ImageService
+from imgservice.service.intake import Intakes, UploadRules
 from imgservice.service.locations import LocationOptions, LocationService
 from imgservice.service.members import MemberService
 from imgservice.service.ports import LimitSource
+from imgservice.service.process_jobs import ProcessJobs
 from imgservice.service.quota import QuotaService
 from imgservice.service.reading import ReadingService
+from imgservice.service.removal import RemovalService
+from imgservice.service.uploads import UploadService
 from imgservice.store.choose import Stores
 
 _log = Logger()
@@ -32,14 +45,15 @@ _log = Logger()
 
 @attrs.frozen
 class Services:
-    """What the routes call."""
+    """What the routes call, and what goes on with their work."""
 
     images: ImageService
     members: MemberService
-    data: DataService
+    uploads: UploadService
     reading: ReadingService
     locations: LocationService
     quotas: QuotaService
+    jobs: JobEngine
 
 
 def make_services(
@@ -54,34 +68,44 @@ def make_services(
 ) -> Services:
     images, limits = Images(database), image_limits(config)
     quotas = QuotaService(images, limit_source)
-    data = DataService(
-        images,
-        stores,
-        ProcessLeaseOwner(),
-        _data_rules(config),
-        lambda window, algorithm: Digests(threads, algorithm or config.hash.algorithm, window),
-        access,
-        quotas,
-        lambda text: _log.warn("{text}", text=text),
-        nodes.url,
-    )
+    repository, owner = Jobs(database), ProcessLeaseOwner()
+    jobs = ProcessJobs(repository, owner, _warn)
+    hash_host = HashHost(images, nodes.url)
+    removal = RemovalService(images, stores, jobs)
+    intakes = _make_intakes(config, threads)
+    uploads = UploadService(images, stores, jobs, intakes, hash_host, access, quotas, _warn)
     locations = LocationService(
         images,
-        data,
+        uploads,
         stores,
         LocationRules(config.hash.algorithm, limits),
         LocationOptions(config.locations.show, config.locations.secure_hash, _image_size(config)),
         access,
         quotas,
     )
+    handlers = handler_table(
+        [
+            UploadCleanup(images, stores),
+            LocationCleanup(images, hash_host),
+            ImageRemoval(images, removal, repository),
+            LocationRemoval(images, removal),
+        ]
+    )
     return Services(
-        images=ImageService(images, data, limits, locations, access, quotas, property_rules, nodes),
+        images=ImageService(
+            images, removal, limits, locations, access, quotas, property_rules, nodes
+        ),
         members=MemberService(images, Members(database), limits, access),
-        data=data,
+        uploads=uploads,
         reading=ReadingService(images, stores, access),
         locations=locations,
         quotas=quotas,
+        jobs=JobEngine(handlers, repository, jobs, owner),
     )
+
+
+def _warn(text: str) -> None:
+    _log.warn("{text}", text=text)
 
 
 def image_limits(config: Config) -> ImageLimits:
@@ -100,9 +124,16 @@ def _image_size(config: Config) -> int:
     return min(config.limits.image_size, LARGEST_SIZE)
 
 
-def _data_rules(config: Config) -> DataRules:
+def _make_intakes(config: Config, threads: Threads) -> Intakes:
+    return Intakes(
+        _upload_rules(config),
+        lambda window, algorithm: Digests(threads, algorithm or config.hash.algorithm, window),
+    )
+
+
+def _upload_rules(config: Config) -> UploadRules:
     formats = config.formats
-    return DataRules(
+    return UploadRules(
         image_size=_image_size(config),
         formats=FormatRules(
             formats.require_match,

@@ -21,18 +21,20 @@ from imgservice.db.repositories.images import Images
 from imgservice.db.schema.tables import image_locations, image_properties, images, leases, projects
 from imgservice.domain.errors import ImageGone, ImageNotFound, StatusConflict, TooLarge
 from imgservice.domain.image import Content, Image, Location, Status
-from imgservice.domain.lease import Lease
+from imgservice.domain.job import Job
 from imgservice.domain.quota import Quota, Resource, Usage
-from imgservice.service.ports import ImageRepository
+from imgservice.service.ports import JobRepository
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 from tests.contract.test_repository import (
     START,
     added,
     clock,
+    jobs,
     new_image,
-    new_lease,
+    new_job,
     outcomes,
     read,
+    recorded,
     repository,
     write,
 )
@@ -41,6 +43,7 @@ __all__ = [  # fixtures
     "clock",
     "database",
     "database_url",
+    "jobs",
     "repository",
     "sqlite_template",
     "sqlite_url",
@@ -54,8 +57,8 @@ def quota(**most: int) -> Quota:
     return Quota("ours", {Resource(name): amount for name, amount in most.items()})
 
 
-def charged_lease(image: Image, reserved: int, project: str = "ours") -> Lease:
-    return new_lease(image.id, project=project, reserved=reserved)
+def charged_job(image: Image, reserved: int, project: str = "ours") -> Job:
+    return new_job(image.id, project=project, reserved=reserved)
 
 
 def content(size: int, url: str | None = None) -> Content:
@@ -63,15 +66,15 @@ def content(size: int, url: str | None = None) -> Content:
     return Content(size, None, "0" * 32, "sha512", "1" * 128, location)
 
 
-async def usage(repository: ImageRepository, project: str = "ours") -> Usage:
+async def usage(repository: Images, project: str = "ours") -> Usage:
     return await repository.usage(project, tuple(Resource))
 
 
-async def uploaded(repository: ImageRepository, size: int, **values: Any) -> Image:
+async def uploaded(repository: Images, size: int, **values: Any) -> Image:
     image = await added(repository, **values)
-    lease = new_lease(image.id)
-    await repository.begin_upload(lease)
-    await repository.finish_upload(lease, content(size))
+    job = new_job(image.id)
+    await repository.begin_upload(job)
+    await repository.finish_upload(job, content(size))
     return image
 
 
@@ -102,7 +105,7 @@ async def reserved(database: Database) -> int:
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_used_at_first(repository: ImageRepository) -> None:
+async def test_nothing_is_used_at_first(repository: Images) -> None:
     assert await usage(repository) == dict.fromkeys(Resource, 0)
     await uploaded(repository, 100, owner="theirs")
     await uploaded(repository, 100, owner=None)
@@ -110,7 +113,7 @@ async def test_nothing_is_used_at_first(repository: ImageRepository) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_copy_counts(repository: ImageRepository, database: Database) -> None:
+async def test_every_copy_counts(repository: Images, database: Database) -> None:
     image = await uploaded(repository, 3 << 40)
     for status, deleted in (("active", False), ("pending_delete", True), ("deleted", True)):
         row = {
@@ -141,7 +144,7 @@ async def test_every_copy_counts(repository: ImageRepository, database: Database
 @pytest.mark.parametrize("stores", [None, "", "fast,slow"])
 @pytest_twisted.ensureDeferred
 async def test_the_status_decides_what_counts(
-    repository: ImageRepository,
+    repository: Images,
     database: Database,
     status: str,
     expected: Sequence[int],
@@ -223,12 +226,13 @@ steps = st.lists(
 class _Project:
     """What happens in a project, and what must hold all the time."""
 
-    def __init__(self, repository: ImageRepository, database: Database) -> None:
+    def __init__(self, repository: Images, jobs: JobRepository, database: Database) -> None:
         self.repository = repository
+        self.jobs = jobs
         self.database = database
         self.quota = Quota(str(uuid.uuid4()), {SIZE: 100, COUNT: 4, UPLOADING: 2})
         self.images: list[Image] = []
-        self.running: dict[str, tuple[Lease, int]] = {}
+        self.running: dict[str, tuple[Job, int]] = {}
         self.marked = False
 
     async def do(self, step: str, which: int, amount: int) -> None:
@@ -240,30 +244,30 @@ class _Project:
             await getattr(self, step)(self.images[which % len(self.images)], amount)
 
     async def begin(self, image: Image, amount: int) -> None:
-        lease = charged_lease(image, amount, self.quota.project)
-        await self.repository.begin_upload(lease, None, self.quota)
-        self.running[image.id] = (lease, amount)
+        job = charged_job(image, amount, self.quota.project)
+        await self.repository.begin_upload(job, None, self.quota)
+        self.running[image.id] = (job, amount)
 
     async def grow(self, image: Image, amount: int) -> None:
         if image.id in self.running:
-            lease, had = self.running[image.id]
-            now = await self.repository.reserve(lease, self.quota, had + amount, amount)
-            self.running[image.id] = (lease, now)
+            job, had = self.running[image.id]
+            now = await self.repository.reserve(job, self.quota, had + amount, amount)
+            self.running[image.id] = (job, now)
 
     async def finish(self, image: Image, amount: int) -> None:
         if image.id in self.running:
-            lease, most = self.running.pop(image.id)
+            job, most = self.running.pop(image.id)
             try:
-                await self.repository.finish_upload(lease, content(max(0, most - amount)))
+                await self.repository.finish_upload(job, content(max(0, most - amount)))
             except ImageGone:
-                await self.repository.end_lease(lease)
+                await self.jobs.end(job)
 
     async def abandon(self, image: Image, _: int) -> None:
         if image.id in self.running:
             await self.repository.abandon_upload(self.running.pop(image.id)[0])
 
     async def delete(self, image: Image, _: int) -> None:
-        await self.repository.delete(image.id, new_lease(image.id, kind="delete"))
+        await self.repository.delete(image.id, new_job(image.id, kind="delete"))
 
     async def locate(self, image: Image, _: int) -> None:
         def change(found: Image) -> Image:
@@ -314,9 +318,9 @@ def _with_locations(image: Image, locations: tuple[Location, ...]) -> Image:
 @given(steps=steps)
 @pytest_twisted.ensureDeferred
 async def test_usage_is_what_a_recount_finds_whatever_happened(
-    repository: ImageRepository, database: Database, steps: list[tuple[str, int, int]]
+    repository: Images, jobs: JobRepository, database: Database, steps: list[tuple[str, int, int]]
 ) -> None:
-    project = _Project(repository, database)
+    project = _Project(repository, jobs, database)
     for step, which, amount in steps:
         with suppress(TooLarge, StatusConflict, ImageNotFound, ImageGone):
             await project.do(step, which, amount)
@@ -327,7 +331,7 @@ async def test_usage_is_what_a_recount_finds_whatever_happened(
 
 
 @pytest_twisted.ensureDeferred
-async def test_images_are_counted_when_they_are_added(repository: ImageRepository) -> None:
+async def test_images_are_counted_when_they_are_added(repository: Images) -> None:
     two = quota(image_count_total=2)
     first = new_image()
     await repository.add(first, two)
@@ -335,45 +339,43 @@ async def test_images_are_counted_when_they_are_added(repository: ImageRepositor
     with pytest.raises(TooLarge, match="image_count_total is over limit of 2"):
         await repository.add(new_image(), two)
     await repository.add(new_image(owner="theirs"), Quota("theirs", two.most))
-    await repository.delete(first.id, new_lease(first.id))
+    await repository.delete(first.id, new_job(first.id))
     await repository.add(new_image(), two)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refused_image_leaves_nothing(
-    repository: ImageRepository, database: Database
-) -> None:
+async def test_a_refused_image_leaves_nothing(repository: Images, database: Database) -> None:
     with pytest.raises(TooLarge):
         await repository.add(new_image(tags=("a",)), quota(image_count_total=0))
     assert await read(database, sa.select(images.c.id)) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_uploads_are_counted_when_they_begin(repository: ImageRepository) -> None:
+async def test_uploads_are_counted_when_they_begin(repository: Images) -> None:
     one, two = await added(repository), await added(repository)
     limit = quota(image_count_uploading=1)
-    lease = new_lease(one.id)
-    await repository.begin_upload(lease, None, limit)
+    job = new_job(one.id)
+    await repository.begin_upload(job, None, limit)
     with pytest.raises(TooLarge, match="image_count_uploading is over limit of 1"):
-        await repository.begin_upload(new_lease(two.id), None, limit)
+        await repository.begin_upload(new_job(two.id), None, limit)
     assert (await repository.get(two.id)).status is Status.QUEUED
-    await repository.abandon_upload(lease)
-    await repository.begin_upload(new_lease(two.id), None, limit)
+    await repository.abandon_upload(job)
+    await repository.begin_upload(new_job(two.id), None, limit)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_running_upload_is_charged_for_what_it_may_become(
-    repository: ImageRepository, database: Database
+    repository: Images, database: Database
 ) -> None:
     one, two = await added(repository), await added(repository)
     limit = quota(image_size_total=100)
-    lease = charged_lease(one, 60)
-    await repository.begin_upload(lease, None, limit)
+    job = charged_job(one, 60)
+    await repository.begin_upload(job, None, limit)
     with pytest.raises(TooLarge):
-        await repository.begin_upload(charged_lease(two, 41), None, limit)
-    other = charged_lease(two, 40)
+        await repository.begin_upload(charged_job(two, 41), None, limit)
+    other = charged_job(two, 40)
     await repository.begin_upload(other, None, limit)
-    await repository.finish_upload(lease, content(50))
+    await repository.finish_upload(job, content(50))
     assert await reserved(database) == 40
     await repository.reserve(other, limit, 50, 0)
     with pytest.raises(TooLarge):
@@ -385,73 +387,76 @@ async def test_a_running_upload_is_charged_for_what_it_may_become(
 
 @pytest_twisted.ensureDeferred
 async def test_an_upload_grows_as_far_as_there_is_room(
-    repository: ImageRepository, database: Database
+    repository: Images, database: Database
 ) -> None:
     image = await added(repository)
     limit = quota(image_size_total=1000)
-    lease = charged_lease(image, 1)
-    await repository.begin_upload(lease, None, limit)
-    assert await repository.reserve(lease, limit, 500, 100) == 600
-    assert await repository.reserve(lease, limit, 650, 900) == 1000
-    assert await repository.reserve(lease, limit, 1000, 900) == 1000
+    job = charged_job(image, 1)
+    await repository.begin_upload(job, None, limit)
+    assert await repository.reserve(job, limit, 500, 100) == 600
+    assert await repository.reserve(job, limit, 650, 900) == 1000
+    assert await repository.reserve(job, limit, 1000, 900) == 1000
     with pytest.raises(TooLarge):
-        await repository.reserve(lease, limit, 1001, 0)
+        await repository.reserve(job, limit, 1001, 0)
     assert await reserved(database) == 1000
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_lease_that_is_not_ours_reserves_nothing(
-    repository: ImageRepository, database: Database
+    repository: Images, jobs: JobRepository, database: Database
 ) -> None:
     image = await added(repository)
     limit = quota(image_size_total=1000)
-    lease = charged_lease(image, 1)
+    job = charged_job(image, 1)
     with pytest.raises(ImageGone):
-        await repository.reserve(lease, limit, 2, 0)
-    await repository.begin_upload(lease, None, limit)
-    assert await repository.take_lease(lease, "node-2", 60)
+        await repository.reserve(job, limit, 2, 0)
+    await repository.begin_upload(job, None, limit)
+    assert await jobs.claim(job, "node-2")
     with pytest.raises(ImageGone):
-        await repository.reserve(lease, limit, 2, 0)
+        await repository.reserve(job, limit, 2, 0)
     assert await reserved(database) == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_dead_upload_is_charged_until_it_is_cleaned_up(repository: ImageRepository) -> None:
+async def test_a_dead_upload_is_charged_until_it_is_cleaned_up(
+    repository: Images, jobs: JobRepository
+) -> None:
     image = await added(repository)
     limit = quota(image_size_total=100)
-    await repository.begin_upload(charged_lease(image, 100), None, limit)
-    [(found, _)] = await repository.leases()
+    await repository.begin_upload(charged_job(image, 100), None, limit)
+    [found] = await recorded(jobs)
     assert (found.project, found.reserved) == ("ours", 100)
-    assert await repository.take_lease(found, "node-2", 60)
+    assert await jobs.claim(found, "node-2")
     other = await added(repository)
     with pytest.raises(TooLarge):
-        await repository.begin_upload(charged_lease(other, 1), None, limit)
-    [(taken, _)] = await repository.leases()
+        await repository.begin_upload(charged_job(other, 1), None, limit)
+    [taken] = await recorded(jobs)
     await repository.abandon_upload(taken)
-    await repository.begin_upload(charged_lease(other, 100), None, limit)
+    await repository.begin_upload(charged_job(other, 100), None, limit)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_deleted_image_is_charged_while_its_upload_goes_on(
-    repository: ImageRepository,
+    repository: Images,
+    jobs: JobRepository,
 ) -> None:
     image, other = await added(repository), await added(repository)
     limit = quota(image_size_total=100)
-    lease = charged_lease(image, 100)
-    await repository.begin_upload(lease, None, limit)
-    await repository.delete(image.id, new_lease(image.id, kind="delete"))
+    job = charged_job(image, 100)
+    await repository.begin_upload(job, None, limit)
+    await repository.delete(image.id, new_job(image.id, kind="delete"))
     with pytest.raises(TooLarge):
-        await repository.begin_upload(charged_lease(other, 1), None, limit)
+        await repository.begin_upload(charged_job(other, 1), None, limit)
     with pytest.raises(ImageGone):
-        await repository.finish_upload(lease, content(100))
+        await repository.finish_upload(job, content(100))
     with pytest.raises(TooLarge):
-        await repository.begin_upload(charged_lease(other, 1), None, limit)
-    await repository.end_lease(lease)
-    await repository.begin_upload(charged_lease(other, 100), None, limit)
+        await repository.begin_upload(charged_job(other, 1), None, limit)
+    await jobs.end(job)
+    await repository.begin_upload(charged_job(other, 100), None, limit)
 
 
 @pytest_twisted.ensureDeferred
-async def test_locations_that_are_added_are_charged(repository: ImageRepository) -> None:
+async def test_locations_that_are_added_are_charged(repository: Images) -> None:
     image = await uploaded(repository, 40)
     limit = quota(image_size_total=100)
 
@@ -471,45 +476,43 @@ async def test_locations_that_are_added_are_charged(repository: ImageRepository)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_limit_below_what_is_there_takes_nothing_away(repository: ImageRepository) -> None:
+async def test_a_limit_below_what_is_there_takes_nothing_away(repository: Images) -> None:
     image = await uploaded(repository, 40)
     low = quota(image_size_total=10, image_count_total=0)
     with pytest.raises(TooLarge):
         await repository.add(new_image(), low)
-    lease = charged_lease(await added(repository), 0)
+    job = charged_job(await added(repository), 0)
     with pytest.raises(TooLarge):
-        await repository.begin_upload(lease, None, low)
+        await repository.begin_upload(job, None, low)
     assert (await repository.get(image.id)).status is Status.ACTIVE
     await repository.update(image.id, lambda found: _with_locations(found, ()), None, None, low)
-    await repository.delete(image.id, new_lease(image.id, kind="delete"))
+    await repository.delete(image.id, new_job(image.id, kind="delete"))
 
 
 # -- at the same time -----------------------------------------------------------------------------
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_many_at_once_as_many_as_fit(
-    repository: ImageRepository, database: Database
-) -> None:
+async def test_of_many_at_once_as_many_as_fit(repository: Images, database: Database) -> None:
     ten = quota(image_count_total=10, image_size_total=100, image_count_uploading=10)
     many = [new_image() for _ in range(30)]
     results = await outcomes(*(repository.add(image, ten) for image in many))
     assert Counter(map(type, results)) == {type(None): 10, TooLarge: 20}
 
     taken = [image for image, result in zip(many, results, strict=True) if result is None]
-    claims = [charged_lease(image, 30) for image in taken]
-    results = await outcomes(*(repository.begin_upload(lease, None, ten) for lease in claims))
+    claims = [charged_job(image, 30) for image in taken]
+    results = await outcomes(*(repository.begin_upload(job, None, ten) for job in claims))
     assert Counter(map(type, results)) == {type(None): 3, TooLarge: 7}
     assert (await reserved(database)) == 90
 
-    started = [lease for lease, result in zip(claims, results, strict=True) if result is None]
-    results = await outcomes(*(repository.reserve(lease, ten, 40, 0) for lease in started))
+    started = [job for job, result in zip(claims, results, strict=True) if result is None]
+    results = await outcomes(*(repository.reserve(job, ten, 40, 0) for job in started))
     assert Counter(map(type, results)) == {int: 1, TooLarge: 2}
     assert (await reserved(database)) == 100
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_project_is_met_once(repository: ImageRepository, database: Database) -> None:
+async def test_a_project_is_met_once(repository: Images, database: Database) -> None:
     limit = quota(image_count_total=100)
     await outcomes(*(repository.add(new_image(), limit) for _ in range(10)))
     assert await read(database, sa.select(projects.c.project)) == [("ours",)]
@@ -518,11 +521,11 @@ async def test_a_project_is_met_once(repository: ImageRepository, database: Data
 
 @pytest_twisted.ensureDeferred
 async def test_where_nothing_is_limited_nothing_is_locked(
-    repository: ImageRepository, database: Database
+    repository: Images, database: Database
 ) -> None:
     image = new_image()
     await repository.add(image, quota())
-    await repository.begin_upload(new_lease(image.id), None, quota(image_stage_total=5))
+    await repository.begin_upload(new_job(image.id), None, quota(image_stage_total=5))
     assert await read(database, sa.select(projects.c.project)) == []
 
 
@@ -555,7 +558,7 @@ class _RecordingTransaction:
 
 @pytest_twisted.ensureDeferred
 async def test_the_lock_comes_before_anything_is_read(
-    repository: ImageRepository, database: Database
+    repository: Images, database: Database
 ) -> None:
     """Else databases with many writers would count what is there no more."""
     limit = quota(image_size_total=100, image_count_total=100, image_count_uploading=100)
@@ -563,11 +566,11 @@ async def test_the_lock_comes_before_anything_is_read(
     recording = Recording(database)
     recorded = Images(recording)  # type: ignore[arg-type]
     one, two = await added(repository), await added(repository)
-    lease = charged_lease(one, 1)
+    job = charged_job(one, 1)
     for work in (
         recorded.add(new_image(), limit),
-        recorded.begin_upload(lease, None, limit),
-        recorded.reserve(lease, limit, 5, 0),
+        recorded.begin_upload(job, None, limit),
+        recorded.reserve(job, limit, 5, 0),
         recorded.activate(two.id, content(1), limit),
         recorded.update(
             two.id, lambda found: _with_locations(found, found.locations * 2), None, None, limit
@@ -581,16 +584,16 @@ async def test_the_lock_comes_before_anything_is_read(
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_limit_costs_nothing(repository: ImageRepository, database: Database) -> None:
+async def test_no_limit_costs_nothing(repository: Images, database: Database) -> None:
     recording = Recording(database)
     recorded = Images(recording)  # type: ignore[arg-type]
     image = new_image()
     await recorded.add(image)
     assert len(recording.statements) == 1
-    lease = new_lease(image.id)
-    await recorded.begin_upload(lease)
+    job = new_job(image.id)
+    await recorded.begin_upload(job)
     assert len(recording.statements) == 3
-    await recorded.finish_upload(lease, content(5))
+    await recorded.finish_upload(job, content(5))
     assert len(recording.statements) == 6
 
 

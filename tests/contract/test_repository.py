@@ -18,13 +18,13 @@ from imgservice.api.v2.listing import MOST_FILTERS, MOST_VALUES
 from imgservice.db.engine.database import Database, Rows, Transaction
 from imgservice.db.engine.statement import Statement
 from imgservice.db.repositories.images import Images
+from imgservice.db.repositories.jobs import Jobs
 from imgservice.db.schema.tables import (
     image_locations,
     image_members,
     image_properties,
     image_tags,
     images,
-    leases,
 )
 from imgservice.domain.errors import (
     DuplicateImage,
@@ -35,9 +35,9 @@ from imgservice.domain.errors import (
     StatusConflict,
 )
 from imgservice.domain.image import Content, Image, Location, Status, Visibility
-from imgservice.domain.lease import Lease
+from imgservice.domain.job import Job
 from imgservice.domain.query import Comparison, Direction, ImageQuery
-from imgservice.service.ports import ImageRepository
+from imgservice.service.ports import JobRepository
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
@@ -62,8 +62,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def repository(database: Database, clock: Clock) -> ImageRepository:
-    return Images(database, lease_seconds=60, now=clock)
+def repository(database: Database, clock: Clock) -> Images:
+    return Images(database, lease_time=60, now=clock)
+
+
+@pytest.fixture
+def jobs(database: Database, clock: Clock) -> JobRepository:
+    return Jobs(database, lease_time=60, now=clock)
 
 
 _ages = itertools.count()
@@ -85,14 +90,23 @@ def new_image(**values: Any) -> Image:
     return Image(**(fields | values))
 
 
-def new_lease(image_id: str, **values: Any) -> Lease:
+def new_job(image_id: str, **values: Any) -> Job:
     fields: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "kind": "upload",
-        "holder": "node-1",
+        "owner": "node-1",
         "store": "local",
     }
-    return Lease(image_id=image_id, **(fields | values))
+    return Job(image_id=image_id, **(fields | values))
+
+
+KINDS = ("upload", "location", "delete", "remove")
+
+
+async def recorded(jobs: JobRepository) -> list[Job]:
+    """Return all jobs that there are."""
+    found = [await jobs.owned(one.owner, KINDS, 100) for one in await jobs.holdings()]
+    return [job for some in found for job, _ in some]
 
 
 def query(**values: Any) -> ImageQuery:
@@ -110,13 +124,13 @@ CONTENT = Content(
 )
 
 
-async def added(repository: ImageRepository, **values: Any) -> Image:
+async def added(repository: Images, **values: Any) -> Image:
     image = new_image(**values)
     await repository.add(image)
     return image
 
 
-async def ids(repository: ImageRepository, **values: Any) -> list[str]:
+async def ids(repository: Images, **values: Any) -> list[str]:
     return [image.id for image in (await repository.list(query(**values))).images]
 
 
@@ -159,7 +173,7 @@ async def outcomes(*attempts: Coroutine[Any, Any, object]) -> list[object]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_get_returns_what_was_added(repository: ImageRepository) -> None:
+async def test_get_returns_what_was_added(repository: Images) -> None:
     image = await added(
         repository,
         name="\u2603 pingüino 企鹅 'quoted\" \\ %s :x ?",
@@ -185,7 +199,7 @@ async def test_get_returns_what_was_added(repository: ImageRepository) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_image_of_nothing_but_its_id(repository: ImageRepository) -> None:
+async def test_an_image_of_nothing_but_its_id(repository: Images) -> None:
     image = await added(repository, name=None, owner=None)
     assert await repository.get(image.id) == image
 
@@ -198,17 +212,13 @@ async def test_an_image_of_nothing_but_its_id(repository: ImageRepository) -> No
     value=st.text(CHARACTERS, max_size=99),
 )
 @pytest_twisted.ensureDeferred
-async def test_any_text_comes_back_as_it_was(
-    repository: ImageRepository, name: str, value: str
-) -> None:
+async def test_any_text_comes_back_as_it_was(repository: Images, name: str, value: str) -> None:
     image = await added(repository, name=name, tags=(value,), properties={name: value})
     assert await repository.get(image.id) == image
 
 
 @pytest_twisted.ensureDeferred
-async def test_times_keep_their_microseconds(
-    repository: ImageRepository, database_url: str
-) -> None:
+async def test_times_keep_their_microseconds(repository: Images, database_url: str) -> None:
     made = START.replace(microsecond=7)
     image = await added(repository, created_at=made, updated_at=made)
     # Glance's tables on MariaDB keep whole seconds.
@@ -217,19 +227,19 @@ async def test_times_keep_their_microseconds(
 
 
 @pytest_twisted.ensureDeferred
-async def test_unknown_image(repository: ImageRepository) -> None:
+async def test_unknown_image(repository: Images) -> None:
     with pytest.raises(ImageNotFound, match="No image found with ID nothing"):
         await repository.get("nothing")
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_id_is_used_once(repository: ImageRepository) -> None:
+async def test_an_id_is_used_once(repository: Images) -> None:
     image = await added(repository)
     with pytest.raises(DuplicateImage):
         await repository.add(attrs.evolve(image, name="another", properties={"a": "b"}))
     assert await repository.get(image.id) == image
 
-    await repository.delete(image.id, new_lease(image.id))
+    await repository.delete(image.id, new_job(image.id))
     with pytest.raises(DuplicateImage):
         await repository.add(image)
     with pytest.raises(ImageNotFound):
@@ -237,7 +247,7 @@ async def test_an_id_is_used_once(repository: ImageRepository) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_of_many_takes_an_id(repository: ImageRepository) -> None:
+async def test_one_of_many_takes_an_id(repository: Images) -> None:
     image = new_image(tags=("a",))
     results = await outcomes(*(repository.add(image) for _ in range(8)))
     assert sorted(type(result).__name__ for result in results) == ["DuplicateImage"] * 7 + [
@@ -247,9 +257,7 @@ async def test_one_of_many_takes_an_id(repository: ImageRepository) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_get_tells_the_membership_of_who_asks(
-    repository: ImageRepository, database: Database
-) -> None:
+async def test_get_tells_the_membership_of_who_asks(repository: Images, database: Database) -> None:
     image = await added(repository)
     await share(database, image, "theirs", "rejected", deleted=True)
     await share(database, image, "theirs", "pending")
@@ -261,7 +269,7 @@ async def test_get_tells_the_membership_of_who_asks(
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_live_children_count(repository: ImageRepository, database: Database) -> None:
+async def test_only_live_children_count(repository: Images, database: Database) -> None:
     image = await added(
         repository,
         tags=("here", "gone"),
@@ -289,7 +297,7 @@ async def test_only_live_children_count(repository: ImageRepository, database: D
 
 
 @pytest_twisted.ensureDeferred
-async def test_locations_keep_their_order(repository: ImageRepository) -> None:
+async def test_locations_keep_their_order(repository: Images) -> None:
     locations = tuple(Location(f"file:///{9 - n}") for n in range(9))
     image = await added(repository, locations=locations)
     assert (await repository.get(image.id)).locations == locations
@@ -298,22 +306,18 @@ async def test_locations_keep_their_order(repository: ImageRepository) -> None:
 # Uploads
 
 
-async def claimed(repository: ImageRepository) -> list[Lease]:
-    return [lease for lease, _ in await repository.leases()]
-
-
 @pytest_twisted.ensureDeferred
-async def test_an_upload_from_beginning_to_end(repository: ImageRepository) -> None:
+async def test_an_upload_from_beginning_to_end(repository: Images, jobs: JobRepository) -> None:
     image = await added(repository)
-    lease = new_lease(image.id)
+    job = new_job(image.id)
 
-    await repository.begin_upload(lease)
+    await repository.begin_upload(job)
     saving = await repository.get(image.id)
     assert saving.status is Status.SAVING
     assert saving.updated_at > image.updated_at
-    assert await claimed(repository) == [lease]
+    assert await recorded(jobs) == [job]
 
-    await repository.finish_upload(lease, CONTENT)
+    await repository.finish_upload(job, CONTENT)
     assert await repository.get(image.id) == attrs.evolve(
         image,
         status=Status.ACTIVE,
@@ -325,72 +329,72 @@ async def test_an_upload_from_beginning_to_end(repository: ImageRepository) -> N
         os_hash_value=CONTENT.os_hash_value,
         locations=(CONTENT.location,),
     )
-    assert list(await repository.leases()) == []
+    assert await recorded(jobs) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_of_many_uploads_begins(repository: ImageRepository) -> None:
+async def test_one_of_many_uploads_begins(repository: Images, jobs: JobRepository) -> None:
     image = await added(repository)
-    claims = [new_lease(image.id) for _ in range(8)]
-    results = await outcomes(*(repository.begin_upload(lease) for lease in claims))
+    claims = [new_job(image.id) for _ in range(8)]
+    results = await outcomes(*(repository.begin_upload(job) for job in claims))
 
     assert results.count(None) == 1
     (message,) = {str(error) for error in results if error is not None}
     assert message == f"Image {image.id} is saving; this needs it queued."
-    assert await claimed(repository) == [claims[results.index(None)]]
+    assert await recorded(jobs) == [claims[results.index(None)]]
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_upload_begins_without_an_image(repository: ImageRepository) -> None:
+async def test_no_upload_begins_without_an_image(repository: Images, jobs: JobRepository) -> None:
     with pytest.raises(ImageNotFound):
-        await repository.begin_upload(new_lease("nothing"))
-    assert list(await repository.leases()) == []
+        await repository.begin_upload(new_job("nothing"))
+    assert await recorded(jobs) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_active_image_takes_no_upload(repository: ImageRepository) -> None:
+async def test_an_active_image_takes_no_upload(repository: Images) -> None:
     image = await added(repository, status=Status.ACTIVE)
     with pytest.raises(StatusConflict):
-        await repository.begin_upload(new_lease(image.id))
+        await repository.begin_upload(new_job(image.id))
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_detected_format_is_noted_with_the_content(repository: ImageRepository) -> None:
+async def test_the_detected_format_is_noted_with_the_content(repository: Images) -> None:
     image = await added(repository)
-    lease = new_lease(image.id)
-    await repository.begin_upload(lease)
-    await repository.finish_upload(lease, attrs.evolve(CONTENT, detected_format="qcow2"))
+    job = new_job(image.id)
+    await repository.begin_upload(job)
+    await repository.finish_upload(job, attrs.evolve(CONTENT, detected_format="qcow2"))
     found = await repository.get(image.id)
     assert found.properties == {**image.properties, "os_glance_detected_format": "qcow2"}
     assert found.status is Status.ACTIVE
 
 
 @pytest_twisted.ensureDeferred
-async def test_delete_during_an_upload(repository: ImageRepository) -> None:
+async def test_delete_during_an_upload(repository: Images, jobs: JobRepository) -> None:
     image = await added(repository)
-    lease = new_lease(image.id)
-    await repository.begin_upload(lease)
-    removal = new_lease(image.id, kind="delete")
+    job = new_job(image.id)
+    await repository.begin_upload(job)
+    removal = new_job(image.id, kind="delete")
     assert list(await repository.delete(image.id, removal)) == []
 
     with pytest.raises(ImageGone):
-        await repository.finish_upload(lease, CONTENT)
+        await repository.finish_upload(job, CONTENT)
     assert list(await repository.deleted_locations(image.id)) == []
-    assert await claimed(repository) == [lease]
-    await repository.abandon_upload(lease)
+    assert await recorded(jobs) == [job]
+    await repository.abandon_upload(job)
     with pytest.raises(ImageNotFound):
         await repository.get(image.id)
-    assert list(await repository.leases()) == []
+    assert await recorded(jobs) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_delete_and_finish_at_once(repository: ImageRepository) -> None:
+async def test_delete_and_finish_at_once(repository: Images) -> None:
     for _ in range(10):
         image = await added(repository)
-        lease, removal = new_lease(image.id), new_lease(image.id, kind="delete")
-        await repository.begin_upload(lease)
+        job, removal = new_job(image.id), new_job(image.id, kind="delete")
+        await repository.begin_upload(job)
         finished, urls = await outcomes(
-            repository.finish_upload(lease, CONTENT), repository.delete(image.id, removal)
+            repository.finish_upload(job, CONTENT), repository.delete(image.id, removal)
         )
         # Either the delete saw the location, or there never was one.
         assert (finished, urls) == (None, (CONTENT.location,)) or (
@@ -399,38 +403,38 @@ async def test_delete_and_finish_at_once(repository: ImageRepository) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_upload_taken_from_its_holder(repository: ImageRepository) -> None:
+async def test_an_upload_taken_from_its_owner(repository: Images, jobs: JobRepository) -> None:
     image = await added(repository)
-    lease = new_lease(image.id)
-    await repository.begin_upload(lease)
-    assert await repository.take_lease(lease, "node-2", 60)
+    job = new_job(image.id)
+    await repository.begin_upload(job)
+    assert await jobs.claim(job, "node-2")
 
     with pytest.raises(ImageGone):
-        await repository.finish_upload(lease, CONTENT)
-    await repository.abandon_upload(lease)
-    await repository.end_lease(lease)
+        await repository.finish_upload(job, CONTENT)
+    await repository.abandon_upload(job)
+    await jobs.end(job)
     assert (await repository.get(image.id)).status is Status.SAVING
 
-    taken = attrs.evolve(lease, holder="node-2")
-    assert await claimed(repository) == [taken]
+    taken = attrs.evolve(job, owner="node-2", attempts=1)
+    assert await recorded(jobs) == [taken]
     await repository.abandon_upload(taken)
     assert (await repository.get(image.id)).status is Status.QUEUED
 
 
 @pytest_twisted.ensureDeferred
 async def test_an_abandoned_upload_can_be_repeated(
-    repository: ImageRepository, database: Database
+    repository: Images, jobs: JobRepository, database: Database
 ) -> None:
     image = await added(repository, size=7, virtual_size=8)
-    lease = new_lease(image.id)
-    await repository.begin_upload(lease)
-    await repository.abandon_upload(lease)
+    job = new_job(image.id)
+    await repository.begin_upload(job)
+    await repository.abandon_upload(job)
     found = await repository.get(image.id)
     assert (found.status, found.size, found.virtual_size) == (Status.QUEUED, None, None)
-    assert list(await repository.leases()) == []
+    assert await recorded(jobs) == []
 
-    await repository.abandon_upload(lease)
-    again = new_lease(image.id)
+    await repository.abandon_upload(job)
+    again = new_job(image.id)
     await repository.begin_upload(again)
     await repository.finish_upload(again, CONTENT)
     await repository.abandon_upload(again)
@@ -458,56 +462,56 @@ async def deletion_marks(database: Database, image_id: str) -> dict[str, set[tup
 
 @pytest_twisted.ensureDeferred
 async def test_delete_marks_everything_with_one_time(
-    repository: ImageRepository, database: Database
+    repository: Images, jobs: JobRepository, database: Database
 ) -> None:
     locations = (Location("file:///b"), Location("file:///a"))
     image = await added(repository, tags=("a",), properties={"k": "v"}, locations=locations)
     await share(database, image, "theirs", "accepted")
-    lease = new_lease(image.id, kind="delete")
+    job = new_job(image.id, kind="delete")
 
-    assert list(await repository.delete(image.id, lease)) == list(locations)
+    assert list(await repository.delete(image.id, job)) == list(locations)
 
     (mark,) = set.union(*(await deletion_marks(database, image.id)).values())
     assert mark[0] is True
     assert mark[1] > image.updated_at
     statuses = sa.select(images.c.status, image_locations.c.status).join(image_locations)
     assert set(await read(database, statuses)) == {("deleted", "deleted")}
-    assert await claimed(repository) == [lease]
+    assert await recorded(jobs) == [job]
     assert list(await repository.deleted_locations(image.id)) == list(locations)
     assert not (await repository.list(query())).images
     with pytest.raises(ImageNotFound):
-        await repository.delete(image.id, new_lease(image.id))
+        await repository.delete(image.id, new_job(image.id))
 
 
 @pytest_twisted.ensureDeferred
-async def test_delete_without_data_needs_no_lease(repository: ImageRepository) -> None:
+async def test_delete_without_data_needs_no_lease(repository: Images, jobs: JobRepository) -> None:
     image = await added(repository)
-    assert list(await repository.delete(image.id, new_lease(image.id, kind="delete"))) == []
-    assert list(await repository.leases()) == []
+    assert list(await repository.delete(image.id, new_job(image.id, kind="delete"))) == []
+    assert await recorded(jobs) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_protected_and_unknown_images_are_not_deleted(repository: ImageRepository) -> None:
+async def test_protected_and_unknown_images_are_not_deleted(repository: Images) -> None:
     image = await added(repository, protected=True, tags=("a",))
     with pytest.raises(Forbidden) as raised:
-        await repository.delete(image.id, new_lease(image.id))
+        await repository.delete(image.id, new_job(image.id))
     assert raised.value.message == f"Image {image.id} is protected and cannot be deleted."
     assert await repository.get(image.id) == image
     with pytest.raises(ImageNotFound):
-        await repository.delete("nothing", new_lease("nothing"))
+        await repository.delete("nothing", new_job("nothing"))
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_of_many_deletes_happens(repository: ImageRepository) -> None:
+async def test_one_of_many_deletes_happens(repository: Images) -> None:
     image = await added(repository, locations=(CONTENT.location,))
-    results = await outcomes(*(repository.delete(image.id, new_lease(image.id)) for _ in range(6)))
+    results = await outcomes(*(repository.delete(image.id, new_job(image.id)) for _ in range(6)))
     assert sum(isinstance(result, ImageNotFound) for result in results) == 5
     assert (CONTENT.location,) in results
 
 
 @pytest_twisted.ensureDeferred
 async def test_undelete_restores_what_that_delete_took(
-    repository: ImageRepository, database: Database
+    repository: Images, jobs: JobRepository, database: Database
 ) -> None:
     image = await added(
         repository,
@@ -527,60 +531,17 @@ async def test_undelete_restores_what_that_delete_took(
         .values(deleted=True, deleted_at=START),
     )
     before = await repository.get(image.id, "theirs")
-    lease = new_lease(image.id, kind="delete")
-    await repository.delete(image.id, lease)
+    job = new_job(image.id, kind="delete")
+    await repository.delete(image.id, job)
     assert list(await repository.deleted_locations(image.id)) == [Location("file:///a")]
 
-    await repository.undelete(lease, before)
+    assert await repository.undelete(job, before)
 
     after = await repository.get(image.id, "theirs")
     assert after == attrs.evolve(before, updated_at=after.updated_at)
     assert (await repository.get(image.id, "former")).membership is None
-    assert list(await repository.leases()) == []
+    assert await recorded(jobs) == []
     assert list(await repository.deleted_locations(image.id)) == []
-
-
-# Leases
-
-
-@pytest_twisted.ensureDeferred
-async def test_a_renewal_changes_the_mark_of_a_lease(
-    repository: ImageRepository, clock: Clock
-) -> None:
-    lost, kept = [
-        new_lease((await added(repository)).id, holder=holder) for holder in ("node-1", "node-2")
-    ]
-    await repository.begin_upload(lost)
-    await repository.begin_upload(kept)
-    before = dict(await repository.leases())
-    clock.time += timedelta(seconds=15)
-    await repository.renew_leases("node-2", 60)
-    after = dict(await repository.leases())
-    assert [before[each] == after[each] for each in (lost, kept)] == [True, False]
-
-
-@pytest_twisted.ensureDeferred
-async def test_one_of_many_takes_a_lease(repository: ImageRepository, clock: Clock) -> None:
-    lease = new_lease((await added(repository)).id)
-    await repository.begin_upload(lease)
-    clock.time += timedelta(hours=1)
-    results = await outcomes(
-        *(repository.take_lease(lease, f"node-{number}", 60) for number in range(2, 8))
-    )
-    assert results.count(True) == 1
-    winner = f"node-{2 + results.index(True)}"
-    assert await claimed(repository) == [attrs.evolve(lease, holder=winner)]
-    await repository.end_lease(attrs.evolve(lease, holder=winner))
-    assert list(await repository.leases()) == []
-
-
-@pytest_twisted.ensureDeferred
-async def test_lease_rows_know_when_they_were_made(
-    repository: ImageRepository, database: Database
-) -> None:
-    await repository.begin_upload(new_lease((await added(repository)).id))
-    ((made, expires),) = await read(database, sa.select(leases.c.created_at, leases.c.expires_at))
-    assert abs((expires - made).total_seconds() - 60) < 5
 
 
 # Lists: who sees what
@@ -590,7 +551,7 @@ SHARED, COMMUNITY = Visibility.SHARED, Visibility.COMMUNITY
 
 
 @pytest_twisted.async_yield_fixture
-async def world(repository: ImageRepository, database: Database) -> Any:
+async def world(repository: Images, database: Database) -> Any:
     """Images of ours and others' in every visibility, by a name that says which is which."""
     named: dict[str, str] = {}
     for owner in ("ours", "others", None):
@@ -648,7 +609,7 @@ UNOWNED = {"None public", "None community"}
 )  # fmt: skip
 @pytest_twisted.ensureDeferred
 async def test_what_a_project_sees(
-    repository: ImageRepository,
+    repository: Images,
     world: Mapping[str, str],
     asked: Mapping[str, Any],
     seen: set[str],
@@ -667,7 +628,7 @@ async def test_what_a_project_sees(
 )
 @pytest_twisted.ensureDeferred
 async def test_what_an_admin_sees(
-    repository: ImageRepository,
+    repository: Images,
     world: Mapping[str, str],
     asked: Mapping[str, Any],
     hidden: set[str],
@@ -678,7 +639,7 @@ async def test_what_an_admin_sees(
 
 @pytest_twisted.ensureDeferred
 async def test_an_admin_asks_for_one_visibility(
-    repository: ImageRepository, world: Mapping[str, str]
+    repository: Images, world: Mapping[str, str]
 ) -> None:
     for visibility in Visibility:
         found = (await repository.list(query(is_admin=True, visibility=visibility))).images
@@ -687,9 +648,7 @@ async def test_an_admin_asks_for_one_visibility(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_list_tells_the_membership(
-    repository: ImageRepository, world: Mapping[str, str]
-) -> None:
+async def test_a_list_tells_the_membership(repository: Images, world: Mapping[str, str]) -> None:
     found = (await repository.list(query(visibility=SHARED, member_status="all"))).images
     memberships = {world[image.id]: image.membership for image in found}
     assert memberships["with us pending"] == "pending"
@@ -698,14 +657,14 @@ async def test_a_list_tells_the_membership(
 
 @pytest_twisted.ensureDeferred
 async def test_killed_deleted_and_hidden_images_are_not_listed(
-    repository: ImageRepository,
+    repository: Images,
 ) -> None:
     image = await added(repository, status=Status.ACTIVE)
     hidden = await added(repository, os_hidden=True)
     await added(repository, status=Status.KILLED)
     await added(repository, status=Status.DELETED)
     gone = await added(repository)
-    await repository.delete(gone.id, new_lease(gone.id))
+    await repository.delete(gone.id, new_job(gone.id))
     assert await ids(repository) == [image.id]
     assert await ids(repository, os_hidden=True) == [hidden.id]
     killed = (Comparison("status", "in", ("killed", "deleted")),)
@@ -746,7 +705,7 @@ async def test_killed_deleted_and_hidden_images_are_not_listed(
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_comparisons(repository: ImageRepository, where: Comparison, matches: str) -> None:
+async def test_comparisons(repository: Images, where: Comparison, matches: str) -> None:
     rows: dict[str, dict[str, Any]] = {
         "a": {"name": "one", "disk_format": "raw", "container_format": "bare"},
         "b": {
@@ -771,9 +730,7 @@ async def test_comparisons(repository: ImageRepository, where: Comparison, match
 
 
 @pytest_twisted.ensureDeferred
-async def test_tags_and_properties_must_all_match(
-    repository: ImageRepository, database: Database
-) -> None:
+async def test_tags_and_properties_must_all_match(repository: Images, database: Database) -> None:
     first = await added(repository, tags=("a", "b"), properties={"k": "1", "l": "2"})
     second = await added(repository, tags=("a",), properties={"k": "1", "l": "3"})
     gone = await added(repository, tags=("a", "b"), properties={"k": "1", "l": "2"})
@@ -790,9 +747,7 @@ async def test_tags_and_properties_must_all_match(
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("is_admin", [True, False])
-async def test_as_many_filters_as_a_list_may_have(
-    repository: ImageRepository, is_admin: bool
-) -> None:
+async def test_as_many_filters_as_a_list_may_have(repository: Images, is_admin: bool) -> None:
     """PostgreSQL took minutes and gigabytes to plan a statement that joins as many tables."""
     names = [f"n{number}" for number in range(MOST_FILTERS // 2)]
     all_ = {"tags": tuple(names), "properties": dict.fromkeys(names, "v")}
@@ -809,7 +764,7 @@ async def test_as_many_filters_as_a_list_may_have(
 
 
 @pytest_twisted.ensureDeferred
-async def test_newest_first_and_ids_where_times_are_equal(repository: ImageRepository) -> None:
+async def test_newest_first_and_ids_where_times_are_equal(repository: Images) -> None:
     older = await added(repository, id="5" * 36, created_at=START)
     same = [await added(repository, id=letter * 36, created_at=START) for letter in "1c"]
     newer = await added(repository, id="0" * 36)
@@ -821,7 +776,7 @@ async def test_newest_first_and_ids_where_times_are_equal(repository: ImageRepos
 
 @pytest_twisted.ensureDeferred
 async def test_markers_that_are_no_image_of_the_list(
-    repository: ImageRepository, world: Mapping[str, str]
+    repository: Images, world: Mapping[str, str]
 ) -> None:
     by_name = {name: image_id for image_id, name in world.items()}
     for marker in ("unknown", by_name["others private"], by_name["formerly with us"]):
@@ -843,13 +798,13 @@ UNSEEN = {
 
 @pytest_twisted.ensureDeferred
 async def test_a_deleted_image_keeps_its_place(
-    repository: ImageRepository, world: Mapping[str, str]
+    repository: Images, world: Mapping[str, str]
 ) -> None:
     places = list(world.items())
     oldest, _ = places.pop(0)
     for gone, name in reversed(places):
         before = await ids(repository, is_admin=True, visibility="all", marker=gone)
-        await repository.delete(gone, new_lease(gone))
+        await repository.delete(gone, new_job(gone))
         after = await ids(repository, is_admin=True, visibility="all", marker=gone)
         assert before == after and after[-1] == oldest, name
         if name in UNSEEN:
@@ -865,12 +820,12 @@ async def test_a_deleted_image_keeps_its_place(
 @pytest.mark.parametrize("key", ["status", "updated_at"])
 @pytest_twisted.ensureDeferred
 async def test_a_deleted_image_has_no_place_where_deleting_moves_it(
-    repository: ImageRepository, key: str
+    repository: Images, key: str
 ) -> None:
     gone = await added(repository)
     sort: Any = ((key, "asc"), ("created_at", "asc"), ("id", "asc"))
     await repository.list(query(marker=gone.id, sort=sort))
-    await repository.delete(gone.id, new_lease(gone.id))
+    await repository.delete(gone.id, new_job(gone.id))
     for is_admin in (False, True):
         with pytest.raises(Invalid, match=f"No image found with ID {gone.id}"):
             await repository.list(query(is_admin=is_admin, marker=gone.id, sort=sort))
@@ -908,7 +863,7 @@ rows = st.fixed_dictionaries(
 )
 @pytest_twisted.ensureDeferred
 async def test_paging_neither_loses_nor_repeats(
-    repository: ImageRepository,
+    repository: Images,
     database: Database,
     present: list[dict[str, Any]],
     coming: list[dict[str, Any]],
@@ -951,7 +906,7 @@ async def test_paging_neither_loses_nor_repeats(
         near = whole.index(marker) + going.pop() if going and marker in whole else -1
         if 0 <= near < len(whole) and whole[near] not in gone:
             gone.add(whole[near])
-            await repository.delete(whole[near], new_lease(whole[near]))
+            await repository.delete(whole[near], new_job(whole[near]))
     else:
         pytest.fail("paging does not end")
     assert len(seen) == len(set(seen))

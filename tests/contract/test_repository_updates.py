@@ -32,14 +32,14 @@ from imgservice.domain.errors import (
 from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.member import MemberStatus
 from imgservice.domain.names import IMPORT_LOCK
-from imgservice.service.ports import ImageRepository, MemberRepository
+from imgservice.service.ports import MemberRepository
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
 from tests.contract.test_repository import (
     START,
     Clock,
     added,
     clock,
-    new_lease,
+    new_job,
     read,
     repository,
     write,
@@ -84,7 +84,7 @@ async def property_rows(database: Database, image: Image) -> Sequence[Any]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_update_records_what_differs(repository: ImageRepository, clock: Clock) -> None:
+async def test_update_records_what_differs(repository: Images, clock: Clock) -> None:
     image = await added(repository, tags=("a", "b"), properties={"keep": "1", "drop": "2"})
     other = await added(repository, tags=("a",), properties={"keep": "1"})
     change = setting(
@@ -110,21 +110,21 @@ async def test_update_records_what_differs(repository: ImageRepository, clock: C
     "change", [setting(name="n"), setting(tags=("t",)), with_property("p", "1"), attrs.evolve]
 )
 @pytest_twisted.ensureDeferred
-async def test_every_change_moves_updated_at(repository: ImageRepository, change: Change) -> None:
+async def test_every_change_moves_updated_at(repository: Images, change: Change) -> None:
     image = await added(repository)
     assert (await repository.update(image.id, change)).updated_at > image.updated_at
     assert (await repository.get(image.id)).updated_at > image.updated_at
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_same_image_is_no_change(repository: ImageRepository) -> None:
+async def test_the_same_image_is_no_change(repository: Images) -> None:
     image = await added(repository)
     assert await repository.update(image.id, lambda found: found) == image
     assert await repository.get(image.id) == image
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_a_change_raises_undoes_it(repository: ImageRepository) -> None:
+async def test_what_a_change_raises_undoes_it(repository: Images) -> None:
     image = await added(repository)
 
     def refuse(found: Image) -> Image:
@@ -137,18 +137,16 @@ async def test_what_a_change_raises_undoes_it(repository: ImageRepository) -> No
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_living_images_change(repository: ImageRepository) -> None:
+async def test_only_living_images_change(repository: Images) -> None:
     image = await added(repository)
-    await repository.delete(image.id, new_lease(image.id, kind="delete"))
+    await repository.delete(image.id, new_job(image.id, kind="delete"))
     for gone in (image.id, "never-was"):
         with pytest.raises(ImageNotFound):
             await repository.update(gone, setting(name="n"))
 
 
 @pytest_twisted.ensureDeferred
-async def test_update_tells_the_membership(
-    repository: ImageRepository, members: MemberRepository
-) -> None:
+async def test_update_tells_the_membership(repository: Images, members: MemberRepository) -> None:
     image = await added(repository)
     await members.add(image.id, "theirs", 10)
     seen = []
@@ -164,7 +162,7 @@ async def test_update_tells_the_membership(
 
 @pytest_twisted.ensureDeferred
 async def test_a_property_keeps_its_row_for_ever(
-    repository: ImageRepository, database: Database, clock: Clock
+    repository: Images, database: Database, clock: Clock
 ) -> None:
     image = await added(repository, properties={"p": "1"})
     [(row, *_)] = await property_rows(database, image)
@@ -178,7 +176,7 @@ async def test_a_property_keeps_its_row_for_ever(
 
 @pytest_twisted.ensureDeferred
 async def test_properties_that_do_not_change_are_left_alone(
-    repository: ImageRepository, database: Database
+    repository: Images, database: Database
 ) -> None:
     image = await added(repository, properties={"p": "1"})
     await write(
@@ -195,7 +193,7 @@ async def test_properties_that_do_not_change_are_left_alone(
 
 @pytest_twisted.ensureDeferred
 async def test_the_lock_of_an_import_is_never_written(
-    repository: ImageRepository, database: Database
+    repository: Images, database: Database
 ) -> None:
     image = await added(repository)
     free = await added(repository)
@@ -213,7 +211,7 @@ async def test_the_lock_of_an_import_is_never_written(
 
 @pytest_twisted.ensureDeferred
 async def test_removed_tags_keep_their_rows(
-    repository: ImageRepository, database: Database, clock: Clock
+    repository: Images, database: Database, clock: Clock
 ) -> None:
     image = await added(repository, tags=("a",))
     await repository.update(image.id, setting(tags=()))
@@ -229,10 +227,10 @@ async def test_removed_tags_keep_their_rows(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_deletion_takes_what_an_update_has_added(repository: ImageRepository) -> None:
+async def test_a_deletion_takes_what_an_update_has_added(repository: Images) -> None:
     image = await added(repository)
     await repository.update(image.id, setting(tags=("t",), properties={"p": "1"}))
-    await repository.delete(image.id, new_lease(image.id, kind="delete"))
+    await repository.delete(image.id, new_job(image.id, kind="delete"))
     with pytest.raises(ImageNotFound):
         await repository.get(image.id)
 
@@ -277,7 +275,7 @@ class _CountingTransaction:
 )
 @pytest_twisted.ensureDeferred
 async def test_few_statements(
-    repository: ImageRepository, database: Database, change: Change, most: int
+    repository: Images, database: Database, change: Change, most: int
 ) -> None:
     image = await added(repository, tags=("a", "b"), properties={"a": "1", "b": "1"})
     counting = Counting(database)
@@ -306,9 +304,7 @@ async def together(*running: Any) -> list[Any]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_changes_at_the_same_time_all_survive(
-    repository: ImageRepository, database: Database
-) -> None:
+async def test_changes_at_the_same_time_all_survive(repository: Images, database: Database) -> None:
     image = await added(repository, tags=())
     nodes = [repository, Images(database)]
     steps: list[Change] = [with_property(f"p{n}", str(n)) for n in range(40)]
@@ -323,7 +319,7 @@ async def test_changes_at_the_same_time_all_survive(
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_changes_that_exclude_each_other_one_wins(repository: ImageRepository) -> None:
+async def test_of_changes_that_exclude_each_other_one_wins(repository: Images) -> None:
     image = await added(repository)
 
     def first(found: Image) -> Image:
@@ -342,7 +338,7 @@ async def test_of_changes_that_exclude_each_other_one_wins(repository: ImageRepo
 
 
 @pytest_twisted.ensureDeferred
-async def test_changes_and_a_deletion(repository: ImageRepository, database: Database) -> None:
+async def test_changes_and_a_deletion(repository: Images, database: Database) -> None:
     image = await added(repository)
 
     async def change(number: int) -> None:
@@ -351,9 +347,9 @@ async def test_changes_and_a_deletion(repository: ImageRepository, database: Dat
         except ImageNotFound:
             return
 
-    lease = new_lease(image.id, kind="delete")
+    job = new_job(image.id, kind="delete")
     await together(
-        *map(change, range(10)), repository.delete(image.id, lease), *map(change, range(10, 20))
+        *map(change, range(10)), repository.delete(image.id, job), *map(change, range(10, 20))
     )
     live = sa.select(image_properties.c.id).where(image_properties.c.deleted == sa.false())
     assert await read(database, live) == []
@@ -369,7 +365,7 @@ PROPERTIES = st.dictionaries(st.sampled_from("abcd"), st.text("xyz", max_size=2)
 @given(states=st.lists(st.tuples(TAGS, PROPERTIES, st.none() | st.text("xyz")), max_size=6))
 @pytest_twisted.ensureDeferred
 async def test_any_row_of_changes_reads_as_it_was_written(
-    repository: ImageRepository, database: Database, states: list[Any]
+    repository: Images, database: Database, states: list[Any]
 ) -> None:
     image = await added(repository)
     for tags, properties, name in states:
@@ -383,15 +379,15 @@ async def test_any_row_of_changes_reads_as_it_was_written(
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
 @pytest_twisted.ensureDeferred
 async def test_an_upload_begins_with_the_formats_that_were_seen(
-    repository: ImageRepository, name: str
+    repository: Images, name: str
 ) -> None:
     seen = await added(repository, disk_format="raw", container_format="bare")
     other = await repository.update(seen.id, setting(**{name: "ari"}))
     await repository.update(seen.id, setting(name="n"))
     with pytest.raises(Conflict, match="formats"):
-        await repository.begin_upload(new_lease(seen.id), seen)
+        await repository.begin_upload(new_job(seen.id), seen)
     assert (await repository.get(seen.id)).status is Status.QUEUED
-    await repository.begin_upload(new_lease(seen.id), other)
+    await repository.begin_upload(new_job(seen.id), other)
     assert (await repository.get(seen.id)).status is Status.SAVING
 
 
@@ -399,7 +395,7 @@ async def test_an_upload_begins_with_the_formats_that_were_seen(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_status_changes_too(repository: ImageRepository, database: Database) -> None:
+async def test_a_status_changes_too(repository: Images, database: Database) -> None:
     image = await added(repository, status=Status.ACTIVE)
     changed = await repository.update(image.id, setting(status=Status.DEACTIVATED))
     assert changed.status is Status.DEACTIVATED
@@ -411,7 +407,7 @@ async def test_a_status_changes_too(repository: ImageRepository, database: Datab
 
 @pytest_twisted.ensureDeferred
 async def test_members_come_decide_and_go(
-    repository: ImageRepository, members: MemberRepository, clock: Clock
+    repository: Images, members: MemberRepository, clock: Clock
 ) -> None:
     image, other = await added(repository), await added(repository)
     first = await members.add(image.id, "b", 10)
@@ -429,7 +425,7 @@ async def test_members_come_decide_and_go(
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_is_no_member(repository: ImageRepository, members: MemberRepository) -> None:
+async def test_who_is_no_member(repository: Images, members: MemberRepository) -> None:
     image = await added(repository)
     await members.add(image.id, "gone", 10)
     await members.remove(image.id, "gone")
@@ -445,7 +441,7 @@ async def test_who_is_no_member(repository: ImageRepository, members: MemberRepo
 
 @pytest_twisted.ensureDeferred
 async def test_a_member_keeps_its_row(
-    repository: ImageRepository, members: MemberRepository, database: Database, clock: Clock
+    repository: Images, members: MemberRepository, database: Database, clock: Clock
 ) -> None:
     image = await added(repository)
     await members.add(image.id, "p", 10)
@@ -462,7 +458,7 @@ async def test_a_member_keeps_its_row(
 
 @pytest_twisted.ensureDeferred
 async def test_nobody_is_a_member_twice(
-    repository: ImageRepository, members: MemberRepository, database: Database
+    repository: Images, members: MemberRepository, database: Database
 ) -> None:
     image = await added(repository)
 
@@ -478,7 +474,7 @@ async def test_nobody_is_a_member_twice(
 
 
 @pytest_twisted.ensureDeferred
-async def test_members_are_counted(repository: ImageRepository, members: MemberRepository) -> None:
+async def test_members_are_counted(repository: Images, members: MemberRepository) -> None:
     image = await added(repository)
     await members.add(image.id, "gone", 2)
     await members.remove(image.id, "gone")
@@ -496,9 +492,9 @@ async def test_members_are_counted(repository: ImageRepository, members: MemberR
 
 @pytest_twisted.ensureDeferred
 async def test_only_living_images_get_members(
-    repository: ImageRepository, members: MemberRepository
+    repository: Images, members: MemberRepository
 ) -> None:
     image = await added(repository)
-    await repository.delete(image.id, new_lease(image.id, kind="delete"))
+    await repository.delete(image.id, new_job(image.id, kind="delete"))
     with pytest.raises(ImageNotFound):
         await members.add(image.id, "p", 10)

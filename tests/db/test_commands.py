@@ -25,8 +25,8 @@ from twisted.internet.threads import deferToThread
 from imgservice.cli import main
 from imgservice.db.admin.purge import BATCH, PARTS, Purge
 from imgservice.db.engine.database import Database
-from imgservice.db.repositories.images import utc_now
 from imgservice.db.repositories.members import Members
+from imgservice.db.repositories.rows import utc_now
 from imgservice.db.schema.indexes import (
     EXTRA_INDEXES,
     add_indexes,
@@ -191,8 +191,8 @@ def task(place: Place, text: str, **values: Any) -> str:
     return task_id
 
 
-def lease(place: Place, image_id: str, minutes: float = 99) -> None:
-    row = {"id": f"lease-{next(NUMBERS)}", "kind": "delete", "image_id": image_id, "holder": "h"}
+def lease(place: Place, image_id: str, minutes: float = 99, holder: str = "h") -> None:
+    row = {"id": f"lease-{next(NUMBERS)}", "kind": "delete", "image_id": image_id, "holder": holder}
     times = {"created_at": NOW, "expires_at": NOW + timedelta(minutes=minutes)}
     place.execute(sa.insert(leases), [{**row, **times}])
 
@@ -511,6 +511,7 @@ def test_stats(place: Place) -> None:
         place.execute(sa.insert(image_locations), [{**row, "meta_data": metadata}])
     lease(place, gone)
     lease(place, gone, minutes=-9)
+    lease(place, gone, minutes=-9, holder="")
 
     found = json.loads("\n".join(place.run("stats", "--json")))
     counted = {(one["table"], one["status"]): one for one in found["tables"]}
@@ -520,7 +521,7 @@ def test_stats(place: Place) -> None:
     assert counted["images", "active"]["live"] == 3
     assert counted["images", "deleted"]["deleted"] == 2
     assert counted["image_locations", "active"]["live"] == 5
-    assert counted["imgsvc_leases", None]["live"] == 2
+    assert counted["imgsvc_leases", None]["live"] == 3
     assert {table for table, _ in counted} == {
         *glance_metadata.tables,
         *own_metadata.tables,
@@ -531,13 +532,14 @@ def test_stats(place: Place) -> None:
         {"store": None, "locations": 2, "bytes": 14},
     ]
     [of_leases] = found["leases"]
-    assert {**of_leases, "oldest": 0} == {"kind": "delete", "count": 2, "expired": 1, "oldest": 0}
+    wanted = {"kind": "delete", "count": 3, "expired": 1, "waiting": 1, "oldest": 0}
+    assert {**of_leases, "oldest": 0} == wanted
 
     words = [line.split() for line in place.run("stats")]
     assert ["images", "3", "2", oldest, "(40", "days)"] in words
     assert ["images", "active", "3", "0"] in words
     assert ["(not", "named)", "2", "14"] in words
-    assert any(line[:3] == ["delete", "2", "1"] for line in words)
+    assert any(line[:4] == ["delete", "3", "1", "1"] for line in words)
 
 
 # -- indexes --------------------------------------------------------------------------------------

@@ -11,12 +11,20 @@ from imgservice.db.engine.database import Database
 from imgservice.db.repositories.images import Images
 from imgservice.domain.errors import ImageNotFound, StatusConflict
 from imgservice.domain.image import Image, Location, Status
-from imgservice.domain.lease import Lease
+from imgservice.domain.job import Job
+from imgservice.service.ports import JobRepository
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
-from tests.contract.test_repository import CONTENT, new_image, new_lease
+from tests.contract.test_repository import (
+    CONTENT,
+    clock,
+    jobs,
+    new_image,
+    new_job,
+    recorded,
+)
 from tests.sharing.other import Other
 
-__all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["clock", "database", "database_url", "jobs", "sqlite_template", "sqlite_url"]  # fixtures
 
 FIRST, SECOND, THIRD = (Location(f"http://{name}/", {"store": "web"}) for name in "abc")
 
@@ -26,8 +34,8 @@ def images(database: Database) -> Images:
     return Images(database)
 
 
-def removal(image: Image) -> Lease:
-    return attrs.evolve(new_lease(image.id), kind="remove", store=None)
+def removal(image: Image) -> Job:
+    return attrs.evolve(new_job(image.id), kind="remove", store=None)
 
 
 async def with_locations(images: Images, *locations: Location) -> Image:
@@ -36,12 +44,12 @@ async def with_locations(images: Images, *locations: Location) -> Image:
     return image
 
 
-async def set_locations(images: Images, image: Image, *locations: Location, **more: Any) -> Lease:
-    lease = removal(image)
+async def set_locations(images: Images, image: Image, *locations: Location, **more: Any) -> Job:
+    job = removal(image)
     await images.update(
-        image.id, lambda found: attrs.evolve(found, locations=locations, **more), None, lease
+        image.id, lambda found: attrs.evolve(found, locations=locations, **more), None, job
     )
-    return lease
+    return job
 
 
 @pytest_twisted.ensureDeferred
@@ -60,35 +68,37 @@ async def test_a_queued_image_is_activated_once(images: Images) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_locations_are_added_changed_and_lost_together(images: Images) -> None:
+async def test_locations_are_added_changed_and_lost_together(
+    images: Images, jobs: JobRepository
+) -> None:
     image = await with_locations(images, FIRST, SECOND)
     changed = attrs.evolve(SECOND, metadata={"store": "web", "more": [1]})
-    lease = await set_locations(images, image, changed, THIRD)
+    job = await set_locations(images, image, changed, THIRD)
     assert (await images.get(image.id)).locations == (changed, THIRD)
     assert await images.lost_locations(image.id) == [FIRST]
-    assert [one for one, _ in await images.leases()] == [lease]
-    await images.forget_locations(lease)
+    assert await recorded(jobs) == [job]
+    await images.forget_locations(job)
     assert await images.lost_locations(image.id) == []
-    assert await images.leases() == []
+    assert await recorded(jobs) == []
     assert (await images.get(image.id)).locations == (changed, THIRD)
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_a_loss_there_is_no_lease(images: Images) -> None:
+async def test_without_a_loss_there_is_no_lease(images: Images, jobs: JobRepository) -> None:
     image = await with_locations(images, FIRST)
     await set_locations(images, image, FIRST, SECOND, name="other")
     assert (await images.get(image.id)).locations == (FIRST, SECOND)
-    assert await images.leases() == []
+    assert await recorded(jobs) == []
     assert await images.lost_locations(image.id) == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_lost_locations_come_back(images: Images) -> None:
+async def test_lost_locations_come_back(images: Images, jobs: JobRepository) -> None:
     image = await with_locations(images, FIRST, SECOND)
-    lease = await set_locations(images, image, SECOND)
-    await images.restore_locations(lease)
+    job = await set_locations(images, image, SECOND)
+    await images.restore_locations(job)
     assert (await images.get(image.id)).locations == (FIRST, SECOND)
-    assert await images.leases() == []
+    assert await recorded(jobs) == []
 
 
 @pytest_twisted.ensureDeferred
@@ -99,11 +109,11 @@ async def test_locations_keep_their_order_for_glance(images: Images, database_ur
     changed = attrs.evolve(FIRST, metadata={"store": "web", "more": "1"})
     await set_locations(images, image, changed, SECOND, THIRD)
     assert all(seen == urls for seen in other.locations(image.id))
-    lease = await set_locations(images, image, SECOND, THIRD)
+    job = await set_locations(images, image, SECOND, THIRD)
     assert all(seen == urls[1:] for seen in other.locations(image.id))
-    await images.restore_locations(lease)
+    await images.restore_locations(job)
     assert all(seen == urls for seen in other.locations(image.id))
-    deletion = new_lease(image.id, kind="delete")
+    deletion = new_job(image.id, kind="delete")
     await images.delete(image.id, deletion)
     await images.undelete(deletion, image)
     assert all(seen == urls for seen in other.locations(image.id))
@@ -147,14 +157,14 @@ def fill(other: Other, image: Image, what: str, count: int) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_the_holder_of_the_lease_decides(images: Images) -> None:
+async def test_only_the_owner_of_the_lease_decides(images: Images, jobs: JobRepository) -> None:
     image = await with_locations(images, FIRST, SECOND)
-    lease = await set_locations(images, image, SECOND)
-    assert await images.take_lease(lease, "node-2", 60)
-    await images.restore_locations(lease)
-    await images.forget_locations(lease)
+    job = await set_locations(images, image, SECOND)
+    assert await jobs.claim(job, "node-2")
+    assert not await images.restore_locations(job)
+    await images.forget_locations(job)
     assert await images.lost_locations(image.id) == [FIRST]
-    await images.forget_locations(attrs.evolve(lease, holder="node-2"))
+    await images.forget_locations(attrs.evolve(job, owner="node-2"))
     assert await images.lost_locations(image.id) == []
 
 

@@ -125,21 +125,48 @@ def test_the_database_of_a_glance_gets_our_tables_only(glance: Path) -> None:
     assert execute(glance, "SELECT id FROM images") == [("x",)]
 
 
+LEASE = (
+    "INSERT INTO imgsvc_leases"
+    " VALUES ('l', 'upload', 'x', 'node', 'local', '2026-01-01', '2026-01-02'{})"
+)
+JOB = (None, 0, None, None, 0)
+"""What a lease of an earlier revision gets: no payload, no attempts, no time, no error, not
+cancelled."""
+BEFORE_JOBS = [
+    f"ALTER TABLE imgsvc_leases DROP COLUMN {name}"
+    for name in ("payload", "attempts", "not_before", "error", "cancelled")
+]
+
+
 def test_leases_of_the_first_revision_stay(present: Path) -> None:
     execute(
         present,
+        *BEFORE_JOBS,
         "DROP TABLE imgsvc_projects",
         "DROP INDEX ix_imgsvc_leases_project",
         "ALTER TABLE imgsvc_leases DROP COLUMN project",
         "ALTER TABLE imgsvc_leases DROP COLUMN reserved",
         "UPDATE imgsvc_alembic_version SET version_num = '0001_leases'",
-        "INSERT INTO imgsvc_leases"
-        " VALUES ('l', 'upload', 'x', 'node', 'local', '2026-01-01', '2026-01-02')",
+        LEASE.format(""),
     )
     upgrade(url_of(present))
     [row] = execute(present, "SELECT * FROM imgsvc_leases")
-    assert row == ("l", "upload", "x", "node", "local", "2026-01-01", "2026-01-02", None, None)
+    old = ("l", "upload", "x", "node", "local", "2026-01-01", "2026-01-02", None, None)
+    assert row == (*old, *JOB)
     assert execute(present, "SELECT * FROM imgsvc_projects") == []
+
+
+def test_leases_of_the_second_revision_become_jobs(present: Path) -> None:
+    execute(
+        present,
+        *BEFORE_JOBS,
+        "UPDATE imgsvc_alembic_version SET version_num = '0002_quotas'",
+        LEASE.format(", 'p', 5"),
+    )
+    upgrade(url_of(present))
+    [row] = execute(present, "SELECT * FROM imgsvc_leases")
+    old = ("l", "upload", "x", "node", "local", "2026-01-01", "2026-01-02", "p", 5)
+    assert row == (*old, *JOB)
 
 
 def test_a_glance_in_the_middle_of_its_upgrade(glance: Path) -> None:

@@ -117,6 +117,33 @@ def test_a_start_that_was_killed(empty: Empty) -> None:
     assert empty.tables() == OURS | THEIRS
 
 
+OLD_LEASE = (
+    "INSERT INTO imgsvc_leases"
+    " (id, kind, image_id, holder, store, created_at, expires_at, project, reserved)"
+    " VALUES ('{}', 'upload', 'x', 'node', 'local', '2026-01-01', '2026-01-02', 'p', 5)"
+)
+"""As the version before jobs writes it."""
+JOB_COLUMNS = ("payload", "attempts", "not_before", "error", "cancelled")
+
+
+@pytest.mark.parametrize("done", [0, 2], ids=["whole", "interrupted"])
+def test_leases_become_jobs(empty: Empty, done: int) -> None:
+    """Even if MariaDB has kept what a process that was killed has added."""
+    upgrade(empty.url)
+    empty.run(
+        *(f"ALTER TABLE imgsvc_leases DROP COLUMN {name}" for name in JOB_COLUMNS[done:]),
+        "UPDATE imgsvc_alembic_version SET version_num = '0002_quotas'",
+        OLD_LEASE.format("before"),
+    )
+    upgrade(empty.url)
+    empty.run(OLD_LEASE.format("after"))
+    names = ", ".join(JOB_COLUMNS)
+    with empty.engine.connect() as connection:
+        query = f"SELECT id, reserved, {names} FROM imgsvc_leases ORDER BY id"  # noqa: S608
+        found = [tuple(row) for row in connection.exec_driver_sql(query)]
+    assert found == [(name, 5, None, 0, None, None, False) for name in ("after", "before")]
+
+
 def test_a_wrong_password_is_told_without_it(empty: Empty) -> None:
     url = sa.make_url(empty.url).set(username="nobody", password="SECRET")
     with pytest.raises(SchemaError, match="cannot be used") as raised:

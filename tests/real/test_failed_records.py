@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from imgservice.config.loader import load
 from imgservice.wiring.build import build
-from imgservice.wiring.leases import LeaseRecovery
+from imgservice.wiring.jobs import BackgroundJobs
 from tests.origin import origin
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
@@ -152,18 +152,34 @@ async def test_a_cleanup_that_fails_again_and_again_is_told_of_once(tmp_path: Pa
         image_id = service.client.create()
         with refusing(service, REFUSALS["lease"]):
             assert service.client.upload(image_id, b"bytes").status == 500
+        said = f"Image {image_id}: cleanup after its upload postponed: IntegrityError"
+        assert service.log.read_text().count(said) == 1
         service.kill()
         components = build(load(service.config), reactor).components
-        recovery = next(one for one in components if isinstance(one, LeaseRecovery))
+        engine = next(one.engine for one in components if isinstance(one, BackgroundJobs))
         with lines() as told, refusing(service, "BEFORE DELETE ON imgsvc_leases"):
-            for _ in range(3):
-                assert await recovery.data.recover() == 0
-            assert [line.partition(":")[0] for line in told] == [f"Image {image_id}"]
+            for attempts in (1, 2, 3):
+                await engine.poll()
+                await engine.idle()
+                assert service.rows("SELECT attempts FROM imgsvc_leases") == [(attempts,)]
+                let_it_be_due(service)
+            assert told == []  # the process that failed first has told it for all
         with lines() as told:
-            assert await recovery.data.recover() == 1
-            assert told == [f"Image {image_id}: cleanup after its upload done"]
+            await engine.poll()
+            await engine.idle()
+            assert told == [
+                f"Image {image_id}: cleanup after its upload done",
+                "Cleaned up 1 unfinished operation(s)",
+            ]
         for component in reversed(components):
             await component.stop()
+
+
+def let_it_be_due(service: Service) -> None:
+    """Let every job be tried again now."""
+    with closing(sqlite3.connect(service.database, timeout=30)) as connection:
+        connection.execute("UPDATE imgsvc_leases SET not_before = created_at")
+        connection.commit()
 
 
 @contextmanager

@@ -106,7 +106,7 @@ async def world(database: Database, tmp_path: Path, threads: Threads) -> AsyncIt
     for store in files.values():
         await store.check()
     stores = Stores({**files, "memory": MemoryStore("memory", MemoryConfig(), threads)}, "disk")
-    images = Images(database, lease_seconds=60)
+    images = Images(database, lease_time=60)
     yield World(tmp_path, images, stores, ReadingService(images, stores, Access(DefaultRules())))
 
 

@@ -25,8 +25,9 @@ from imgservice.http.response import CACHE_CONTROL, PRIVATE, Response, no_conten
 from imgservice.http.route import NOTHING, OCTETS, Body, Documentation, Route, serves
 from imgservice.http.sending import Sender
 from imgservice.http.throttle import Throttle, Transfers
-from imgservice.service.data import DataService, Upload
+from imgservice.service.intake import Upload
 from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingService
+from imgservice.service.uploads import UploadService
 
 BLOCK = 1 << 20
 DIGESTS = {"sha512": "sha-512", "sha256": "sha-256"}
@@ -57,7 +58,7 @@ DOWNLOAD = Documentation(
 class DataRoutes:
     """Uploads and downloads the data of images."""
 
-    _data: DataService
+    _uploads: UploadService
     _reading: ReadingService
     _sender: Sender
     _transfers: Transfers
@@ -72,7 +73,7 @@ class DataRoutes:
             store=request.header("x-image-meta-store"),
         )
         with self._transfers.upload(request.context):
-            await self._data.upload(request.context, image_id, upload)
+            await self._uploads.upload(request.context, image_id, upload)
         return no_content()
 
     @serves(Route("GET", PATH, DOWNLOAD, rules=("download_image", "download_from_store")))

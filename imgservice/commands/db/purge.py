@@ -15,7 +15,7 @@ import click
 from imgservice.commands.configuration import tell, with_config
 from imgservice.commands.db.connection import DRY_RUN, with_url
 from imgservice.db.admin.purge import IMAGES, PARTS, Part, Purge
-from imgservice.db.repositories.images import utc_now
+from imgservice.db.repositories.rows import utc_now
 
 P = ParamSpec("P")
 _SECONDS_A_DAY = 86400

@@ -10,7 +10,7 @@ import click
 from imgservice.commands.configuration import with_config
 from imgservice.commands.db.connection import with_url
 from imgservice.db.admin.statistics import Counted, Statistics, count_everything
-from imgservice.db.repositories.images import utc_now
+from imgservice.db.repositories.rows import utc_now
 
 
 @click.command()
@@ -24,7 +24,7 @@ def stats(url: str, is_json: bool) -> None:
         click.echo(json.dumps(attrs.asdict(found), default=_text, indent=2))
         return
     click.echo("\n".join(_aligned(_table_rows(found))))
-    for some, rows in ((found.stores, _store_rows(found)), (found.leases, _lease_rows(found))):
+    for some, rows in ((found.stores, _store_rows(found)), (found.leases, _job_rows(found))):
         if some:
             click.echo("\n" + "\n".join(_aligned(rows)))
 
@@ -47,10 +47,10 @@ def _store_rows(found: Statistics) -> Iterator[Sequence[object]]:
         yield one.store or "(not named)", one.locations, one.bytes
 
 
-def _lease_rows(found: Statistics) -> Iterator[Sequence[object]]:
-    yield "LEASE", "COUNT", "EXPIRED", "OLDEST"
+def _job_rows(found: Statistics) -> Iterator[Sequence[object]]:
+    yield "JOB", "COUNT", "EXPIRED", "WAITING", "OLDEST"
     for one in found.leases:
-        yield one.kind, one.count, one.expired, _text(one.oldest)
+        yield one.kind, one.count, one.expired, one.waiting, _text(one.oldest)
 
 
 def _text(moment: datetime) -> str:

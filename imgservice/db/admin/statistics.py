@@ -8,7 +8,7 @@ import attrs
 import orjson
 import sqlalchemy as sa
 
-from imgservice.db.repositories.images import utc_now
+from imgservice.db.repositories.rows import utc_now
 from imgservice.db.schema.tables import (
     glance_metadata,
     image_locations,
@@ -17,6 +17,7 @@ from imgservice.db.schema.tables import (
     own_metadata,
 )
 from imgservice.db.schema.upgrade import ready
+from imgservice.domain.job import NOBODY
 
 
 @attrs.frozen
@@ -40,12 +41,15 @@ class StoreUse:
 
 
 @attrs.frozen
-class LeaseCount:
-    """Work of one kind that runs, or is to be finished by others once it has expired."""
+class JobCount:
+    """Jobs of one kind."""
 
     kind: str
     count: int
     expired: int
+    """Those whose lease should have been renewed: another process will take them."""
+    waiting: int
+    """Those that wait for another attempt."""
     oldest: datetime
 
 
@@ -54,7 +58,7 @@ class Statistics:
     tables: Sequence[Counted]
     """Of a table with statuses, first the whole and then each of them."""
     stores: Sequence[StoreUse]
-    leases: Sequence[LeaseCount]
+    leases: Sequence[JobCount]
 
 
 def count_everything(url: str) -> Statistics:
@@ -64,7 +68,7 @@ def count_everything(url: str) -> Statistics:
         return Statistics(
             tables=list(_tables(connection)),
             stores=_stores(connection),
-            leases=list(_leases(connection)),
+            leases=list(_jobs(connection)),
         )
 
 
@@ -133,13 +137,15 @@ def _store(metadata: str | None) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _leases(connection: sa.Connection) -> Iterator[LeaseCount]:
-    is_over = leases.c.expires_at <= utc_now()
+def _jobs(connection: sa.Connection) -> Iterator[JobCount]:
+    is_waiting = leases.c.holder == NOBODY
+    is_expired = sa.and_(~is_waiting, leases.c.expires_at <= utc_now())
     found = sa.select(
         leases.c.kind,
         sa.func.count(),
-        sa.func.count(sa.case((is_over, 1))),
+        sa.func.count(sa.case((is_expired, 1))),
+        sa.func.count(sa.case((is_waiting, 1))),
         sa.func.min(leases.c.created_at),
     )
     for row in connection.execute(found.group_by(leases.c.kind).order_by(leases.c.kind)):
-        yield LeaseCount(*row)
+        yield JobCount(*row)

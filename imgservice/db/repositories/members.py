@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from imgservice.db.engine.database import Database, Rows, Transaction
 from imgservice.db.engine.statement import Row, Statement
-from imgservice.db.repositories.images import lock, utc_now
-from imgservice.db.repositories.rows import is_live
+from imgservice.db.repositories.locking import lock
+from imgservice.db.repositories.rows import is_live, utc_now
 from imgservice.db.schema.tables import image_members
 from imgservice.domain.errors import DuplicateMember, MemberNotFound
 from imgservice.domain.limits import check_count

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from imgservice.db.engine.database import Rows, Transaction
 from imgservice.db.engine.statement import Statement
 from imgservice.db.schema.tables import image_locations, image_properties, images, leases, projects
-from imgservice.domain.lease import Lease
+from imgservice.domain.job import Job
 from imgservice.domain.quota import Quota, Resource, Usage
 
 _GONE = [sa.literal(status) for status in ("killed", "deleted", "pending_delete")]
@@ -22,10 +22,10 @@ _LOCK = Statement(
     .where(projects.c.project == sa.bindparam("project"))
     .with_for_update()
 )
-_OF_LEASE = Statement(sa.select(leases.c.reserved).where(leases.c.id == sa.bindparam("lease")))
+_OF_JOB = Statement(sa.select(leases.c.reserved).where(leases.c.id == sa.bindparam("job")))
 _RESERVE = Statement(
     sa.update(leases)
-    .where(leases.c.id == sa.bindparam("lease"), leases.c.holder == sa.bindparam("held_by"))
+    .where(leases.c.id == sa.bindparam("job"), leases.c.holder == sa.bindparam("held_by"))
     .values(reserved=sa.bindparam("bytes"))
 )
 
@@ -112,13 +112,13 @@ async def locked_usage(
     return to_usage(resources, await transaction.execute(statement, {"project": quota.project}))
 
 
-async def reserved(transaction: Transaction, lease_id: str) -> int | None:
+async def reserved(transaction: Transaction, job_id: str) -> int | None:
     """Return what the upload may take by now; None when its lease is gone."""
-    found = (await transaction.execute(_OF_LEASE, {"lease": lease_id})).rows
+    found = (await transaction.execute(_OF_JOB, {"job": job_id})).rows
     return int(found[0][0] or 0) if found else None
 
 
-async def reserve(transaction: Transaction, lease: Lease, amount: int) -> bool:
-    """Note what the upload may take; False when the lease is not, or no longer, its holder's."""
-    values = {"lease": lease.id, "held_by": lease.holder, "bytes": amount}
+async def reserve(transaction: Transaction, job: Job, amount: int) -> bool:
+    """Note what the upload may take; False when the job is not, or no longer, its owner's."""
+    values = {"job": job.id, "held_by": job.owner, "bytes": amount}
     return (await transaction.execute(_RESERVE, values)).count == 1

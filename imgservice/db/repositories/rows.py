@@ -1,7 +1,7 @@
 """Images as rows: which columns a read selects, and the values to and from them."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -30,6 +30,10 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 PROPERTIES, TAGS, LOCATIONS = range(len(IMAGE_COLUMNS), len(IMAGE_COLUMNS) + 3)
 """Where the rest is in a row of `image_columns`."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def is_live(table: sa.Table) -> sa.ColumnElement[bool]:

@@ -11,7 +11,7 @@ GLANCE_EXPANDED = "2024_1_expand01"
 """Stands beside the previous contract revision while a Glance upgrade is half done."""
 GLANCE_VERSION_TABLE = "alembic_version"
 
-OWN_REVISION = "0002_quotas"
+OWN_REVISION = "0003_jobs"
 OWN_PREFIX = "imgsvc_"
 OWN_VERSION_TABLE = "imgsvc_alembic_version"
 
@@ -280,13 +280,22 @@ leases = sa.Table(
     sa.Column("expires_at", sa.DateTime, nullable=False),
     sa.Column("project", sa.String(255)),
     sa.Column("reserved", sa.BigInteger),
+    sa.Column("payload", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("not_before", sa.DateTime),
+    sa.Column("error", sa.String(255)),
+    sa.Column("cancelled", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("ix_imgsvc_leases_image_id", "image_id"),
     sa.Index("ix_imgsvc_leases_holder", "holder"),
     sa.Index("ix_imgsvc_leases_project", "project"),
     mysql_engine="InnoDB",
     mysql_charset="utf8mb4",
 )
-"""`project` is charged for `reserved` bytes until the lease ends."""
+"""The jobs, each with the lease of the process that runs it, which is its `holder`.
+
+An empty `holder` is that of a job that waits until `not_before` for its next attempt. `project` is
+charged for `reserved` bytes until the job ends.
+"""
 
 projects = sa.Table(
     "imgsvc_projects",

@@ -1,4 +1,4 @@
-"""Which process this is, in words that another process can check."""
+"""Name this process so that other processes can check whether it still runs."""
 
 import itertools
 import os
@@ -6,13 +6,15 @@ import socket
 from functools import cached_property
 from pathlib import Path
 
+from imgservice.concurrency.processes import start_time
+
 
 class ProcessLeaseOwner:
     """Names this process by host, boot, process namespace, pid and start time.
 
-    Whether a holder on the same host still runs can so be told for certain, even if its pid was
-    given to another process. Of holders on other hosts nothing is known here: their leases expire.
-    So do those of a holder that has come to its end in a process that goes on with another.
+    So it is certain whether an owner on the same host still runs, even if its pid was given to
+    another process. Of owners on other hosts nothing is known here: their leases expire. So do
+    those of an owner that a reload has replaced by another one in the same process.
     """
 
     _serials = itertools.count()
@@ -26,8 +28,8 @@ class ProcessLeaseOwner:
         """The name; found when it is first asked for, which a daemon does after it has forked."""
         return f"{self._here}:{os.getpid()}:{start_time(os.getpid())}.{self._serial}"
 
-    def is_dead(self, holder: str) -> bool:
-        where, _, rest = holder.rpartition(":")
+    def is_dead(self, owner: str) -> bool:
+        where, _, rest = owner.rpartition(":")
         where, _, pid = where.rpartition(":")
         if where != self._here or not pid.isdigit():
             return False
@@ -46,13 +48,3 @@ def _namespace() -> str:
         return str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         return "unknown"
-
-
-def start_time(pid: int) -> str:
-    """Return the start time of a process in clock ticks since boot; empty when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else fields[18]

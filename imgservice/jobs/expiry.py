@@ -1,12 +1,12 @@
-"""Which leases nobody renews any more, told without anybody's wall clock."""
+"""Find the leases that nobody renews any more, without relying on any wall clock."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from imgservice.service.ports import Lease
+from imgservice.domain.job import Job
 
-Marked = tuple[Lease, object]
-"""A lease with a mark that each renewal changes."""
+Marked = tuple[Job, object]
+"""A job with a mark that each renewal of its lease changes."""
 
 
 class LeaseExpiry:
@@ -23,7 +23,7 @@ class LeaseExpiry:
         self._seen: Mapping[str, tuple[Marked, float]] = {}
 
     def expired(self, found: Sequence[Marked], asked_at: float) -> set[str]:
-        """Note all leases that there are; return the ids of those that have expired.
+        """Note all leases that are watched; return the ids of those that have expired.
 
         They were read at some time between `asked_at` and now.
         """
