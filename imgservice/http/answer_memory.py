@@ -1,4 +1,4 @@
-"""Answers in memory: those that are being made, and those that clients have not read yet."""
+"""Bounds the memory of answers that are being made or that clients have not read yet."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from imgservice.concurrency.reactor import Clock, DelayedCall
 from imgservice.http.log_limit import LogLimit
 
 LARGE = 64 << 10
-"""Bytes from which on an answer is counted."""
+"""Bytes; smaller answers are not counted."""
 GRACE = 5.0
-"""Seconds that a client has for reading before others may need the memory more."""
+"""Seconds that a client has to read its answer before it may be aborted for others."""
 STALL = 1.0
-"""Seconds in which it must have read something."""
-LOOK_INTERVAL = 0.1
+"""Seconds without reading anything after which it may be aborted."""
+CHECK_INTERVAL = 0.1
 
 _log = Logger()
 
@@ -33,7 +33,7 @@ class AnswerReader(Protocol):
 
 @attrs.define
 class _Unread:
-    """What a client got to read and when, what is left of it, and since when so much is."""
+    """An answer that a client has to read: its size, what is left, and since when that much is."""
 
     size: int
     at: float
@@ -44,18 +44,18 @@ class _Unread:
         if left != self.left:
             self.left, self.since = left, now
 
-    def may_be_cut(self, now: float) -> bool:
+    def may_be_aborted(self, now: float) -> bool:
         return now - self.since >= STALL or now - self.at >= GRACE
 
     def rate(self, now: float) -> float:
-        return (self.size - self.left) / max(now - self.at, LOOK_INTERVAL)
+        return (self.size - self.left) / max(now - self.at, CHECK_INTERVAL)
 
 
 class AnswerMemory:
     """Bounds the memory of large answers in a process.
 
-    Whoever is about to make one waits until there is room. When that would never come, because
-    clients do not read theirs, those who read most slowly are cut.
+    A large answer is made once there is room. When clients do not read theirs, the connections of
+    the slowest readers are aborted for others.
     """
 
     def __init__(self, reactor: Clock, most: int) -> None:
@@ -64,48 +64,48 @@ class AnswerMemory:
         self._making = 0
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self._unread: dict[AnswerReader, _Unread] = {}
-        self._next_look: DelayedCall | None = None
+        self._next_check: DelayedCall | None = None
         self._is_admitting = False
-        self._cuts = LogLimit(reactor)
+        self._aborted = LogLimit(reactor)
 
     def note(self, reader: AnswerReader, unsent: int) -> None:
-        """Count what a client has to read, until it has."""
+        """Count what a client has to read, until it has read it."""
         known = self._unread.get(reader)
         if known is None or known.size < unsent:
             now = self._reactor.seconds()
             self._unread[reader] = _Unread(unsent, now, unsent, now)
 
     def forget(self, reader: AnswerReader) -> None:
-        """Count a connection no more that has ended."""
+        """Stop counting a connection that has ended."""
         if self._unread.pop(reader, None) is not None and self._waiting:
-            self._plan_look(0)
+            self._plan_check(0)
 
     async def room(self, size: int) -> AbstractContextManager[None]:
-        """Wait for room for an answer; it is kept free while the result is entered.
+        """Wait for room for an answer; it is reserved while the result is entered.
 
-        An answer that would take more than half of all is taken for half.
+        At most half of the memory is reserved, however large the answer is.
         """
         size = min(size, self._most // 2)
         if self._waiting or not self._has_room(size):
-            turn: Deferred[None] = Deferred()
-            self._waiting.append((size, turn))
-            self._plan_look(0)
-            await turn
+            admitted: Deferred[None] = Deferred()
+            self._waiting.append((size, admitted))
+            self._plan_check(0)
+            await admitted
         else:
             self._making += size
         return self._made(size)
 
     def admits(self, size: int) -> bool:
-        """Tell whether an answer that is made already may be sent, making room for it if need be.
+        """Tell whether an answer that is already made may be sent; make room for it if need be.
 
-        Only those that are unread count here: it is in memory in any case.
+        Only unread answers count here: this one is in memory in any case.
         """
         if self._unread and self._unread_bytes() + size > self._most:
             self._make_room(size)
         return not self._unread or self._unread_bytes() + size <= self._most
 
     def _has_room(self, size: int) -> bool:
-        """Tell whether so much more may be in memory now; one answer always may."""
+        """Tell whether there is room for an answer; there always is for a single one."""
         held = self._making + self._unread_bytes()
         return not held or held + size <= self._most
 
@@ -125,51 +125,51 @@ class AnswerMemory:
                 del self._unread[reader]
         return sum(unread.left for unread in self._unread.values())
 
-    # -- who waits --------------------------------------------------------------------------------
+    # -- the queue --------------------------------------------------------------------------------
 
-    def _plan_look(self, seconds: float) -> None:
-        if self._next_look is None:
-            self._next_look = self._reactor.callLater(seconds, self._look)
+    def _plan_check(self, seconds: float) -> None:
+        if self._next_check is None:
+            self._next_check = self._reactor.callLater(seconds, self._check)
         elif not seconds:
-            self._next_look.reset(0)
+            self._next_check.reset(0)
 
-    def _look(self) -> None:
-        self._next_look = None
+    def _check(self) -> None:
+        self._next_check = None
         self._admit()
         if self._waiting:
             self._make_room(self._waiting[0][0])
             self._admit()
         if self._waiting:
-            self._plan_look(LOOK_INTERVAL)
+            self._plan_check(CHECK_INTERVAL)
 
     def _admit(self) -> None:
         if self._is_admitting:
-            return  # whoever was let in has ended in the same breath
+            return  # called again by one that was admitted and has ended already
         self._is_admitting = True
         try:
             while self._waiting and self._has_room(self._waiting[0][0]):
-                size, turn = self._waiting.popleft()
+                size, admitted = self._waiting.popleft()
                 self._making += size
-                turn.callback(None)
+                admitted.callback(None)
         finally:
             self._is_admitting = False
 
     def _make_room(self, size: int) -> None:
-        """Cut those who read most slowly, if they have had some time for it."""
+        """Abort the connections of the slowest readers that have had some time to read."""
         lacking = self._making + self._unread_bytes() + size - self._most
         now = self._reactor.seconds()
-        slow = [one for one, unread in self._unread.items() if unread.may_be_cut(now)]
+        slow = [one for one, unread in self._unread.items() if unread.may_be_aborted(now)]
         for reader in sorted(slow, key=lambda one: self._unread[one].rate(now)):
             if lacking <= 0:
                 return
             lacking -= self._unread.pop(reader).left
-            self._tell()
+            self._warn()
             reader.abort()
 
-    def _tell(self) -> None:
-        if count := self._cuts.due():
+    def _warn(self) -> None:
+        if count := self._aborted.due():
             _log.warn(
-                "Cut {cut} connections that did not read their answers: others need the memory"
-                " (server.answer_memory)",
-                cut=count,
+                "Aborted {count} connections that did not read their answers:"
+                " others need the memory (server.answer_memory)",
+                count=count,
             )

@@ -1,4 +1,4 @@
-"""The body of a request, read as it arrives and no faster than it is wanted."""
+"""The body of a request, received no faster than it is read."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -10,41 +10,41 @@ from twisted.internet.defer import Deferred
 from imgservice.domain.errors import BodyAborted, Invalid, TooLarge
 
 UNREAD_LIMIT = 64 << 10
-"""Bytes taken from the socket before anybody asked for the body."""
+"""Bytes taken from the socket before the body is read."""
 DEEPEST = 100
-"""Lists and objects of a JSON document within one another."""
+"""The deepest nesting of lists and objects in a JSON document."""
 SMALLEST_PART = 16 << 10
 """Bytes of a block, or of a read from the socket, however small the window is."""
 SMALL_PIECE = 4 << 10
-"""Pieces smaller than this are joined, so that tiny chunks do not cost more memory than bytes."""
+"""Smaller pieces are joined, so that tiny chunks do not cost much more memory than their bytes."""
 
 
 class BodyFlow(Protocol):
     """The connection, as a body sees it."""
 
     def pause_body(self) -> None:
-        """Read no more from the socket for now."""
+        """Stop reading from the socket for now."""
 
     def resume_body(self) -> None:
         """Read from the socket again."""
 
     def read_at_once(self, size: int) -> None:
-        """Take about so much from the socket at a time."""
+        """Set how many bytes to read from the socket at a time, about."""
 
     def send_continue(self) -> None:
-        """Tell a client that waits for it that its body is welcome."""
+        """Send `100 Continue` to a client that waits for it."""
 
 
 class RequestBody:
     """One request's body.
 
-    Reading it is what makes the client send: `100 Continue` goes out with the first read, and the
-    socket is left alone while more than `window` bytes wait here. There is one reader at a time.
+    Reading makes the client send: `100 Continue` is sent with the first read, and the socket is
+    not read while more than `window` bytes wait here. There is one reader at a time.
     """
 
     def __init__(self, flow: BodyFlow, length: int | None, expects_continue: bool) -> None:
         self.length = length
-        """What Content-Length says, None for a chunked body."""
+        """Content-Length; None for a chunked body."""
         self.received = 0
         self.complete = length == 0
         self.expects_continue = expects_continue
@@ -60,7 +60,7 @@ class RequestBody:
 
     @property
     def outstanding(self) -> int | None:
-        """How many bytes are still to come from the client; None when only it knows."""
+        """How many bytes are still to come; None when only the client knows."""
         return None if self.length is None else self.length - self.received
 
     # -- for the reader -------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class RequestBody:
     async def read(self, wanted: int = 1) -> bytes:
         """Return at least `wanted` bytes, or the last ones; empty at the end.
 
-        `BodyAborted` when the client left before the end.
+        `BodyAborted` when the connection ends before the body does.
         """
         self._window = max(self._window, wanted)
         self._begin()
@@ -81,8 +81,11 @@ class RequestBody:
         return self._take(wanted)
 
     async def blocks(self, size: int, window: Callable[[], int]) -> AsyncIterator[bytes]:
-        """Yield the body in blocks of about `size` bytes, letting so many bytes wait as `window`
-        says at each of them; blocks and reads from the socket are smaller in a small window."""
+        """Yield the body in blocks of about `size` bytes.
+
+        Before each block `window` tells how many bytes may wait. Blocks and reads from the socket
+        are smaller in a small window.
+        """
         self._fit(window())
         while block := await self.read(min(size, self._part())):
             self._fit(window())
@@ -96,7 +99,7 @@ class RequestBody:
         return max(SMALLEST_PART, self._window // 3)
 
     async def json(self, limit: int) -> Any:
-        """Return the decoded document; `TooLarge` over `limit` bytes, `Invalid` if it is broken."""
+        """Return the decoded document; `TooLarge` over `limit` bytes, `Invalid` for no JSON."""
         if (self.length or 0) > limit:
             raise TooLarge(f"The request body is longer than {limit} bytes.")
         pieces, total = [], 0
@@ -108,7 +111,7 @@ class RequestBody:
         return decode_json(b"".join(pieces))
 
     def discard(self) -> None:
-        """Drop what is here and what still comes."""
+        """Drop what has arrived and what still arrives."""
         self._discarding = True
         self._pieces.clear()
         self._buffered = 0
@@ -140,7 +143,7 @@ class RequestBody:
     # -- for the connection ---------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
-        """Take what came from the socket."""
+        """Take what was read from the socket."""
         self.received += len(data)
         if self._discarding:
             return
@@ -156,13 +159,13 @@ class RequestBody:
             self._wake()
 
     def end(self) -> None:
-        """All of the body was fed. Reading goes on, to notice when the client leaves."""
+        """End the body. The socket is still read, to notice when the client disconnects."""
         self._resume()
         self.complete = True
         self._wake()
 
     def fail(self, reason: str, kind: type[BodyAborted] = BodyAborted) -> None:
-        """The rest of the body will never come."""
+        """Fail the body: the rest of it will not arrive."""
         if not self.complete and self._failure is None:
             self._failure = kind(reason)
             self._pieces.clear()
@@ -170,7 +173,7 @@ class RequestBody:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the client has to send more of it."""
+        """Whether the client is to send more of it now."""
         return not (self.complete or self.expects_continue or self.failed)
 
     @property
@@ -184,7 +187,7 @@ class RequestBody:
 
 
 def decode_json(data: bytes) -> Any:
-    """Return the document; `Invalid` if it is broken, or deeper than Python likes to follow."""
+    """Return the document; `Invalid` if it is no JSON, or nested too deeply."""
     if not data:
         raise Invalid("Body expected in request.")
     try:

@@ -1,6 +1,6 @@
 """HTTP/1.1 in which a request is handled at the end of its headers, not of its body.
 
-Twisted renders a request once all of its body is in. Three small subclasses change when: the
+Twisted renders a request once its whole body has arrived. Three small subclasses change that: the
 channel starts the request as soon as the headers are complete, the request then carries a
 `RequestBody` that reads from the socket on demand, and an answer may be finished before the body
 is. `tests/http/test_streaming.py` pins every private name of Twisted that is used here.
@@ -25,17 +25,17 @@ from imgservice.http.timeouts import TimedSite
 
 READ_SIZE = 256 << 10
 DRAIN_LIMIT = 256 << 10
-"""A rest of this size is read to keep the connection; a larger one ends it."""
+"""Up to so many bytes of a body that nobody reads are dropped to keep the connection."""
 PIPELINED_AT_ONCE = 16
-"""Requests of one connection after which it is the turn of the others."""
+"""Pipelined requests after which other connections are served first."""
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"host"))
 LONGEST_CONTENT_LENGTH = 18
-"""Digits; more is no honest length, and beyond 4300 Python refuses to convert them."""
+"""Digits; more is no real length, and Python refuses to convert more than 4300."""
 
 METHODS = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT")
 )
-"""Those of HTTP, in capitals; what a route does not take of them is its own affair."""
+"""The methods of HTTP, in capitals; which of them a path takes, its route decides."""
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5}+)?")
 
 
@@ -119,7 +119,7 @@ class StreamingChannel(HalfClosedChannel):
         return bool(super().headerReceived(line))
 
     def _is_sound(self, name: bytes, value: bytes) -> bool:
-        """Look at what a proxy before us could understand otherwise; Twisted knows the rest."""
+        """Check what a proxy in front could read differently; Twisted checks the rest."""
         if name == b"content-length":
             return len(value) <= LONGEST_CONTENT_LENGTH
         if name == b"transfer-encoding":
@@ -140,19 +140,19 @@ class StreamingChannel(HalfClosedChannel):
         super().allHeadersReceived()
         if self.length != 0:
             request = self.requests[-1]
-            # A client that waits for us to go on is not late.
+            # There is no timeout for a client that waits for `100 Continue`.
             self.setTimeout(None if request.body.expects_continue else self.timeOut)
             request.headers_complete(self._command, self._path, self._version)
 
     def checkPersistence(self, request: StreamingRequest, version: bytes) -> bool:
-        """Twisted sees a `close` between blanks, but not one in a list."""
+        """Find `close` in a list as well, which Twisted does not."""
         values = request.requestHeaders.getRawHeaders(b"connection")
         if values and b"close" in _listed(values):
             request.requestHeaders.setRawHeaders(b"connection", [b"close"])
         return bool(super().checkPersistence(request, version))
 
     def _send100Continue(self) -> None:
-        """Twisted would send it at once; the body does with its first read."""
+        """Do nothing: the body sends it with its first read, and Twisted would at once."""
 
     def lineLengthExceeded(self, line: bytes) -> None:
         if self.requests:
@@ -173,11 +173,11 @@ class StreamingChannel(HalfClosedChannel):
             self._refuse(400, b"Bad Request", "The head of the request is malformed.")
 
     def _refuse(self, status: int, reason: bytes, message: str) -> None:
-        """Answer what never became a request, and end the connection."""
+        """Answer a request that cannot be handled, and end the connection."""
         if self._leaving:
             return
         error = {"message": message, "code": status, "title": reason.decode()}
-        body = orjson.dumps({"error": error})  # as in web.errors, for who names no type
+        body = orjson.dumps({"error": error})  # as in http.errors without an Accept header
         self.transport.write(
             b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (status, reason, len(body), body)
@@ -221,9 +221,9 @@ class StreamingChannel(HalfClosedChannel):
         request.body.fail("The request body came too slowly.", BodyTooSlow)
 
     def allContentReceived(self) -> None:
-        if self._leaving:  # what was wrong with its headers became clear at their end only
+        if self._leaving:  # its headers were refused
             return
-        self.setTimeout(self.timeOut)  # this is what Twisted saves for the time between requests
+        self.setTimeout(self.timeOut)  # Twisted saves this for the time between requests
         super().allContentReceived()
 
     def pause_body(self) -> None:
@@ -249,7 +249,7 @@ class StreamingChannel(HalfClosedChannel):
     # -- the answer -------------------------------------------------------------------------------
 
     def answer_begins(self, request: StreamingRequest) -> None:
-        """Decide, before the headers go out, whether the connection outlives the answer."""
+        """Decide, before the headers are sent, whether the connection is kept after the answer."""
         # Twisted has one limit for reading and for writing.
         self.socket_transport.bufferSize = READ_SIZE
         if self._is_last() or not (request.body.complete or _may_drain(request.body)):
@@ -257,13 +257,13 @@ class StreamingChannel(HalfClosedChannel):
             request.setHeader(b"connection", b"close")
 
     def _is_last(self) -> bool:
-        """Whether no other request can be taken on this connection, here or elsewhere."""
+        """Whether no further request can be served on this connection, here or in a successor."""
         site = self.site
         cannot_move = site.retiring and self.transport is not self.socket_transport
-        return site.draining or cannot_move or not site.limits.keepalive or self.has_heard_all
+        return site.draining or cannot_move or not site.limits.keepalive or self.has_received_all
 
     def answer_done_early(self, request: StreamingRequest) -> None:
-        """Read the rest of the body, or leave without it."""
+        """Read the rest of the body, or close the connection."""
         request.body.discard()
         if self.persistent:
             self._linger_until = self.site.seconds() + self.site.limits.linger_time
@@ -274,21 +274,21 @@ class StreamingChannel(HalfClosedChannel):
     def requestDone(self, request: StreamingRequest) -> None:
         self._linger_until = None
         self.socket_transport.bufferSize = UNREAD_LIMIT
-        if self.site.draining or self.has_heard_all:
+        if self.site.draining or self.has_received_all:
             self.persistent = 0
         if self._waitingForTransport:
-            self.paused = True  # a pipelined request waits until this answer is on its way
+            self.paused = True  # a pipelined request waits until this answer is sent
             self._networkProducer.pauseProducing()
         elif self.persistent and (self._buffer or self._dataBuffer):
             self._in_a_row += 1
             if self._in_a_row >= PIPELINED_AT_ONCE:
-                self._rest(request)
+                self._yield_turn(request)
                 return
         super().requestDone(request)
         self._send_now()
 
     def _send_now(self) -> None:
-        """Send a short answer without another turn of the reactor; what is left it sends then."""
+        """Send a short answer now and not in the next turn of the reactor, which sends the rest."""
         transport = self.socket_transport
         ends = not self.persistent or transport.disconnecting or not transport.connected
         if not ends and not self._waitingForTransport:
@@ -297,8 +297,8 @@ class StreamingChannel(HalfClosedChannel):
         if unsent >= LARGE:
             self.site.answers.note(self, unsent)
 
-    def _rest(self, request: StreamingRequest) -> None:
-        """End a request, and begin with the next one after everybody else had a turn."""
+    def _yield_turn(self, request: StreamingRequest) -> None:
+        """End a request, and let other connections go first before the next one."""
         self._in_a_row = 0
         self.paused = True
         super().requestDone(request)
@@ -311,7 +311,7 @@ class StreamingChannel(HalfClosedChannel):
 
     @property
     def output_waits(self) -> bool:
-        """Whether as much waits to be sent as may wait."""
+        """Whether the send buffer is full."""
         return bool(self._waitingForTransport)
 
     def resumeProducing(self) -> None:
@@ -325,9 +325,9 @@ class StreamingChannel(HalfClosedChannel):
     # -- the end ----------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Say no more, but read and drop what still comes.
+        """Close our side, and read and drop what the client still sends.
 
-        The kernel answers bytes for a closed socket with a reset, and that could destroy our answer
+        The kernel answers bytes for a closed socket with a reset, which could destroy our answer
         on its way. The client sees the end at once: a FIN, or over TLS a close_notify.
         """
         self._begin_leaving()
@@ -335,17 +335,17 @@ class StreamingChannel(HalfClosedChannel):
         self._networkProducer.unregisterProducer()
         self._networkProducer.resumeProducing()
         if self.isSecure():
-            self.transport.loseConnection()  # waits for the other side's close_notify
+            self.transport.loseConnection()  # waits for the client's close_notify
         else:
             self.transport.loseWriteConnection()
 
-    # -- going on elsewhere -----------------------------------------------------------------------
+    # -- moving to a successor --------------------------------------------------------------------
 
     def detach(self) -> socket.socket | None:
         """Take the socket out of an idle connection, for another process; None if it must stay.
 
-        It must where we know more of the connection than its socket does: over TLS, behind the
-        PROXY protocol, when it is being closed, and while something waits to be sent.
+        It must stay where the connection has state beside its socket: over TLS, behind the PROXY
+        protocol, while it is being closed, and while something waits to be sent.
         """
         if self.transport is not self.socket_transport or self._leaving or self.unsent_bytes():
             return None
@@ -355,19 +355,19 @@ class StreamingChannel(HalfClosedChannel):
         return taken
 
     def move(self, site: ServingSite) -> None:
-        """Let another site of this process have this idle connection."""
+        """Move this idle connection to another site of this process."""
         self._exit()
         self.site = self.factory = site
         self._take_limits()
         self._enter()
 
     def go_on(self) -> None:
-        """Wait for the next request, where another process has answered earlier ones."""
+        """Wait for the next request on a connection that came from another process."""
         self.setTimeout(self.timeOut)
 
 
 def _may_drain(body: RequestBody) -> bool:
-    """Tell whether to read the rest of a body that nobody wants, to keep the connection."""
+    """Tell whether to read and drop the rest of a body, to keep the connection."""
     rest = body.outstanding
     return (
         rest is not None and rest <= DRAIN_LIMIT and not body.expects_continue and not body.failed

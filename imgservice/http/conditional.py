@@ -1,7 +1,7 @@
-"""Conditional requests: what a client knows already, and what it must not overwrite unseen.
+"""Conditional requests: reads of what a client has already, and writes that expect a state.
 
-A list of entity tags that cannot be read matches nothing: a write with such a guard is refused,
-and a read answers in full. Dates that cannot be read are ignored, as RFC 9110 has it.
+An invalid list of entity tags matches nothing: a write with such a condition is refused, and a
+read is answered in full. Invalid dates are ignored, as RFC 9110 says.
 """
 
 import re
@@ -23,7 +23,7 @@ Comparison = Literal["strong", "weak"]
 
 
 class HasHeader(Protocol):
-    """A request, as far as it matters here."""
+    """A request, as conditions see it."""
 
     def header(self, name: str) -> str | None: ...
 
@@ -48,7 +48,7 @@ class Validators:
 
 
 def read_date(text: str) -> datetime | None:
-    """Return the naive UTC time of an HTTP date, None when it is none."""
+    """Return the naive UTC time of an HTTP date, None when it is invalid."""
     try:
         moment = parse_date(text.strip()[:_LONGEST_DATE])
         return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
@@ -57,7 +57,7 @@ def read_date(text: str) -> datetime | None:
 
 
 def matches(listed: str, etag: str | None, comparison: Comparison) -> bool:
-    """Tell whether a list of entity tags has this one; `*` matches whatever there is."""
+    """Tell whether a list of entity tags has this one; `*` matches everything."""
     if listed.strip() == "*":
         return True
     if etag is None or not _TAGS.fullmatch(listed):
@@ -69,12 +69,12 @@ def matches(listed: str, etag: str | None, comparison: Comparison) -> bool:
 
 
 def gzip_tag(etag: str) -> str:
-    """Return the entity tag of the compressed form, which counts as that of the state as well."""
+    """Return the entity tag of the compressed form, which matches that of the state, too."""
     return f'{etag[:-1]}{_GZIP}"'
 
 
 def check_unchanged(request: HasHeader, validators: Validators) -> None:
-    """Raise `PreconditionFailed` when the client means another state than this one."""
+    """Raise `PreconditionFailed` when the client expects another state than this one."""
     listed = _list(request, "if-match")
     if listed is None:
         _check_age(request, validators.modified)
@@ -89,7 +89,7 @@ def _check_age(request: HasHeader, modified: datetime | None) -> None:
 
 
 def is_known(request: HasHeader, validators: Validators) -> bool:
-    """Tell whether the client that reads has this state already: the answer is 304 then."""
+    """Tell whether the client has this state already, so that the answer is 304."""
     listed = _list(request, "if-none-match")
     if listed is not None:
         return matches(listed, validators.etag, "weak")

@@ -1,4 +1,4 @@
-"""Which connections get in, and when: before a byte is read of them or a TLS handshake begins."""
+"""The limits of connections, checked before a byte is read or a TLS handshake begins."""
 
 import errno
 import os
@@ -19,14 +19,14 @@ from imgservice.http.log_limit import LogLimit
 from imgservice.http.networks import Networks, is_within, neighbourhood
 
 AT_ONCE = 50
-"""Connections accepted in one turn of the reactor; others have something to do in it, too."""
+"""Connections accepted in one turn of the reactor, so that other work gets its share."""
 LEAST_RESERVE = 32
-"""Descriptors that connections leave to stores, database and Keystone: at least so many, and a
-quarter of all, since every download takes up to two more."""
+"""Descriptors kept free for stores, the database and Keystone: at least these, and a quarter of
+all, since every download takes up to two more."""
 SLACK = 20
-"""A part of so many must be free again before accepting goes on, so that it does not stutter."""
-LOOK_INTERVAL = 0.25
-"""Seconds after which to look whether there are descriptors again."""
+"""One of so many connections must have ended before accepting resumes: it does not flap then."""
+CHECK_INTERVAL = 0.25
+"""Seconds between checks whether there are descriptors again."""
 DESCRIPTORS = Path("/proc/self/fd")
 
 _log = Logger()
@@ -34,12 +34,12 @@ _log = Logger()
 
 @attrs.frozen
 class ConnectionCaps:
-    """How many connections there may be; None: any number, or as many as there are descriptors."""
+    """The configured limits; None is no limit but the number of descriptors."""
 
     in_all: int | None = None
     of_each_address: int | None = None
     exempt: Networks = ()
-    """Addresses that may have any number."""
+    """Addresses without a limit."""
 
 
 class ListeningPort(Protocol):
@@ -63,8 +63,8 @@ class ListeningPort(Protocol):
 class ConnectionLimits:
     """Counts the connections of a process, and holds its listening ports to the limits.
 
-    An address that has too many is refused. When it is the process that has too many, nobody is
-    refused: new connections wait in the kernel until others have ended.
+    An address with too many connections is refused further ones. When the process has too many,
+    none is refused: new connections wait in the kernel until others have ended.
     """
 
     def __init__(self, reactor: Clock, limits: ConnectionCaps | None = None) -> None:
@@ -73,7 +73,7 @@ class ConnectionLimits:
         self._of_each: Counter[str] = Counter()
         self._ports: list[ListeningPort] = []
         self._pausing = False
-        self._next_look: DelayedCall | None = None
+        self._next_check: DelayedCall | None = None
         self._refusals = LogLimit(reactor)
         self._pauses = LogLimit(reactor)
         self.connections = 0
@@ -84,10 +84,10 @@ class ConnectionLimits:
         """Whether connections have to wait because there are too many."""
         return self._pausing
 
-    # -- for whoever listens ----------------------------------------------------------------------
+    # -- listening ports --------------------------------------------------------------------------
 
     def watch(self, port: ListeningPort) -> None:
-        """Decide from now on what is accepted on a listening port, until it stops to listen."""
+        """Limit what is accepted on a listening port, as long as it listens."""
         port.factory = _LimitedFactory(port.factory, self)
         # The reactor asks the port for its method each time.
         accept = partial(self._accept, port, port.doRead)
@@ -97,9 +97,9 @@ class ConnectionLimits:
             port.stopReading()
 
     def _accept(self, port: ListeningPort, accept: Callable[[], object]) -> None:
-        """Accept what waits, and no more than there is room for.
+        """Accept waiting connections, as many as the limits allow.
 
-        Twisted's own answer to a lack of descriptors is to close all that waits.
+        Twisted itself closes all of them when there are no descriptors left.
         """
         room = self._room(port)
         if room > 0:
@@ -108,17 +108,18 @@ class ConnectionLimits:
         else:
             self._pause()
 
-    # -- for every connection ---------------------------------------------------------------------
+    # -- connections ------------------------------------------------------------------------------
 
     def admits(self, host: str | None) -> bool:
-        """Tell whether one more connection may come from an address; None: a Unix socket."""
+        """Tell whether an address may have one more connection; None is a Unix socket."""
         key, most = self._key(host), self._limits.of_each_address
         if key is None or most is None or self._of_each[key] < most:
             return True
         self.refused += 1
         if count := self._refusals.due():
             _log.warn(
-                "Refused {count} connections of addresses that have {most} already: now {host}",
+                "Refused {count} connections from addresses that have {most} already,"
+                " the last from {host}",
                 count=count,
                 most=most,
                 host=host,
@@ -126,7 +127,7 @@ class ConnectionLimits:
         return False
 
     def enter(self, host: str | None) -> str | None:
-        """Count a connection; returns what to leave with."""
+        """Count a connection; return the key to `leave` with."""
         self.connections += 1
         key = self._key(host)
         if key is not None:
@@ -134,21 +135,21 @@ class ConnectionLimits:
         return key
 
     def leave(self, key: str | None) -> None:
-        """Count a connection no more."""
+        """Count a connection that has ended."""
         self.connections -= 1
         if key is not None:
             self._of_each[key] -= 1
             if not self._of_each[key]:
                 del self._of_each[key]
-        if self._pausing and self._has_places():
-            self._look()
+        if self._pausing and self._has_room():
+            self._resume_if_possible()
 
     def _key(self, host: str | None) -> str | None:
         if host is None or is_within(host, self._limits.exempt):
             return None
         return neighbourhood(host)
 
-    # -- room -------------------------------------------------------------------------------------
+    # -- the process ------------------------------------------------------------------------------
 
     def _room(self, port: ListeningPort) -> int:
         """Return how many connections to accept now."""
@@ -158,7 +159,7 @@ class ConnectionLimits:
         except OSError:
             return 0
         os.close(lowest)
-        # Some of those above it may be in use as well: that is for the reserve to bear.
+        # Some of those above it may be in use as well: the reserve covers them.
         room = min(limit - reserve - lowest, AT_ONCE, reserve // 4)
         if self._limits.in_all is not None:
             room = min(room, self._limits.in_all - self.connections)
@@ -167,40 +168,41 @@ class ConnectionLimits:
     def _pause(self) -> None:
         if count := self._pauses.due():
             _log.warn(
-                "New connections have to wait: {connections} are open ({count} times by now)",
+                "New connections have to wait: {connections} are open"
+                " ({count} times since the last warning)",
                 connections=self.connections,
                 count=count,
             )
         self._pausing = True
         for port in self._ports:
             port.stopReading()
-        self._plan_look()
+        self._plan_check()
 
-    def _plan_look(self) -> None:
-        if self._next_look is None:
-            self._next_look = self._reactor.callLater(LOOK_INTERVAL, self._look_again)
+    def _plan_check(self) -> None:
+        if self._next_check is None:
+            self._next_check = self._reactor.callLater(CHECK_INTERVAL, self._check_again)
 
-    def _look_again(self) -> None:
-        self._next_look = None
-        self._look()
+    def _check_again(self) -> None:
+        self._next_check = None
+        self._resume_if_possible()
         if self._pausing and self._ports:
-            self._plan_look()
+            self._plan_check()
 
-    def _look(self) -> None:
-        """Accept again if there is enough room for that to be worth while."""
+    def _resume_if_possible(self) -> None:
+        """Accept connections again if enough of them have ended."""
         self._ports = [port for port in self._ports if _listens(port)]
-        if self._pausing and self._has_places() and (not self.connections or _has_descriptors()):
+        if self._pausing and self._has_room() and (not self.connections or _has_descriptors()):
             self._pausing = False
             for port in self._ports:
                 port.startReading()
 
-    def _has_places(self) -> bool:
+    def _has_room(self) -> bool:
         most = self._limits.in_all
         return most is None or self.connections <= most - max(1, most // SLACK)
 
 
 def _descriptors() -> tuple[int, int]:
-    """Return how many descriptors there may be, and how many are not for connections."""
+    """Return the limit of descriptors, and how many of them are reserved."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return limit, max(LEAST_RESERVE, limit // 4)
 

@@ -1,12 +1,12 @@
-"""Clients that are slower than anybody is who wants something, by what the kernel knows of them."""
+"""Finds clients that send or read more slowly than the minimum rate, by the kernel's counters."""
 
 import socket
 import struct
 
 import attrs
 
-LOOKS = 12
-"""How often a connection is looked at in the time over which its rate is measured."""
+CHECKS = 12
+"""How often a connection is checked in the time over which its rate is measured."""
 
 _TCP_INFO = struct.Struct("=24xI92xQQ8xI")
 """tcpi_unacked, tcpi_bytes_acked, tcpi_bytes_received and tcpi_notsent_bytes of struct tcp_info."""
@@ -14,7 +14,7 @@ _TCP_INFO = struct.Struct("=24xI92xQQ8xI")
 
 @attrs.frozen
 class MinimumRate:
-    """So many bytes a second are expected, on the average of so many seconds."""
+    """The bytes per second that a client must send or read, averaged over a time in seconds."""
 
     per_second: float = 100.0
     over: float = 120.0
@@ -22,18 +22,18 @@ class MinimumRate:
 
 @attrs.frozen
 class Counters:
-    """What the kernel knows of a TCP connection."""
+    """The kernel's counters of a TCP connection."""
 
     received: int
-    """Bytes that came, whether or not we have read them."""
+    """Bytes received, whether or not we have read them."""
     taken: int
     """Bytes that the client has acknowledged."""
     waiting: bool
-    """Whether there are bytes that it has not."""
+    """Whether some bytes are not acknowledged yet."""
 
     @classmethod
     def of(cls, connection: socket.socket) -> "Counters | None":
-        """Ask the kernel; None where it does not say, as of a Unix socket."""
+        """Ask the kernel; None where it has no such counters, as for a Unix socket."""
         try:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             unacknowledged, taken, received, unsent = _TCP_INFO.unpack(info)
@@ -43,20 +43,20 @@ class Counters:
 
 
 class _Flow:
-    """One direction, measured while it is the client's turn and at no other time."""
+    """One direction, measured only while the client is the one to act."""
 
     def __init__(self) -> None:
         self._is_due = False
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._total = 0
         self._waited = 0.0
         self._moved = 0
 
     def is_too_slow(self, now: float, total: int, is_due: bool, least: MinimumRate) -> bool:
         if is_due and self._is_due:
-            self._waited += now - self._looked_at
+            self._waited += now - self._checked_at
             self._moved += total - self._total
-        self._is_due, self._looked_at, self._total = is_due, now, total
+        self._is_due, self._checked_at, self._total = is_due, now, total
         if self._waited < least.over:
             return False
         too_slow = self._moved < least.per_second * self._waited
@@ -65,24 +65,24 @@ class _Flow:
 
 
 class Slowness:
-    """One connection that has something under way.
+    """Measures one connection on which a request is under way.
 
-    The rate of an answer is that of the client's acknowledgements, and what we have not handed to
-    the kernel yet does not count: neither a slow store nor a limited rate makes a client slow. That
-    of a body counts while we read it, and not in a look during which we stopped at any time.
+    Answers are measured by the client's acknowledgements of what the kernel was given, so that
+    neither a slow store nor a throttle makes a client slow. Bodies are measured while we read
+    them: a period in which reading was paused does not count.
     """
 
     def __init__(self, least: MinimumRate) -> None:
         self._least = least
         self._in = _Flow()
         self._out = _Flow()
-        self._look_at = 0.0
+        self._check_at = 0.0
 
     def is_due(self, now: float) -> bool:
-        """Tell whether it is time for a look."""
-        if now < self._look_at:
+        """Tell whether it is time for a check."""
+        if now < self._check_at:
             return False
-        self._look_at = now + self._least.over / LOOKS
+        self._check_at = now + self._least.over / CHECKS
         return True
 
     def reads_too_slowly(self, now: float, counters: Counters) -> bool:

@@ -1,26 +1,26 @@
-"""Addresses and networks that are trusted more than others."""
+"""IP addresses and networks from the configuration."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 LONGEST = 64
-"""Characters in an IPv6 address with its zone, and some to spare."""
+"""Characters; more than an IPv6 address with its zone has."""
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
 def networks(texts: Sequence[str]) -> Networks:
-    """Read addresses and networks; ValueError for what is neither."""
+    """Parse addresses and networks; ValueError for anything else."""
     return tuple(ip_network(text, strict=False) for text in texts)
 
 
 def is_within(address: str, trusted: Networks) -> bool:
-    """Tell whether the address, an IPv4 one seen through IPv6 too, lies in one of the networks."""
+    """Tell whether the address, also an IPv4-mapped one, lies in one of the networks."""
     return _is_within(address, tuple(trusted))
 
 
 def neighbourhood(address: str) -> str:
-    """Return what stands for all addresses that its user has: in IPv6 a whole network is his."""
+    """Return the key under which to count an address: for IPv6 its /64, which one user has."""
     return _neighbourhood(address) if ":" in address and len(address) <= LONGEST else address
 
 

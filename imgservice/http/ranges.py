@@ -1,4 +1,4 @@
-"""Which bytes a client asks for."""
+"""The range of bytes that a request asks for."""
 
 import re
 
@@ -22,8 +22,8 @@ class ByteRange:
 def wanted_range(range_: str | None, content_range: str | None, size: int) -> ByteRange | None:
     """Return the part that the headers of a request ask for, None for the whole.
 
-    Besides Range, the old form of a Content-Range in the request is understood. Several ranges
-    are refused with `Invalid`; what cannot be read, or has no byte, with `RangeNotSatisfiable`.
+    An older form, a Content-Range in the request, is read as well. Several ranges raise `Invalid`;
+    a range that is malformed or has no byte raises `RangeNotSatisfiable`.
     """
     if range_ is not None:
         return _parsed(range_, size)
@@ -33,7 +33,7 @@ def wanted_range(range_: str | None, content_range: str | None, size: int) -> By
 
 
 def _old_form(value: str, size: int) -> ByteRange:
-    """Read `bytes FIRST-LAST/SIZE`: unlike a Range it is exact, and nothing of it is cut off."""
+    """Read `bytes FIRST-LAST/SIZE`: unlike a Range it must lie within the image."""
     matched = _CONTENT_RANGE.fullmatch(value.strip())
     if matched is None:
         raise RangeNotSatisfiable("Invalid Content-Range header.", size)

@@ -1,4 +1,4 @@
-"""A request that is handled at the end of its headers, and whose body is read as it comes."""
+"""A request that is handled at the end of its headers; its body is read as it arrives."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from imgservice.http.route import NO_ROUTE
 from imgservice.http.transport import SocketTransport, Transport
 
 SMALL_CHUNK = 64
-"""Bytes that the chunks of a body must have on average: each costs the time of a thousand."""
+"""Bytes that the chunks of a body must have on average: each costs as much time as a thousand."""
 SMALL_CHUNKS = 4096
 """How many empty chunks are tolerated, or a few more small ones."""
 NO_ADDRESS = "-"
@@ -65,7 +65,7 @@ class RequestChannel(BodyFlow, Protocol):
 
 
 class StreamingRequest(Request):
-    """A request whose body comes as it is read; with what every handler wants to know."""
+    """A request whose body is read on demand; carries what every handler needs to know."""
 
     channel: RequestChannel  # type: ignore[assignment]  # Twisted names its own class here
     prepath: list[bytes]
@@ -73,18 +73,18 @@ class StreamingRequest(Request):
     body: RequestBody
     context: Context = Context()
     identified = False
-    """Whether an authentication, of whatever mode, has established the context."""
+    """Whether one of the modes of authentication has established the context."""
     request_id = ""
     api_version = ""
     """"v2", once the version is known; the path after it is in `postpath`."""
     route = NO_ROUTE
     """The route that serves it, once it is known."""
     encode: Callable[[Any], Awaitable[Any]] | None = None
-    """Encodes an `Response` before it is sent, where a step of the pipeline has set it."""
+    """Encodes the `Response` before it is sent, where a step of the pipeline has set it."""
     client_address: str | None = None
-    """Where the request came from, seen through trusted proxies."""
+    """The address of the client, as trusted proxies forwarded it."""
     base_url: str | None = None
-    """How the client addressed us, when a trusted proxy told; else None."""
+    """The URL under which the client knows the service, when a trusted proxy told; else None."""
     aborted = False
     has_headers = False
     _smallness = 0
@@ -104,7 +104,7 @@ class StreamingRequest(Request):
         self.body = RequestBody(self.channel, length, waits and self.channel.speaks_http_1_1)
 
     def headers_complete(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Handle the request soon, whether or not its body has come by then."""
+        """Handle the request soon, whether or not its body has arrived by then."""
         self._line = (command, path, version)
         self.channel.callLater(0, self._begin)
 
@@ -120,12 +120,12 @@ class StreamingRequest(Request):
         self.body.feed(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request is in: handle it, or end the body of one that is being handled."""
+        """Handle a complete request, or end the body of one that is being handled."""
         if self.body.complete:
             super().requestReceived(command, path, version)
         else:
             answered_early = self.finished
-            self.body.end()  # the handler may well run to its end in here
+            self.body.end()  # which may run the handler to its end
             if answered_early:
                 self._cleanup()
 
@@ -139,12 +139,12 @@ class StreamingRequest(Request):
         if self.body.complete or self._disconnected:
             super().finish()
         else:
-            self.queued = True  # keeps the next request waiting until this one's body is in
+            self.queued = True  # keeps the next request waiting until this one's body has arrived
             super().finish()
             self.channel.answer_done_early(self)
 
     async def room(self, size: int) -> AbstractContextManager[None]:
-        """Wait for room for a large answer; `BodyAborted` when there is no client any more."""
+        """Wait for memory for a large answer; `BodyAborted` when the client is gone."""
         if not self.disconnected:
             room = await self.channel.site.answers.room(size)
             if not self._disconnected:
@@ -154,7 +154,7 @@ class StreamingRequest(Request):
         raise BodyAborted("The client closed the connection before its answer was made.")
 
     def refused(self, status: int) -> None:
-        """Note that the channel answered: this never became a request that one could handle."""
+        """Record that the connection refused this before it became a request to handle."""
         self.code, self.finished = status, 1
         self.channel.site.log(self)
 
@@ -172,7 +172,7 @@ class StreamingRequest(Request):
 
     @property
     def is_transfer(self) -> bool:
-        """Whether its body is still coming, or its answer still going."""
+        """Whether its body is still being received, or its answer being sent."""
         return self.has_headers and (not self.body.complete or bool(self.startedWriting))
 
     # -- conveniences -----------------------------------------------------------------------------
@@ -183,12 +183,12 @@ class StreamingRequest(Request):
         return values[0] if values else None
 
     def header_values(self, name: str) -> list[str]:
-        """Return all values of a header field; what is not UTF-8 in them is replaced."""
+        """Return all values of a header field, with invalid UTF-8 replaced."""
         values = self.requestHeaders.getRawHeaders(name.encode("ascii"), [])
         return [value.decode("utf-8", "replace") for value in values]
 
     def url_base(self) -> str:
-        """Return scheme and authority (and a proxy's prefix) as the client addressed us."""
+        """Return scheme and authority (and a proxy's prefix) of the URL that the client used."""
         if self.base_url is not None:
             return self.base_url
         scheme = "https" if self.isSecure() else "http"

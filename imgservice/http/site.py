@@ -18,7 +18,7 @@ from imgservice.http.timeouts import Sweeper
 
 
 class StreamingSite(Site):
-    """The factory of connections; knows all of them, and can let them go in peace."""
+    """Makes the connections, knows all of them, and can end them without failing a request."""
 
     protocol = StreamingChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 wrapper here
     displayTracebacks = False
@@ -47,7 +47,7 @@ class StreamingSite(Site):
         self.draining = False
         self.retiring = False
         self.served = 0
-        """Requests that are over."""
+        """Requests that have ended."""
         self._finished = finished
         self.seconds = reactor.seconds
         self._sweeper = Sweeper(self.channels, limits.sweep_interval, reactor)
@@ -61,34 +61,34 @@ class StreamingSite(Site):
         return channel
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/2 hands over bodies before all headers are there: it is never offered."""
+        """Never offer HTTP/2, in which bodies begin before all headers are there."""
         return [b"http/1.1"]
 
     def startFactory(self) -> None:
         self._sweeper.start()
 
     def stopFactory(self) -> None:
-        """Connections that are still there are looked after until the last of them is gone."""
-        self._sweeper.stop_when_alone()
+        """Check the timeouts of connections until the last one has ended."""
+        self._sweeper.stop_when_empty()
 
     def log(self, request: StreamingRequest) -> None:  # type: ignore[override]
-        """Take note that a request is over: Twisted calls this once for each."""
+        """Count a request that has ended; Twisted calls this once for each."""
         self.served += 1
         if self._finished is not None:
             self._finished(request)
 
     def drain(self) -> None:
-        """Close idle connections now and the others with their present answer."""
+        """Close idle connections now, and the others after their current answer."""
         self.draining = True
         for channel in list(self.channels):
             if channel.is_idle:
                 channel.loseConnection()
 
     def retire(self) -> None:
-        """Let connections that cannot go on elsewhere end with their next answer."""
+        """Close connections that cannot move to another process after their next answer."""
         self.retiring = True
 
     def abort(self) -> None:
-        """Cut all connections."""
+        """Abort all connections."""
         for channel in list(self.channels):
             channel.abort()

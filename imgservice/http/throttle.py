@@ -1,4 +1,4 @@
-"""How fast the bytes of images move, and how many uploads run at the same time."""
+"""Limits the rate of transfers, and the number of uploads at the same time."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -16,13 +16,13 @@ from imgservice.http.request import StreamingRequest
 
 SMALLEST_PIECE = 16 << 10
 PIECES_A_SECOND = 8
-"""How smoothly a transfer flows that is slowed down."""
+"""How often a throttled transfer moves something."""
 
 
 class Throttle:
-    """Slows one transfer down: each piece is paid for, and a debt is waited for.
+    """Slows one transfer down to the rates of its token buckets.
 
-    All transfers of a project pay from one bucket, and so share its rate.
+    All transfers of a project take from one bucket, and so share its rate.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Throttle:
         request.notifyFinish().addBoth(self._end)
 
     def pay(self, count: int) -> float:
-        """Pay for so many bytes; return how many seconds to wait before the next ones."""
+        """Take so many bytes from the buckets; return the seconds to wait before the next ones."""
         now = self._seconds()
         for buckets, key in self._payers:
             buckets.take(key, now, count)
         return max(buckets.debt(key, now) for buckets, key in self._payers)
 
     async def keep(self, count: int) -> None:
-        """Pay, and wait until nothing is owed, or until the client is gone."""
+        """Take from the buckets, and wait until they are balanced or the client is gone."""
         debt = self.pay(count)
         if debt <= 0 or self._ended:
             return
@@ -66,7 +66,7 @@ class Throttle:
         largest: int,
         window: Callable[[], int],
     ) -> AsyncIterator[bytes]:
-        """Read the blocks of a body, with no more of it waiting than will soon be wanted."""
+        """Yield the blocks of a body at the rate, with little of it waiting in memory."""
 
         def narrow() -> int:
             return min(window(), max(UNREAD_LIMIT, 2 * self.piece))
@@ -88,9 +88,9 @@ class Throttle:
 async def while_connected(
     request: StreamingRequest, blocks: AsyncGenerator[bytes, None]
 ) -> AsyncIterator[bytes]:
-    """Yield the blocks of a stream that does not come from the client, while there is a client.
+    """Yield the blocks of a stream from elsewhere while the client is connected.
 
-    When it leaves, waiting for a block ends at once, and the stream is closed: `BodyAborted`.
+    When it disconnects, waiting for a block ends at once and the stream is closed: `BodyAborted`.
     """
     step: Deferred[bytes] | None = None
 
@@ -119,7 +119,7 @@ async def _next(blocks: AsyncGenerator[bytes, None]) -> bytes:
 
 @attrs.frozen
 class ByteRates:
-    """The buckets that transfers in one direction pay from."""
+    """The buckets of transfers in one direction."""
 
     by_user: Buckets | None = None
     by_project: Buckets | None = None
@@ -132,7 +132,7 @@ class ByteRates:
 
 
 class Transfers:
-    """The limits of everybody's transfers in this process."""
+    """The limits of all transfers in this process."""
 
     def __init__(
         self,
@@ -151,11 +151,11 @@ class Transfers:
         self._seconds = seconds
 
     def incoming(self, request: StreamingRequest) -> Throttle | None:
-        """Return what slows the upload down, None if nothing does."""
+        """Return the throttle of an upload, None without a limit."""
         return self._throttle(request, self._incoming)
 
     def outgoing(self, request: StreamingRequest) -> Throttle | None:
-        """Return what slows the download down, None if nothing does."""
+        """Return the throttle of a download, None without a limit."""
         return self._throttle(request, self._outgoing)
 
     def _throttle(self, request: StreamingRequest, rates: ByteRates) -> Throttle | None:
@@ -164,10 +164,10 @@ class Transfers:
 
     @contextmanager
     def upload(self, context: Context) -> Iterator[None]:
-        """Have a place among the uploads while the block runs; `TooManyRequests` if none is free.
+        """Count an upload while the block runs; `TooManyRequests` when there are too many.
 
-        Whoever reads data from a location has one, too.
-        The limit in all is there for the process, and so holds for administrators too.
+        Reading the data of a location counts as well. The limit in all protects the process, and
+        so holds for administrators too.
         """
         project = context.project or f"user {context.user}"
         if self._uploads.are_all_taken():

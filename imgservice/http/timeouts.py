@@ -1,4 +1,4 @@
-"""How long a connection may take over what it does, and how it ends when that was too long."""
+"""The timeouts of connections, and how a connection ends when one expires."""
 
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ _log = Logger()
 
 
 class TimedSite(Protocol):
-    """The site, as far as deadlines go; its `idle_timeout` comes to connections as `timeOut`."""
+    """The site, as timeouts see it; connections have its `idle_timeout` as `timeOut`."""
 
     @property
     def limits(self) -> ServerLimits: ...
@@ -30,11 +30,11 @@ class TimedSite(Protocol):
 
 
 class TimedChannel(HTTPChannel):
-    """A connection with deadlines: set by what happens on it, and checked from a `Sweeper`.
+    """A connection with timeouts, which a `Sweeper` checks.
 
-    It ends in one of three ways: closed once all is sent (`loseConnection`), left with an ear open
-    for a client that is still sending (`_leave` of the subclass), or cut so that the client sees an
-    error (`abort`).
+    It ends in one of three ways: closed once everything is sent (`loseConnection`), closed on our
+    side while the client is still sending (`_leave` of the subclass), or reset so that the client
+    sees an error (`abort`).
     """
 
     site: TimedSite
@@ -50,11 +50,11 @@ class TimedChannel(HTTPChannel):
     _headers_since: float | None = None
     _linger_until: float | None = None
     _slowness: Slowness | None = None
-    _was_our_turn = False
+    _was_paused = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        # Until a first request is there: of a TLS handshake that takes long we hear nothing.
+        # Until the first request: a TLS handshake that takes long does not show here.
         self.setTimeout(min(self.timeOut, self.site.limits.header_timeout))
         innermost: Any = self.transport
         while hasattr(innermost, "wrappedProtocol"):  # TLS
@@ -64,9 +64,9 @@ class TimedChannel(HTTPChannel):
     # -- the end ----------------------------------------------------------------------------------
 
     def loseConnection(self) -> None:
-        """Close once all is sent."""
+        """Close once everything is sent."""
         self._begin_leaving()
-        if self.isSecure():  # the other side's close_notify, or its end, is still to be read
+        if self.isSecure():  # the client's close_notify, or its end, is still to be read
             self._networkProducer.resumeProducing()
         super().loseConnection()
 
@@ -76,22 +76,22 @@ class TimedChannel(HTTPChannel):
         self.resetTimeout()
 
     def abort(self) -> None:
-        """End the connection at once, so that the other side sees an error."""
+        """End the connection at once, so that the client sees an error."""
         self.transport.abortConnection()
 
     def timeoutConnection(self) -> None:
-        """Close an idle connection; one whose client stopped amid a request is cut."""
+        """Close an idle connection; abort one whose client stopped in the middle of a request."""
         if self.requests and self._headers_since is None:
             self.abort()
         else:
             self.loseConnection()
 
-    # -- deadlines --------------------------------------------------------------------------------
+    # -- timeouts ---------------------------------------------------------------------------------
 
     def setTimeout(self, period: float | None) -> float | None:
         previous, self._period = self._period, period
         if period is None:
-            self._was_our_turn = True
+            self._was_paused = True
         self._touched = self.site.seconds()
         return previous
 
@@ -105,11 +105,11 @@ class TimedChannel(HTTPChannel):
 
     @property
     def idle_time(self) -> float:
-        """Seconds since something happened here."""
+        """Seconds since the last activity."""
         return self.site.seconds() - self._touched
 
-    def check_deadlines(self, now: float) -> None:
-        """Close or cut the connection if it has taken too long over something."""
+    def check_timeouts(self, now: float) -> None:
+        """End the connection if one of its timeouts has expired."""
         self._notice_sending(now)
         lingers_too_long = self._linger_until is not None and now > self._linger_until
         if self._leaving:
@@ -134,7 +134,7 @@ class TimedChannel(HTTPChannel):
         )
 
     def _notice_sending(self, now: float) -> None:
-        """A client that takes what waits for it is not idle."""
+        """Count a client that reads its answer as active."""
         unsent = self.unsent_bytes()
         if unsent != self._unsent:
             self._unsent = unsent
@@ -146,8 +146,7 @@ class TimedChannel(HTTPChannel):
         return waiting + int(self.socket_transport._tempDataLen)
 
     def _forget_unsent(self) -> None:
-        """Let go of what was not sent: a connection that has ended lives on until its references
-        to itself are collected, and that may be long after."""
+        """Free what was not sent: the garbage collector may free an ended connection much later."""
         self.socket_transport.dataBuffer, self.socket_transport.offset = b"", 0
         self.socket_transport._tempDataBuffer.clear()
         self.socket_transport._tempDataLen = 0
@@ -156,7 +155,8 @@ class TimedChannel(HTTPChannel):
         if self._unsent and idle > self.timeOut:
             self.abort()
         elif not self._unsent and (lingers_too_long or idle > self.site.limits.linger_idle):
-            self.socket_transport.loseConnection()  # the kernel may still have something to deliver
+            # Not aborted: the kernel may still have something to deliver.
+            self.socket_transport.loseConnection()
 
     # -- slow clients -----------------------------------------------------------------------------
 
@@ -168,8 +168,8 @@ class TimedChannel(HTTPChannel):
             self._slowness = Slowness(least)
         if not self._slowness.is_due(now):
             return
-        must_send = self.must_send() and not self._was_our_turn
-        self._was_our_turn = self._period is None
+        must_send = self.must_send() and not self._was_paused
+        self._was_paused = self._period is None
         counters = Counters.of(self.socket_transport.socket)
         if counters is None:
             return
@@ -183,12 +183,12 @@ class TimedChannel(HTTPChannel):
         raise NotImplementedError
 
     def body_is_too_slow(self) -> None:
-        """Do something about it."""
+        """End a request whose body comes too slowly."""
         raise NotImplementedError
 
 
 class Sweeper:
-    """The one timer of all connections: an idle one costs nothing else."""
+    """Checks the timeouts of all connections by one timer, so that idle ones cost nothing else."""
 
     def __init__(self, channels: Collection[TimedChannel], interval: float, clock: Clock) -> None:
         self._channels = channels
@@ -202,12 +202,12 @@ class Sweeper:
         if not self._call.running:
             self._call.start(self._interval, now=False)
 
-    def stop_when_alone(self) -> None:
-        """Go on until the last connection is gone."""
+    def stop_when_empty(self) -> None:
+        """Stop once the last connection has ended."""
         self._is_wanted = False
-        self._rest_when_alone()
+        self._stop_if_empty()
 
-    def _rest_when_alone(self) -> None:
+    def _stop_if_empty(self) -> None:
         if not self._is_wanted and not self._channels and self._call.running:
             self._call.stop()
 
@@ -215,8 +215,8 @@ class Sweeper:
         now = self._seconds()
         for channel in list(self._channels):
             try:
-                channel.check_deadlines(now)
-            except Exception:  # one connection must not keep the others from being looked after
-                _log.failure("A connection could not be looked after")
+                channel.check_timeouts(now)
+            except Exception:  # one connection must not keep the others from being checked
+                _log.failure("Checking the timeouts of a connection failed; it was aborted")
                 channel.abort()
-        self._rest_when_alone()
+        self._stop_if_empty()
