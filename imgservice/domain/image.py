@@ -9,6 +9,7 @@ import attrs
 
 from imgservice.domain.errors import ImageNotFound
 from imgservice.domain.location_urls import is_encrypted, public_url
+from imgservice.domain.names import DETECTED_FORMAT
 
 
 class Status(StrEnum):
@@ -113,6 +114,22 @@ class Image:
 
     def not_found(self) -> ImageNotFound:
         return ImageNotFound(self.id)
+
+    def with_content(self, content: "Content") -> "Image":
+        """Return the image as it becomes when its data is complete."""
+        detected = content.detected_format
+        note = {} if detected is None else {DETECTED_FORMAT: detected}
+        return attrs.evolve(
+            self,
+            status=Status.ACTIVE,
+            size=content.size,
+            virtual_size=content.virtual_size,
+            checksum=content.checksum,
+            os_hash_algo=content.os_hash_algo,
+            os_hash_value=content.os_hash_value,
+            properties={**self.properties, **note},
+            locations=(content.location,),
+        )
 
 
 _FIELDS: Mapping[str, Callable[[Image], object]] = {

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 _log = Logger()
 
 
+@runtime_checkable
 class Component(Protocol):
     """Starts before the first request, and stops after the last one."""
 

@@ -2,9 +2,9 @@
 
 A listener is a class with `hears` and `hear`, and one line in `wiring/listeners.py`. It is called
 in the process where the event happened, in the reactor's thread, and before the client gets its
-answer; nothing is queued. So a listener that needs time queues for itself. What failed or was
-rolled back is not told, and nothing is told twice; a process that dies right after the commit has
-told nobody.
+answer; nothing is queued. So a listener that needs time queues for itself, and empties its queue as
+a component (`process/components.py`). What failed or was rolled back is not told, and nothing is
+told twice; a process that dies right after the commit has told nobody.
 """
 
 import time
@@ -32,7 +32,7 @@ class ImageEvent(Event):
     """Something that happened to an image."""
 
     image: Image = attrs.field(repr=False)
-    """The image as it is now, or as it was before it was deleted."""
+    """The image as this change has left it, or as it was before it was deleted."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +60,10 @@ class ImageSent(ImageEvent):
     """Data of an image was sent to a client, as a whole or in part."""
 
     sent: int
-    """Bytes; fewer than were asked for when the client left."""
+    """Bytes that were passed to the connection; fewer than requested if it broke.
+
+    What a proxy in front reads itself (`transfer.accel`) is not told.
+    """
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,13 @@ from imgservice.domain.patch import Operation
 from imgservice.domain.protections import PropertyRules
 from imgservice.domain.query import ImageQuery
 from imgservice.domain.storable import check_storable
+from imgservice.service.events import (
+    Events,
+    ImageActivated,
+    ImageCreated,
+    ImageDeleted,
+    ImageUpdated,
+)
 from imgservice.service.locations import LocationChange, LocationService
 from imgservice.service.ports import ImageRepository
 from imgservice.service.quota import QuotaService
@@ -33,6 +40,10 @@ It tells whether that node has done it, and raises what that node objects.
 """
 
 
+Change = Callable[[Image], Image]
+"""Returns the changed image, or the very same when nothing changes; raises to refuse."""
+
+
 @attrs.frozen
 class Page:
     """A part of a list."""
@@ -41,6 +52,21 @@ class Page:
     """Those that the asker may see."""
     last: str | None = None
     """The id after which the next page begins; None when there is none."""
+
+
+class _Noted:
+    """A change that notes what it has done; it may be called more than once, in any thread."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self.is_change = False
+        self.is_activation = False
+
+    def __call__(self, image: Image) -> Image:
+        changed = self._change(image)
+        self.is_change = changed is not image
+        self.is_activation = (image.status, changed.status) == (Status.QUEUED, Status.ACTIVE)
+        return changed
 
 
 class ImageService:
@@ -54,8 +80,10 @@ class ImageService:
         quotas: QuotaService,
         property_rules: Callable[[], PropertyRules],
         nodes: Nodes,
+        events: Events,
     ) -> None:
         self._nodes = nodes
+        self._events = events
         self._images = images
         self._quotas = quotas
         self._removal = removal
@@ -74,6 +102,7 @@ class ImageService:
         self._limits.check_values(image.properties, {})
         self._limits.check_tags(image.tags)
         await self._images.add(image, await self._quotas.of(image.owner))
+        self._events.tell(ImageCreated(context=context, image=image))
         return image
 
     async def show(self, context: Context, image_id: str) -> Image:
@@ -123,11 +152,13 @@ class ImageService:
             self._limits.check_values(changed.properties, image.properties)
             return changed
 
+        noted = _Noted(change)
         with self._removal.losing_locations(image_id) as job:
             asking, quota = context.project, located.quota
-            changed = await self._images.update(image_id, change, asking, job, quota)
+            changed = await self._images.update(image_id, noted, asking, job, quota)
             if any(each.name == LOCATIONS and each.verb == "remove" for each in operations):
                 await self._removal.remove_lost(job)
+        self._tell(context, noted, changed)
         return changed
 
     async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
@@ -142,7 +173,7 @@ class ImageService:
             self._limits.check_tags(tagged.tags)
             return tagged
 
-        await self._images.update(image_id, change, context.project)
+        await self._change(context, image_id, change)
 
     async def remove_tag(self, context: Context, image_id: str, tag: str) -> None:
         """Take a tag from the image; `NotFound` when it has none such."""
@@ -153,7 +184,7 @@ class ImageService:
                 raise NotFound("The resource could not be found.")
             return attrs.evolve(image, tags=tuple(each for each in image.tags if each != tag))
 
-        await self._images.update(image_id, change, context.project)
+        await self._change(context, image_id, change)
 
     async def deactivate(self, context: Context, image_id: str) -> None:
         """Let only admins download the data."""
@@ -174,7 +205,7 @@ class ImageService:
                 raise Forbidden(f"Not allowed to {action} image in status '{image.status}'")
             return attrs.evolve(image, status=after)
 
-        await self._images.update(image_id, change, context.project)
+        await self._change(context, image_id, change)
 
     async def delete(
         self,
@@ -198,6 +229,18 @@ class ImageService:
                 return
             image = await self._images.get(image_id, context.project)
         await self._removal.delete(image, unless)
+        self._events.tell(ImageDeleted(context=context, image=image))
+
+    async def _change(self, context: Context, image_id: str, change: Change) -> None:
+        noted = _Noted(change)
+        changed = await self._images.update(image_id, noted, context.project)
+        self._tell(context, noted, changed)
+
+    def _tell(self, context: Context, noted: "_Noted", changed: Image) -> None:
+        if noted.is_activation:
+            self._events.tell(ImageActivated(context=context, image=changed))
+        elif noted.is_change:
+            self._events.tell(ImageUpdated(context=context, image=changed))
 
     def _new(self, context: Context, wanted: NewImage) -> Image:
         now = datetime.now(UTC).replace(tzinfo=None)

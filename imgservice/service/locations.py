@@ -13,6 +13,7 @@ from imgservice.domain.locations import Checksums, LocationRules, NewLocation, R
 from imgservice.domain.names import LOCATIONS
 from imgservice.domain.patch import Operation
 from imgservice.domain.quota import Quota
+from imgservice.service.events import Events, ImageActivated
 from imgservice.service.ports import DataRepository, DataStore, StoreChoice
 from imgservice.service.quota import QuotaService
 from imgservice.service.uploads import Guard, UploadService
@@ -50,8 +51,10 @@ class LocationService:
         options: LocationOptions,
         access: Access,
         quotas: QuotaService,
+        events: Events,
     ) -> None:
         self._quotas = quotas
+        self._events = events
         self._images = images
         self._uploads = uploads
         self._stores = stores
@@ -81,10 +84,11 @@ class LocationService:
         reached, store = await self._reach(wanted)
         location = Location(wanted.url, reached.metadata)
         if self._options.secure_hash:
-            await self._uploads.adopt(image, location, store, reached.size, given, guard)
+            content = await self._uploads.adopt(image, location, store, reached.size, given, guard)
         else:
             content = _unread(location, reached.size, given)
             await self._images.activate(image.id, content, await self._quotas.of(image.owner))
+        self._events.tell(ImageActivated(context=context, image=image.with_content(content)))
 
     def _check_caller(self, context: Context, wanted: NewLocation) -> None:
         """Whoever is no service may only name what everybody could fetch by himself."""

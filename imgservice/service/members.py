@@ -8,6 +8,7 @@ from imgservice.domain.errors import Forbidden, MemberNotFound, NotFound
 from imgservice.domain.image import Image, Visibility
 from imgservice.domain.limits import ImageLimits
 from imgservice.domain.member import Member, read_project, read_status
+from imgservice.service.events import Events, MemberAdded, MemberRemoved, MemberUpdated
 from imgservice.service.ports import ImageRepository, MemberRepository
 
 
@@ -23,11 +24,13 @@ class MemberService:
         members: MemberRepository,
         limits: ImageLimits,
         access: Access,
+        events: Events,
     ) -> None:
         self._images = images
         self._members = members
         self._limits = limits
         self._access = access
+        self._events = events
 
     async def list(self, context: Context, image_id: str) -> Sequence[Member]:
         image = await self._shared(context, image_id, "list")
@@ -42,7 +45,9 @@ class MemberService:
         project = read_project(wanted)
         image = await self._shared(context, image_id, "create")
         self._access.require(context, "add_member", image)
-        return await self._members.add(image.id, project, self._limits.members)
+        member = await self._members.add(image.id, project, self._limits.members)
+        self._events.tell(MemberAdded(context=context, image=image, member=member))
+        return member
 
     async def show(self, context: Context, image_id: str, project: str) -> Member:
         """Return the member; `NotFound` also if the caller may see no members."""
@@ -57,14 +62,17 @@ class MemberService:
         image = await self._shared(context, image_id, "update")
         await self._find(context, image, project)
         self._access.require(context, "modify_member", image)
-        return await self._members.set_status(image.id, project, read_status(status))
+        member = await self._members.set_status(image.id, project, read_status(status))
+        self._events.tell(MemberUpdated(context=context, image=image, member=member))
+        return member
 
     async def remove(self, context: Context, image_id: str, project: str) -> None:
         """Stop sharing the image with the project."""
         image = await self._shared(context, image_id, "delete")
-        await self._find(context, image, project)
+        member = await self._find(context, image, project)
         self._access.require(context, "delete_member", image)
         await self._members.remove(image.id, project)
+        self._events.tell(MemberRemoved(context=context, image=image, member=member))
 
     async def _shared(self, context: Context, image_id: str, verb: str) -> Image:
         image = await self._images.get(image_id, context.project)

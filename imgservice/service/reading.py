@@ -10,6 +10,7 @@ from imgservice.domain.access import Access
 from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, NotFound, Unavailable
 from imgservice.domain.image import Image, Status
+from imgservice.service.events import Events, ImageSent
 from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
 from imgservice.store.interface import LocalFiles
 
@@ -113,10 +114,13 @@ class ImageData:
 class ReadingService:
     """Gives callers the data of the images that they may read."""
 
-    def __init__(self, images: ImageRepository, stores: StoreChoice, access: Access) -> None:
+    def __init__(
+        self, images: ImageRepository, stores: StoreChoice, access: Access, events: Events
+    ) -> None:
         self._images = images
         self._stores = stores
         self._access = access
+        self._events = events
 
     async def find(self, context: Context, image_id: str, prefer: Sequence[str] = ()) -> ImageData:
         """Find the data of an image for the caller.
@@ -136,6 +140,10 @@ class ReadingService:
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
             return ImageData(image)
         return ImageData(image, image.size or 0, self._copies(image, prefer))
+
+    def note_sent(self, context: Context, image: Image, sent: int) -> None:
+        """Tell that so many bytes of the image's data were sent to the caller."""
+        self._events.tell(ImageSent(context=context, image=image, sent=sent))
 
     def _copies(self, image: Image, prefer: Sequence[str]) -> list[Copy]:
         """Return the copies in stores that are configured here; `Unavailable` if there are only

@@ -12,6 +12,7 @@ from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.job import LOCATION, UPLOAD, Job
 from imgservice.domain.locations import Checksums, check_formats
 from imgservice.domain.quota import Quota
+from imgservice.service.events import Events, ImageActivated
 from imgservice.service.hash_host import HashHost
 from imgservice.service.intake import Intake, Intakes, Upload
 from imgservice.service.ports import DataRepository, DataStore, StoreChoice
@@ -39,6 +40,7 @@ class UploadService:
         access: Access,
         quotas: QuotaService,
         warn: Callable[[str], None],
+        events: Events,
     ) -> None:
         """`warn` writes a line to the log."""
         self._images = images
@@ -49,6 +51,7 @@ class UploadService:
         self._access = access
         self._quotas = quotas
         self._warn = warn
+        self._events = events
 
     # -- from a client ----------------------------------------------------------------------------
 
@@ -64,7 +67,8 @@ class UploadService:
             await self._images.begin_upload(job, image, quota)
             allowance = Allowance(self._images, job, quota)
             intake = self._intakes.of_upload(image, upload, run, allowance)
-            await self._receive(job, intake, store, self._stores.metadata(store_id))
+            content = await self._receive(job, intake, store, self._stores.metadata(store_id))
+        self._events.tell(ImageActivated(context=context, image=image.with_content(content)))
 
     def _check_ready(self, image: Image, upload: Upload) -> None:
         if image.status is not Status.QUEUED:
@@ -74,7 +78,7 @@ class UploadService:
 
     async def _receive(
         self, job: Job, intake: Intake, store: DataStore, metadata: Mapping[str, object]
-    ) -> None:
+    ) -> Content:
         try:
             added = await store.add(job.image_id, intake.blocks(), intake.expected_size)
         except BaseException:
@@ -82,10 +86,12 @@ class UploadService:
             raise
         try:
             location = Location(added.url, {**metadata, **added.metadata})
-            await self._finish(job, intake, intake.content(location))
+            content = intake.content(location)
+            await self._finish(job, intake, content)
         except BaseException:
             await self._withdraw(job, store, added.url)
             raise
+        return content
 
     async def _finish(self, job: Job, intake: Intake, content: Content) -> None:
         await self._images.finish_upload(job, content)
@@ -129,7 +135,7 @@ class UploadService:
         size: int,
         expected: Checksums,
         guard: Guard,
-    ) -> None:
+    ) -> Content:
         """Read what somebody else has put at the location, and make the image active with it.
 
         On any failure the image is queued as before; the data is never touched. `guard` gets the
@@ -145,11 +151,11 @@ class UploadService:
             allowance = Allowance(self._images, job, quota)
             algorithm = expected.os_hash_algo
             intake = self._intakes.of_location(image, source, run, allowance, algorithm)
-            await self._read(job, intake, location, expected)
+            return await self._read(job, intake, location, expected)
 
     async def _read(
         self, job: Job, intake: Intake, location: Location, expected: Checksums
-    ) -> None:
+    ) -> Content:
         try:
             async with self._hash_host.recorded(job.image_id):
                 async for _ in intake.blocks():
@@ -157,6 +163,7 @@ class UploadService:
             content = intake.content(location)
             expected.compare(content)
             await self._finish(job, intake, content)
+            return content
         except UnsupportedContent as error:
             await self._give_up(job, intake)
             raise Invalid(f"The data at the location is refused: {error.message}") from None

@@ -18,7 +18,7 @@ class EventHub:
     """
 
     def __init__(self, listeners: Iterable[Listener], troubles: Troubles) -> None:
-        self._listeners = tuple(listeners)
+        self.all = tuple(listeners)
         self._troubles = troubles
         self._by_class: dict[type[Event], Sequence[Listener]] = {}
         self._failing: set[Listener] = set()
@@ -37,7 +37,7 @@ class EventHub:
         """Return those that hear events of a class."""
         found = self._by_class.get(kind)
         if found is None:
-            found = [one for one in self._listeners if issubclass(kind, one.hears)]
+            found = [one for one in self.all if issubclass(kind, one.hears)]
             self._by_class[kind] = found
         return found
 

@@ -62,6 +62,7 @@ class _Parts:
     limits: Limits
     authentication: Authentication
     tasks: Tasks
+    events: EventHub
 
 
 def build(
@@ -78,7 +79,7 @@ def build(
     """
     troubles = troubles or Troubles(reactor)
     events = EventHub(listeners, troubles)
-    parts = _make_parts(config, reactor, troubles, warn)
+    parts = _make_parts(config, reactor, troubles, events, warn)
     services = _services(parts)
     health = Healthcheck(config.healthcheck.disable_by_file, troubles)
     root = Root(_pipeline(parts, services), health)
@@ -87,7 +88,11 @@ def build(
 
 
 def _make_parts(
-    config: Config, reactor: Reactor, troubles: Troubles, warn: Callable[[str], None]
+    config: Config,
+    reactor: Reactor,
+    troubles: Troubles,
+    events: EventHub,
+    warn: Callable[[str], None],
 ) -> _Parts:
     threads = Threads(reactor, config.transfer.threads, "data")
     configured = make_stores(config, threads, make_fetcher(config, reactor))
@@ -106,6 +111,7 @@ def _make_parts(
         limits=make_limits(config, reactor, troubles),
         authentication=make_authentication(config, reactor, troubles),
         tasks=Tasks(),
+        events=events,
     )
 
 
@@ -119,6 +125,7 @@ def _services(parts: _Parts) -> Services:
         parts.property_rules,
         parts.limits.source,
         make_nodes(parts.config),
+        parts.events,
     )
 
 
@@ -144,6 +151,7 @@ def _components(parts: _Parts, services: Services) -> Sequence[Component]:
     """List what runs beside the site: each may use those above it, which stop after it."""
     reactor, troubles = parts.reactor, parts.troubles
     return [
+        *(one for one in parts.events.all if isinstance(one, Component)),
         *parts.limits.components,
         *parts.authentication.components,
         Resource("threads", parts.threads.stop),

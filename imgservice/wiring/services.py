@@ -27,6 +27,7 @@ from imgservice.jobs.handlers import (
     handler_table,
 )
 from imgservice.jobs.lease_owner import ProcessLeaseOwner
+from imgservice.service.events import Events
 from imgservice.service.hash_host import HashHost
 from imgservice.service.images import ImageService
 from imgservice.service.intake import Intakes, UploadRules
@@ -65,6 +66,7 @@ def make_services(
     property_rules: Callable[[], PropertyRules],
     limit_source: LimitSource | None,
     nodes: Nodes,
+    events: Events,
 ) -> Services:
     images, limits = Images(database), image_limits(config)
     quotas = QuotaService(images, limit_source)
@@ -73,7 +75,7 @@ def make_services(
     hash_host = HashHost(images, nodes.url)
     removal = RemovalService(images, stores, jobs)
     intakes = _make_intakes(config, threads)
-    uploads = UploadService(images, stores, jobs, intakes, hash_host, access, quotas, _warn)
+    uploads = UploadService(images, stores, jobs, intakes, hash_host, access, quotas, _warn, events)
     locations = LocationService(
         images,
         uploads,
@@ -82,6 +84,7 @@ def make_services(
         LocationOptions(config.locations.show, config.locations.secure_hash, _image_size(config)),
         access,
         quotas,
+        events,
     )
     handlers = handler_table(
         [
@@ -93,11 +96,11 @@ def make_services(
     )
     return Services(
         images=ImageService(
-            images, removal, limits, locations, access, quotas, property_rules, nodes
+            images, removal, limits, locations, access, quotas, property_rules, nodes, events
         ),
-        members=MemberService(images, Members(database), limits, access),
+        members=MemberService(images, Members(database), limits, access, events),
         uploads=uploads,
-        reading=ReadingService(images, stores, access),
+        reading=ReadingService(images, stores, access, events),
         locations=locations,
         quotas=quotas,
         jobs=JobEngine(handlers, repository, jobs, owner),

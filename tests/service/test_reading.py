@@ -26,6 +26,8 @@ from imgservice.store.choose import Stores
 from imgservice.store.file.config import FileConfig
 from imgservice.store.file.store import FileStore
 from imgservice.store.memory import MemoryConfig, MemoryStore
+from imgservice.telemetry.events import EventHub
+from imgservice.troubles import Troubles
 from tests.contract.databases import database, sqlite_template, sqlite_url
 
 __all__ = ["database", "sqlite_template", "sqlite_url"]  # fixtures
@@ -107,7 +109,9 @@ async def world(database: Database, tmp_path: Path, threads: Threads) -> AsyncIt
         await store.check()
     stores = Stores({**files, "memory": MemoryStore("memory", MemoryConfig(), threads)}, "disk")
     images = Images(database, lease_time=60)
-    yield World(tmp_path, images, stores, ReadingService(images, stores, Access(DefaultRules())))
+    events = EventHub((), Troubles())
+    reading = ReadingService(images, stores, Access(DefaultRules()), events)
+    yield World(tmp_path, images, stores, reading)
 
 
 async def content(opened: OpenBlocks | OpenFile | None) -> bytes:

@@ -104,7 +104,10 @@ class DataRoutes:
             return no_content()  # the record says there is data, the stores say there is none
         async with aclosing(opened):
             _set_headers(request, data, part)
-            await self._sender.send(request, opened, pace)
+            try:
+                await self._sender.send(request, opened, pace)
+            finally:
+                self._reading.note_sent(request.context, data.image, request.sentLength)
         return None
 
 
