@@ -60,17 +60,23 @@ def type_name(type_: object) -> str:
 
 def constraint(field: Field) -> str:
     """Return what a value must be, beside its type; empty if it may be any."""
-    declared = declaration(field)
-    words = [f"{bound.words} {written(bound.limit, field.type)}" for bound in declared.bounds]
-    if declared.form is not None:
+    words = [bounds(field)]
+    if form := declaration(field).form:
         each = "each " if get_origin(field.type) is tuple else ""
-        words.append(f"{each}{declared.form.name}")
-    if choices := _choices(field.type):
-        words.append(f"one of {', '.join(choices)}")
-    return " and ".join(words)
+        words.append(f"{each}{form.name}")
+    if found := choices(field.type):
+        words.append(f"one of {', '.join(found)}")
+    return " and ".join(filter(None, words))
 
 
-def _choices(type_: object) -> tuple[str, ...]:
+def bounds(field: Field) -> str:
+    """Return the limits of a number."""
+    found = declaration(field).bounds
+    return " and ".join(f"{bound.words} {written(bound.limit, field.type)}" for bound in found)
+
+
+def choices(type_: object) -> tuple[str, ...]:
+    """Return the words of which a value must be one; none if it may be others."""
     return get_args(type_) if get_origin(type_) is Literal else ()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from imgservice.config.describe import Field, constraint, is_section, written
+from imgservice.config.describe import Field, bounds, choices, is_section, written
 from imgservice.config.sections import Config
 from imgservice.config.sections.stores import StoreEntry
 from imgservice.domain.options import declaration, key
@@ -50,13 +50,14 @@ def _entry(name: str, value: object, type_: object, depth: int) -> Iterator[str]
 
 def _comment(field: Field, depth: int) -> Iterator[str]:
     indent = "  " * depth
-    text = described(field)
-    for line in textwrap.wrap(text, WIDTH - len(indent) - 2):
+    for line in textwrap.wrap(_described(field), WIDTH - len(indent) - 2):
         yield f"{indent}# {line}"
 
 
-def described(field: Field) -> str:
-    """Return what the option does, and what its value must be."""
-    limits = constraint(field)
-    rule = f" {limits[0].upper()}{limits[1:]}." if limits else ""
-    return declaration(field).doc + rule
+def _described(field: Field) -> str:
+    """Return what the option does, and the limits and choices that this does not mention."""
+    doc, found = declaration(field).doc, choices(field.type)
+    rule = bounds(field)
+    if not all(one in doc for one in found):
+        rule = f"one of {', '.join(found)}"
+    return f"{doc} {rule[0].upper()}{rule[1:]}." if rule else doc

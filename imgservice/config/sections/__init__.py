@@ -58,7 +58,7 @@ class Config:
     policy: PolicyOptions = section(PolicyOptions, "Who may do what.")
     database: DatabaseOptions = section(DatabaseOptions, "The database of images.")
     stores: Mapping[str, StoreEntry] = section(
-        _default_stores, "Where image data is stored. Names are free; each store has a type."
+        _default_stores, "Where image data is stored. Choose any names; each store has a type."
     )
     default_store: str = option("local", "The store for new images.")
     single_store: bool = option(

@@ -12,7 +12,7 @@ from imgservice.domain.units import Size
 @attrs.frozen(kw_only=True)
 class ApiOptions:
     page_default: int = option(
-        25, "Images on a page of a list, unless the client sets limit.", ge=1
+        25, "Images on a page of a list, unless the client sets `limit`.", ge=1
     )
     page_max: int = option(1000, "Maximum number of images on a page of a list.", ge=1)
     page_bytes: Size = option(
@@ -23,8 +23,8 @@ class ApiOptions:
     )
     max_version: str | None = option(
         None,
-        "Newest API version to announce. Behind a shared address, set it to the version of the"
-        " oldest node. null: all versions.",
+        'Newest API version to announce, such as "2.9". Behind a shared address, set it to the'
+        " version of the oldest node. null: all versions.",
         form=VERSION,
     )
     max_body: Size = option(Size(1 << 20), "Maximum size of a JSON request body.", ge=1024)

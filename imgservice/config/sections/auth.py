@@ -31,7 +31,7 @@ class NoAuthOptions:
 class TrustedHeadersOptions:
     from_: tuple[str, ...] = option(
         ("127.0.0.1", "::1"),
-        "The proxies that authenticate users.",
+        "Addresses or networks of the proxies that authenticate users.",
         form=ADDRESSES,
     )
     hosts: tuple[str, ...] = option(

@@ -12,5 +12,6 @@ class LocationsOptions:
     )
     direct_url: bool = option(False, "Show the URL that is read first, as direct_url.")
     secure_hash: bool = option(
-        True, "Read and hash data that users register by its URL, and compare it with their hash."
+        True,
+        "Read data that users register by its URL, and compare its hash with the one they provide.",
     )

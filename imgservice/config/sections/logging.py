@@ -9,7 +9,9 @@ from imgservice.domain.options import option
 
 @attrs.frozen(kw_only=True)
 class LoggingOptions:
-    format: Literal["text", "json"] = option("text", "One line of text, or one JSON object, each.")
+    format: Literal["text", "json"] = option(
+        "text", "text: lines for people. json: one JSON object per line."
+    )
     level: Literal["debug", "info", "warn", "error"] = option(
         "info", "Lowest level that is logged."
     )

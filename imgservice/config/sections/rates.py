@@ -16,7 +16,7 @@ class AddressRatesOptions:
         Rate(10, 1000), "Requests from one address with a wrong password or token."
     )
     exempt: tuple[str, ...] = option(
-        (), "Addresses to which these limits do not apply.", form=ADDRESSES
+        (), "Addresses or networks to which these limits do not apply.", form=ADDRESSES
     )
 
 

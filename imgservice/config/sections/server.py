@@ -59,7 +59,7 @@ class ServerOptions:
     )
     trusted_proxies: tuple[str, ...] = option(
         (),
-        "Proxies whose Forwarded and X-Forwarded-* headers are believed.",
+        "Addresses or networks of proxies whose Forwarded and X-Forwarded-* headers are believed.",
         form=ADDRESSES,
     )
     workers: Workers = option(
