@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 
 from imgservice import __version__
 from imgservice.domain.errors import TooLarge
-from imgservice.domain.url_filter import Address, Refused, TargetRules
+from imgservice.domain.url_filter import Address, Refused, UrlFilter
 from imgservice.net.answers import Fetched
 from imgservice.net.client import Fetcher
 from imgservice.net.errors import FetchFailed
@@ -38,9 +38,9 @@ def server() -> Iterator[Origin]:
         yield started
 
 
-def rules(**more: Any) -> TargetRules:
+def rules(**more: Any) -> UrlFilter:
     """Let nothing but 127.0.0.1 be reached, on any port."""
-    return TargetRules(**{"allowed_ports": (), "exempt": (HERE,), **more})
+    return UrlFilter(**{"allowed_ports": (), "exempt": (HERE,), **more})
 
 
 class Names:
@@ -91,7 +91,7 @@ async def test_head_and_other_statuses_are_answers_too(server: Origin) -> None:
 @pytest_twisted.ensureDeferred
 async def test_without_the_allowance_this_host_is_out_of_reach(server: Origin) -> None:
     url = server.put("/x", b"data")
-    strict = Fetcher(reactor, TargetRules(allowed_ports=()), QUICK)
+    strict = Fetcher(reactor, UrlFilter(allowed_ports=()), QUICK)
     for spelling in ("127.0.0.1", "localhost", "LOCALHOST.", "0x7f.1", "[::1]", "127.0.0.1.",
                      "[::ffff:127.0.0.1]", "2130706433", "user:pw@127.0.0.1"):  # fmt: skip
         for ask in (strict.open("GET", url.replace("127.0.0.1", spelling)),
@@ -357,8 +357,8 @@ def test_a_file_without_authorities_is_told_at_once(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_system_is_asked_for_names() -> None:
     with pytest.raises(Refused):
-        await Fetcher(reactor, TargetRules()).check("http://localhost/")
-    await Fetcher(reactor, TargetRules(exempt=(HERE, ip_network("::1/128")))).check(
+        await Fetcher(reactor, UrlFilter()).check("http://localhost/")
+    await Fetcher(reactor, UrlFilter(exempt=(HERE, ip_network("::1/128")))).check(
         "http://localhost/"
     )
 
@@ -370,10 +370,10 @@ async def test_addresses_of_this_host_are_refused_as_they_are_at_the_time() -> N
     for address in own:
         url = f"http://[{address}]/" if ":" in address else f"http://{address}/"
         with pytest.raises(Refused):
-            await Fetcher(reactor, TargetRules()).check(url)
-        await Fetcher(reactor, TargetRules(exempt=(ip_network(address),))).check(url)
+            await Fetcher(reactor, UrlFilter()).check(url)
+        await Fetcher(reactor, UrlFilter(exempt=(ip_network(address),))).check(url)
     moving: set[Address] = set()
-    fetcher = Fetcher(reactor, TargetRules(), own=lambda: moving)
+    fetcher = Fetcher(reactor, UrlFilter(), own=lambda: moving)
     await fetcher.check("http://8.8.8.8/")
     moving.add(IPv4Address("8.8.8.8"))
     for one in (fetcher, fetcher.trusting(None)):

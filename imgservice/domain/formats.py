@@ -41,7 +41,7 @@ class FormatRules:
     """Whether data in another format than the declared one is accepted, as long as it is safe."""
 
 
-class _Format(Protocol):
+class _Inspected(Protocol):
     """What oslo.utils found out about data in one format; its text is the name of the format."""
 
     vmdktype: str
@@ -57,11 +57,11 @@ class _Inspector(Protocol):
     """What oslo.utils found out about the data so far."""
 
     @property
-    def formats(self) -> Sequence[_Format] | None:
+    def formats(self) -> Sequence[_Inspected] | None:
         """The formats that the data may have; None as long as that is open."""
 
     @property
-    def format(self) -> _Format:
+    def format(self) -> _Inspected:
         """The only one of them; `ImageFormatError` when there are several."""
 
     def __next__(self) -> bytes: ...
@@ -172,14 +172,14 @@ class FormatCheck:
             if self._rules.require_match:
                 raise UnsupportedContent(str(error)) from None
 
-    def _found(self, inspector: _Inspector) -> _Format:
+    def _found(self, inspector: _Inspector) -> _Inspected:
         """Return the inspector of the one format that the data has."""
         matches = {str(one): one for one in inspector.formats or ()}
         if matches.keys() == {"iso", "gpt"}:
             return matches["iso"]  # a CD that also boots from a USB stick has a partition table
         return inspector.format
 
-    def _match(self, found: _Format) -> None:
+    def _match(self, found: _Inspected) -> None:
         name = self._name(found)
         if name == self._declared or self._is_opaque(name):
             self._is_declared = name == self._declared != "raw"
@@ -194,7 +194,7 @@ class FormatCheck:
             raise UnsupportedContent(problem)
         self.detected = name
 
-    def _name(self, found: _Format) -> str:
+    def _name(self, found: _Inspected) -> str:
         name = str(found)
         return self._disguise if name == "raw" and self._declared == "raw" else name
 
@@ -204,7 +204,7 @@ class FormatCheck:
             return False
         return found == "raw" or (found == "gpt" and self._declared in ("aki", "ari"))
 
-    def _check_safety(self, found: _Format) -> None:
+    def _check_safety(self, found: _Inspected) -> None:
         try:
             found.safety_check()
         except format_inspector.SafetyCheckFailed as error:
@@ -215,7 +215,7 @@ class FormatCheck:
         if str(found) == "vmdk" and found.vmdktype not in allowed:
             raise UnsupportedContent(f"{UNSAFE}: VMDK subformat {found.vmdktype}")
 
-    def _measure(self, found: _Format) -> None:
+    def _measure(self, found: _Inspected) -> None:
         if str(found) != self._declared:
             return
         try:

@@ -30,7 +30,7 @@ class Broken(Exception):
 
 
 @attrs.frozen
-class Part:
+class StreamPart:
     """A part of the stream that a layout asks for."""
 
     name: str
@@ -40,9 +40,9 @@ class Part:
     """Whether the stream may end within the part, which is then shorter."""
 
 
-Layout = Generator[Part, bytes, int]
+Layout = Generator[StreamPart, bytes, int]
 """It is sent no bytes for a part that has passed already."""
-Step = Generator[Part, bytes, int]
+Step = Generator[StreamPart, bytes, int]
 
 
 class Follower:
@@ -53,7 +53,7 @@ class Follower:
         self._position = 0
         self._found = bytearray()
         self._least = 0
-        self._wanted: Part | None = None
+        self._wanted: StreamPart | None = None
         self._resume(None)
 
     def feed(self, block: bytes) -> None:
@@ -105,9 +105,9 @@ def _checked(holds: bool, reason: str) -> None:
         raise Broken(reason)
 
 
-def _pieces(name: str, offset: int, length: int) -> Iterator[Part]:
+def _pieces(name: str, offset: int, length: int) -> Iterator[StreamPart]:
     for at in range(offset, offset + length, PIECE):
-        yield Part(name, at, min(PIECE, offset + length - at))
+        yield StreamPart(name, at, min(PIECE, offset + length - at))
 
 
 def _values(code: str, data: bytes, order: str) -> "array[int]":
@@ -168,7 +168,7 @@ def _vhd(head: bytes) -> Layout:
     if kind == _VHD_DIFFERENCING:
         raise Unsafe("the VHD has a parent")
     _checked(kind == _VHD_DYNAMIC, f"its disk type is {kind}")
-    header = yield Part("dynamic disk header", header_offset, 1024)
+    header = yield StreamPart("dynamic disk header", header_offset, 1024)
     _checked(header[:8] == b"cxsparse", "its dynamic disk header is none")
     table, entries, block = struct.unpack_from(">16xQ4xII", header)
     _checked(block > 0 and block % 512 == 0, "its block size is none")
@@ -197,7 +197,7 @@ _PRESENT = (6, 7)
 
 
 def _vhdx(head: bytes) -> Layout:
-    regions = _vhdx_regions((yield Part("region table", 3 * PIECE, PIECE)))
+    regions = _vhdx_regions((yield StreamPart("region table", 3 * PIECE, PIECE)))
     least = max(offset + length for offset, length in regions.values())
     found = {}
     steps = {regions[_BAT]: _vhdx_last_block, regions[_METADATA]: _vhdx_block_size}
@@ -235,7 +235,7 @@ def _vhdx_last_block(offset: int, length: int) -> Step:
 
 
 def _vhdx_block_size(offset: int, length: int) -> Step:
-    table = yield Part("metadata table", offset, PIECE)
+    table = yield StreamPart("metadata table", offset, PIECE)
     signature, count = struct.unpack_from("<8s2xH", table)
     _checked(signature == b"metadata" and count <= _MOST_ENTRIES, "its metadata table is none")
     items = [
@@ -250,7 +250,7 @@ def _vhdx_block_size(offset: int, length: int) -> Step:
     for at, size, name in sorted(items):
         _checked(not size or PIECE <= at <= length - size, "its metadata make no sense")
         if name == _PARAMETERS:
-            block = _block_size((yield Part("file parameters", offset + at, 8)))
+            block = _block_size((yield StreamPart("file parameters", offset + at, 8)))
     return block
 
 
@@ -305,7 +305,7 @@ def _vmdk(head: bytes) -> Layout:
         "<12xQQ8xQI8xQQ", head
     )
     length = max(_DESCRIPTOR_READ, min(described * _SECTOR, _DESCRIPTOR_MOST))
-    check_descriptor((yield Part("descriptor", _SECTOR, length, may_end=True)))
+    check_descriptor((yield StreamPart("descriptor", _SECTOR, length, may_end=True)))
     _checked(capacity > 0 and grain > 0 and entries > 0, "its header makes no sense")
     least: int = overhead * _SECTOR
     if directory == _GD_AT_END:

@@ -14,7 +14,7 @@ _NAME = re.compile(r"[^/?#]+")
 
 
 @attrs.frozen
-class Place:
+class ParsedLocation:
     """Where data is stored, as far as the URL shows it, without credentials."""
 
     kind: str
@@ -39,7 +39,7 @@ def is_encrypted(url: str) -> bool:
     return _ENCRYPTED.fullmatch(url) is not None
 
 
-def read_place(url: str) -> Place | None:
+def parse_location(url: str) -> ParsedLocation | None:
     """Parse the URL; None when no store of Glance writes such URLs."""
     scheme, separator, rest = public_url(url).partition("://")
     read = _READERS.get(scheme.lower()) if separator else None
@@ -49,64 +49,64 @@ def read_place(url: str) -> Place | None:
         return None
 
 
-def _file(scheme: str, rest: str) -> Place | None:
+def _file(scheme: str, rest: str) -> ParsedLocation | None:
     directory, _, name = rest.rpartition("/")
-    return Place("file", name, directory) if name and directory.startswith("/") else None
+    return ParsedLocation("file", name, directory) if name and directory.startswith("/") else None
 
 
-def _http(scheme: str, rest: str) -> Place | None:
+def _http(scheme: str, rest: str) -> ParsedLocation | None:
     parts = urlsplit(f"{scheme}://{rest}")
     path = parts._replace(scheme="", netloc="").geturl() or "/"
-    return Place("http", path, host=f"{scheme}://{parts.netloc}") if parts.netloc else None
+    return ParsedLocation("http", path, host=f"{scheme}://{parts.netloc}") if parts.netloc else None
 
 
-def _s3(scheme: str, rest: str) -> Place | None:
+def _s3(scheme: str, rest: str) -> ParsedLocation | None:
     return _in_container("s3", "https" if scheme == "s3+https" else "http", rest)
 
 
-def _swift(scheme: str, rest: str) -> Place | None:
+def _swift(scheme: str, rest: str) -> ParsedLocation | None:
     if scheme == "swift+config":
         return _in_container("swift", "config", rest)
     return _in_container("swift", "http" if scheme == "swift+http" else "https", rest)
 
 
-def _in_container(kind: str, scheme: str, rest: str) -> Place | None:
+def _in_container(kind: str, scheme: str, rest: str) -> ParsedLocation | None:
     """Read the server, with its path if any, the container and the object."""
     *server, container, name = ["", "", *rest.strip("/").split("/")]
     host = "/".join(filter(None, server))
     if not (host and container and name):
         return None
-    return Place(kind, unquote(name), unquote(container), f"{scheme}://{host}")
+    return ParsedLocation(kind, unquote(name), unquote(container), f"{scheme}://{host}")
 
 
-def _rbd(scheme: str, rest: str) -> Place | None:
+def _rbd(scheme: str, rest: str) -> ParsedLocation | None:
     pieces = [unquote(piece) for piece in rest.split("/")]
     if not all(pieces) or len(pieces) not in (1, 4):
         return None
     if len(pieces) == 1:
-        return Place("rbd", pieces[0])
+        return ParsedLocation("rbd", pieces[0])
     cluster, pool, name, _ = pieces
-    return Place("rbd", name, pool, cluster)
+    return ParsedLocation("rbd", name, pool, cluster)
 
 
-def _cinder(scheme: str, rest: str) -> Place | None:
+def _cinder(scheme: str, rest: str) -> ParsedLocation | None:
     store, _, volume = rest.rpartition("/")
     if not _NAME.fullmatch(volume) or (store and not _NAME.fullmatch(store)):
         return None
-    return Place("cinder", volume, store=store or None)
+    return ParsedLocation("cinder", volume, store=store or None)
 
 
-def _vmware(scheme: str, rest: str) -> Place | None:
+def _vmware(scheme: str, rest: str) -> ParsedLocation | None:
     parts = urlsplit(f"vsphere://{rest}")
     query = parse_qs(parts.query)
     center, data_store = (query.get(name, [""])[0] for name in ("dcPath", "dsName"))
     name = unquote(parts.path.rpartition("/")[2])
     if not (parts.netloc and name):
         return None
-    return Place("vmware", name, f"{center}/{data_store}", parts.netloc)
+    return ParsedLocation("vmware", name, f"{center}/{data_store}", parts.netloc)
 
 
-_READERS: Mapping[str, Callable[[str, str], Place | None]] = {
+_READERS: Mapping[str, Callable[[str, str], ParsedLocation | None]] = {
     "file": _file,
     "filesystem": _file,
     "http": _http,

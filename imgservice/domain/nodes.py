@@ -6,7 +6,7 @@ import attrs
 
 from imgservice.domain.image import Image, Status
 from imgservice.domain.names import HASH_HOST, STAGE_HOST
-from imgservice.domain.url_filter import Refused, read_target
+from imgservice.domain.url_filter import Refused, read_url
 
 _STAGED = (Status.UPLOADING, Status.IMPORTING)
 """In these states, data may be staged for the image, on one node only."""
@@ -14,10 +14,10 @@ _STAGED = (Status.UPLOADING, Status.IMPORTING)
 
 def node_url(text: str) -> str:
     """Return the normal form of the URL of a node; `Refused` if it cannot be one."""
-    target = read_target(text)
+    target = read_url(text)
     if target.credentials is not None or "?" in target.path:
         raise Refused("it is not that of a node")
-    return target.url.rstrip("/")
+    return target.text.rstrip("/")
 
 
 @attrs.frozen

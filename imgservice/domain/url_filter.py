@@ -72,7 +72,7 @@ class Refused(Invalid):
 
 
 @attrs.frozen
-class Target:
+class HttpUrl:
     """A URL in its normal form, which is both checked and used."""
 
     scheme: str
@@ -89,15 +89,15 @@ class Target:
         return self.scheme, self.host, self.port
 
     @property
-    def url(self) -> str:
+    def text(self) -> str:
         """The URL without credentials."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
-    def redirected(self, location: str) -> "Target":
+    def redirected(self, location: str) -> "HttpUrl":
         """Return the target of a redirect, with the credentials only if the server is the same."""
         try:
-            target = read_target(urljoin(self.url, location))
+            target = read_url(urljoin(self.text, location))
         except ValueError:
             raise Refused("it cannot be read") from None
         if target.credentials is None and target.origin == self.origin:
@@ -105,7 +105,7 @@ class Target:
         return target
 
 
-def read_target(url: str) -> Target:
+def read_url(url: str) -> HttpUrl:
     """Parse a URL; `Refused` if it is ambiguous."""
     if len(url) > LONGEST_URL:
         raise Refused("it is too long")
@@ -121,7 +121,7 @@ def read_target(url: str) -> Target:
     scheme = parts.scheme.lower()
     if scheme not in PORTS:
         raise Refused("its scheme is not allowed")
-    return Target(
+    return HttpUrl(
         scheme=scheme,
         host=_host(parts),
         port=PORTS[scheme] if port is None else port,
@@ -181,7 +181,7 @@ def _hosts(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 @attrs.frozen(kw_only=True)
-class TargetRules:
+class UrlFilter:
     """What the operator allows. If there is a list of what is allowed, the other list is ignored.
 
     Hosts may be in any form. Addresses in `exempt` networks are always allowed.
@@ -197,7 +197,7 @@ class TargetRules:
     """Whether private networks are allowed."""
     exempt: Sequence[Network] = ()
 
-    def check(self, target: Target) -> None:
+    def check(self, target: HttpUrl) -> None:
         """Raise `Refused` for the scheme, the host or the port of the URL."""
         for what, value, allowed, disallowed in (
             ("scheme", target.scheme, self.allowed_schemes, self.disallowed_schemes),

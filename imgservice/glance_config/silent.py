@@ -7,7 +7,7 @@ from itertools import chain
 
 from imgservice.config.sections import Config
 from imgservice.domain.units import Duration
-from imgservice.domain.url_filter import Refused, TargetRules, read_host
+from imgservice.domain.url_filter import Refused, UrlFilter, read_host
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.serving import Chain
 from imgservice.net.interfaces import own_addresses
@@ -67,7 +67,7 @@ def _needed(host: str, own: Container[IPv4Address | IPv6Address]) -> Sequence[st
     if address is None:
         return ()
     try:
-        TargetRules().check_address(str(address), own)
+        UrlFilter().check_address(str(address), own)
     except Refused:
         return (f"{address}/{address.max_prefixlen}",)
     return ()

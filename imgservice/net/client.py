@@ -27,7 +27,7 @@ from twisted.web.iweb import IBodyProducer
 
 from imgservice import USER_AGENT
 from imgservice.concurrency.reactor import Reactor, twisted_clock
-from imgservice.domain.url_filter import Address, Refused, Target, TargetRules, read_target
+from imgservice.domain.url_filter import Address, HttpUrl, Refused, UrlFilter, read_url
 from imgservice.net.answers import Fetched
 from imgservice.net.connections import ConfiguredHosts, EndpointFactory, pinned_endpoint
 from imgservice.net.errors import FetchFailed
@@ -87,7 +87,7 @@ class Fetcher:
     def __init__(
         self,
         reactor: Reactor,
-        rules: TargetRules,
+        rules: UrlFilter,
         limits: FetchLimits | None = None,
         resolve: Resolver | None = None,
         tls: TlsPolicy | None = None,
@@ -114,7 +114,7 @@ class Fetcher:
 
     async def check(self, url: str) -> None:
         """Raise `Refused` when the URL must not be fetched; connects to nothing."""
-        await self._addresses(self._allowed(read_target(url)))
+        await self._addresses(self._allowed(read_url(url)))
 
     async def open(
         self, method: str, url: str, headers: Mapping[str, str] | None = None
@@ -124,7 +124,7 @@ class Fetcher:
         The caller reads its data or calls `abort`. `Refused` when the URL, or one that it leads
         to, is not allowed; `FetchFailed` when there is no usable answer.
         """
-        target = read_target(url)
+        target = read_url(url)
         for _ in range(MOST_REDIRECTS + 1):
             fetched = await self._fetch(method, target, headers or {})
             onward = fetched.headers.get("location")
@@ -139,13 +139,13 @@ class Fetcher:
 
         A redirect is an answer like any other: what the headers hold goes to nobody else.
         """
-        return await self._fetch(method, read_target(url), headers)
+        return await self._fetch(method, read_url(url), headers)
 
-    def _allowed(self, target: Target) -> Target:
+    def _allowed(self, target: HttpUrl) -> HttpUrl:
         self._rules.check(target)
         return target
 
-    async def _fetch(self, method: str, target: Target, headers: Mapping[str, str]) -> Fetched:
+    async def _fetch(self, method: str, target: HttpUrl, headers: Mapping[str, str]) -> Fetched:
         addresses = await self._addresses(self._allowed(target))
         endpoint = pinned_endpoint(self._reactor, target, addresses, self._tls, self._limits)
         return await _exchange(
@@ -154,11 +154,11 @@ class Fetcher:
             self._limits,
             self._limits.connect * len(addresses) + self._limits.idle,
             method,
-            target.url,
+            target.text,
             _headers(headers, target.credentials),
         )
 
-    async def _addresses(self, target: Target) -> Sequence[str]:
+    async def _addresses(self, target: HttpUrl) -> Sequence[str]:
         """Return the addresses of the host; one that may not be reached is reason enough."""
         addresses: Sequence[str] = [target.host]
         if not is_address(target.host):

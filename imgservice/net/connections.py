@@ -18,7 +18,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Reactor
-from imgservice.domain.url_filter import Target
+from imgservice.domain.url_filter import HttpUrl
 from imgservice.net.limits import FetchLimits
 from imgservice.net.tls import TlsPolicy
 
@@ -53,7 +53,7 @@ class ConfiguredHosts:
 
 def pinned_endpoint(
     reactor: Reactor,
-    target: Target,
+    target: HttpUrl,
     addresses: Sequence[str],
     tls: TlsPolicy,
     limits: FetchLimits,

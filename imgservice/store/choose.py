@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from imgservice.domain.errors import Invalid, NotConfigured
 from imgservice.domain.image import Location
-from imgservice.domain.location_urls import read_place
+from imgservice.domain.location_urls import parse_location
 from imgservice.store.interface import Store, StoreUnavailable, TakesLocations
 
 
@@ -117,7 +117,7 @@ class Stores:
         for store_id, store in self._stores.items():
             if isinstance(store, KnowsItsUrls) and store.holds(url):
                 return store_id
-        place = read_place(url)
+        place = parse_location(url)
         return place.store if place is not None else None
 
 

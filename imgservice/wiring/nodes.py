@@ -9,7 +9,7 @@ from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.domain.nodes import Nodes, node_url
-from imgservice.domain.url_filter import Refused, TargetRules
+from imgservice.domain.url_filter import Refused, UrlFilter
 from imgservice.net.client import Fetcher
 from imgservice.net.limits import FetchLimits
 
@@ -42,7 +42,7 @@ def make_forwarder(config: Config, reactor: Reactor) -> Forwarder:
     """Make what forwards requests; `OptionError` for a file without certificates."""
     # Nodes in the list are trusted with credentials, whatever their address.
     listed = config.node.peers is not None
-    rules = TargetRules(allowed_ports=(), exempt=_EVERYWHERE if listed else ())
+    rules = UrlFilter(allowed_ports=(), exempt=_EVERYWHERE if listed else ())
     fetcher = Fetcher(reactor, rules, _LIMITS)
     if config.node.ca_file is not None:
         try:

@@ -7,7 +7,7 @@ from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
-from imgservice.domain.url_filter import TargetRules
+from imgservice.domain.url_filter import UrlFilter
 from imgservice.net.client import Fetcher
 from imgservice.net.limits import FetchLimits
 from imgservice.store import registry
@@ -40,13 +40,13 @@ def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str,
 def make_fetcher(config: Config, reactor: Reactor) -> Fetcher:
     server = config.server
     limits = FetchLimits(min_rate=server.min_rate, min_rate_time=server.min_rate_time)
-    return Fetcher(reactor, make_target_rules(config), limits)
+    return Fetcher(reactor, make_url_filter(config), limits)
 
 
-def make_target_rules(config: Config) -> TargetRules:
+def make_url_filter(config: Config) -> UrlFilter:
     """Make the rules for what may be fetched."""
     options = config.import_.filter
-    return TargetRules(
+    return UrlFilter(
         allowed_schemes=options.allowed_schemes,
         disallowed_schemes=options.disallowed_schemes,
         allowed_hosts=options.allowed_hosts,

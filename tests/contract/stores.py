@@ -1,4 +1,4 @@
-"""The drivers that the store suite runs over: how each is started, and what it must not leave."""
+"""The drivers that the contract suite runs against: how each is started, and what it leaves."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from twisted.internet import reactor
 
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.units import Size
-from imgservice.domain.url_filter import TargetRules
+from imgservice.domain.url_filter import UrlFilter
 from imgservice.net.client import Fetcher
 from imgservice.store.file.config import FileConfig
 from imgservice.store.file.store import FileStore
@@ -27,9 +27,10 @@ CAPACITY = 80 * 1024 * 1024
 class Subject:
     """A store under test.
 
-    `leftovers` tells, in any words, what lies in the store beside nothing; `url` says where the
-    object of an image would be. `put` lays an object there that the store itself could not add; a
-    store with it is read-only. `stop` ends what the store was started with.
+    `url` returns the URL that the object of an image has. `leftovers` describes everything that is
+    in the store, in any words; an empty list means an empty store. `put` adds an object to a
+    read-only store by other means; only such stores have it. `stop` stops what was started for the
+    store.
     """
 
     store: Store
@@ -47,7 +48,7 @@ async def start_memory(directory: Path, threads: Threads) -> Subject:
     store = MemoryStore("test", config, threads)
 
     async def leftovers() -> list[str]:
-        """Only when nothing is left is there room for an object of the whole capacity."""
+        """There is room for an object of the whole capacity only when nothing is left."""
         stored = await store.add("whole", _once(bytes(CAPACITY)), CAPACITY)
         await store.delete(stored.url)
         return []
@@ -89,7 +90,7 @@ def start_http(**page: Any) -> Start:
         serving = ExitStack()
         web = serving.enter_context(origin())
         here = [ip_network("127.0.0.1/32")]
-        fetcher = Fetcher(reactor, TargetRules(allowed_ports=(), exempt=here))
+        fetcher = Fetcher(reactor, UrlFilter(allowed_ports=(), exempt=here))
         store = HttpStore("test", HttpConfig(), threads, fetcher)
 
         async def leftovers() -> list[str]:

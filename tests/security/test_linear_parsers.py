@@ -36,13 +36,13 @@ from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.domain.formats import FormatCheck, FormatRules
-from imgservice.domain.location_urls import is_encrypted, public_url, read_place
+from imgservice.domain.location_urls import is_encrypted, parse_location, public_url
 from imgservice.domain.locations import read_location
 from imgservice.domain.patch import split_pointer
 from imgservice.domain.protections import Protected
 from imgservice.domain.storable import LONGEST_NAME
 from imgservice.domain.units import Secret
-from imgservice.domain.url_filter import LONGEST_URL, read_target
+from imgservice.domain.url_filter import LONGEST_URL, read_url
 from imgservice.glance_config import ini
 from imgservice.http import conditional
 from imgservice.http.body import decode_json
@@ -172,10 +172,10 @@ PARSERS = {
     "location's metadata": Parser(
         lambda text: read_location({"url": "http://a", "metadata": {text: text}}), BODY
     ),
-    "url": Parser(read_target, LONGEST_URL, ("", "http://", "http://a/", "http://[")),
-    "redirect": Parser(read_target("http://a/b/c").redirected, 32 << 10, ("", "//", "/", "http://")),
+    "url": Parser(read_url, LONGEST_URL, ("", "http://", "http://a/", "http://[")),
+    "redirect": Parser(read_url("http://a/b/c").redirected, 32 << 10, ("", "//", "/", "http://")),
     "place": Parser(
-        read_place, LONGEST_URL,
+        parse_location, LONGEST_URL,
         ("", "s3://", "swift://", "rbd://", "cinder://", "vsphere://", "vsphere://a/b?", "file://"),
     ),
     "public url": Parser(public_url, LONGEST_URL, ("", "s3://", "swift+config://", "http://")),

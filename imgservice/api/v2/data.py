@@ -94,8 +94,8 @@ class DataRoutes:
     async def _send(
         self, request: StreamingRequest, data: ImageData, part: ByteRange | None
     ) -> Response | None:
-        pace = self._transfers.outgoing(request)
-        place = None if pace else await self._acceleration.place(request, data)
+        throttle = self._transfers.outgoing(request)
+        place = None if throttle else await self._acceleration.place(request, data)
         if place is not None:
             _set_headers(request, data, None)
             return Response(200, headers={accel.HEADER: place})
@@ -105,17 +105,17 @@ class DataRoutes:
         async with aclosing(opened):
             _set_headers(request, data, part)
             try:
-                await self._sender.send(request, opened, pace)
+                await self._sender.send(request, opened, throttle)
             finally:
                 self._reading.note_sent(request.context, data.image, request.sentLength)
         return None
 
 
 def _blocks(
-    request: StreamingRequest, pace: Throttle | None, window: Callable[[], int]
+    request: StreamingRequest, throttle: Throttle | None, window: Callable[[], int]
 ) -> AsyncIterator[bytes]:
-    if pace is not None:
-        return pace.slowed(request.body.blocks, BLOCK, window)
+    if throttle is not None:
+        return throttle.slowed(request.body.blocks, BLOCK, window)
     return request.body.blocks(BLOCK, window)
 
 

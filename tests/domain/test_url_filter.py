@@ -1,4 +1,4 @@
-"""Which URLs and addresses our own requests may go to: every spelling that was ever an attack."""
+"""The URL filter: which URLs and addresses are allowed, in every notation that attacks used."""
 
 from ipaddress import IPv4Address, ip_address, ip_network
 from itertools import chain
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgservice.domain.errors import Invalid
-from imgservice.domain.url_filter import Refused, TargetRules, read_target
+from imgservice.domain.url_filter import Refused, UrlFilter, read_url
 
 LOOPBACK = [
     "127.0.0.1", "127.255.255.254", "127.1", "127.0.1", "0177.0.0.1", "0177.0.0.01", "017700000001",
@@ -53,8 +53,8 @@ PUBLIC = ["8.8.8.8", "172.32.0.1", "168.63.129.17", "192.0.1.1", "0x08080808",
           "[2606:4700::1111]", "[64:ff9b::8.8.8.8]", "[2002:808:808::1]"]  # fmt: skip
 
 
-def judge(url: str, rules: TargetRules) -> None:
-    target = read_target(url)
+def judge(url: str, rules: UrlFilter) -> None:
+    target = read_url(url)
     rules.check(target)
     rules.check_address(target.host)
 
@@ -70,7 +70,7 @@ def wrapped(address: str) -> list[str]:
     [*LOOPBACK, *LINK, *NOBODY, *chain(*METADATA.values()), *TUNNELS, *chain(*map(wrapped, INNER))],
 )
 def test_some_addresses_are_refused_in_every_spelling(host: str) -> None:
-    for rules in (TargetRules(), TargetRules(private=False)):
+    for rules in (UrlFilter(), UrlFilter(private=False)):
         with pytest.raises(Refused) as caught:
             judge(f"http://{host}/", rules)
         assert host.strip("[]") not in caught.value.message
@@ -78,14 +78,14 @@ def test_some_addresses_are_refused_in_every_spelling(host: str) -> None:
 
 @pytest.mark.parametrize("host", PRIVATE)
 def test_private_networks_have_a_switch(host: str) -> None:
-    judge(f"http://{host}/", TargetRules())
+    judge(f"http://{host}/", UrlFilter())
     with pytest.raises(Refused):
-        judge(f"http://{host}/", TargetRules(private=False))
+        judge(f"http://{host}/", UrlFilter(private=False))
 
 
 @pytest.mark.parametrize("host", PUBLIC)
 def test_other_addresses_pass(host: str) -> None:
-    judge(f"https://{host}/x", TargetRules(private=False))
+    judge(f"https://{host}/x", UrlFilter(private=False))
 
 
 @pytest.mark.parametrize(
@@ -105,22 +105,22 @@ def test_other_addresses_pass(host: str) -> None:
 )  # fmt: skip
 def test_urls_that_are_refused_unasked(url: str) -> None:
     with pytest.raises(Refused):
-        TargetRules().check(read_target(url))
+        UrlFilter().check(read_url(url))
 
 
 def test_the_url_that_is_used_is_the_one_that_was_judged() -> None:
-    target = read_target("HTTP://user:p%40ss@EXAMPLE.com./a%20b?q=ü#fragment")
+    target = read_url("HTTP://user:p%40ss@EXAMPLE.com./a%20b?q=ü#fragment")
     assert target.origin == ("http", "example.com", 80)
-    assert target.url == "http://example.com:80/a%20b?q=%C3%BC"
+    assert target.text == "http://example.com:80/a%20b?q=%C3%BC"
     assert target.credentials == "user:p@ss"
     assert "p@ss" not in repr(target)
-    assert read_target("http://good.example#@127.0.0.1/").host == "good.example"
-    assert read_target("http://good.example?@127.0.0.1/").host == "good.example"
-    assert read_target("http://good.example@8.8.8.8/").host == "8.8.8.8"
+    assert read_url("http://good.example#@127.0.0.1/").host == "good.example"
+    assert read_url("http://good.example?@127.0.0.1/").host == "good.example"
+    assert read_url("http://good.example@8.8.8.8/").host == "8.8.8.8"
 
 
 def test_credentials_stay_with_their_server() -> None:
-    target = read_target("http://user:secret@one.example/x")
+    target = read_url("http://user:secret@one.example/x")
     assert target.redirected("/y").credentials == "user:secret"
     assert target.redirected("//one.example:80/y").credentials == "user:secret"
     for elsewhere in ("http://two.example/", "https://one.example/", "http://one.example:81/"):
@@ -128,34 +128,32 @@ def test_credentials_stay_with_their_server() -> None:
 
 
 def test_where_there_is_a_list_of_what_is_allowed_the_other_is_not_asked() -> None:
-    rules = TargetRules(
+    rules = UrlFilter(
         allowed_hosts=["One.example.", "0x08080808"], disallowed_hosts=["one.example"]
     )
-    rules.check(read_target("http://one.example/"))
-    rules.check(read_target("http://8.8.8.8/"))
+    rules.check(read_url("http://one.example/"))
+    rules.check(read_url("http://8.8.8.8/"))
     with pytest.raises(Refused):
-        rules.check(read_target("http://two.example/"))
+        rules.check(read_url("http://two.example/"))
 
 
 def test_lists_of_what_is_not_allowed() -> None:
-    rules = TargetRules(
+    rules = UrlFilter(
         allowed_schemes=(),
         disallowed_schemes=("http",),
         disallowed_hosts=("one.example", "127.1"),
         allowed_ports=(),
         disallowed_ports=(22,),
     )
-    rules.check(read_target("https://two.example:8443/"))
+    rules.check(read_url("https://two.example:8443/"))
     for url in ("http://two.example/", "https://ONE.example./", "https://two.example:22/",
                 "https://127.0.0.1/"):  # fmt: skip
         with pytest.raises(Refused):
-            rules.check(read_target(url))
+            rules.check(read_url(url))
 
 
 def test_exempt_networks_may_be_reached_in_spite_of_all() -> None:
-    rules = TargetRules(
-        private=False, exempt=(ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8"))
-    )
+    rules = UrlFilter(private=False, exempt=(ip_network("127.0.0.1/32"), ip_network("10.0.0.0/8")))
     for host in ("127.0.0.1", "10.1.2.3", "[64:ff9b::10.1.2.3]"):
         judge(f"http://{host}/", rules)
     for host in ("127.0.0.2", "[::ffff:127.0.0.1]"):
@@ -164,7 +162,7 @@ def test_exempt_networks_may_be_reached_in_spite_of_all() -> None:
 
 
 def test_an_exempt_tunnel_does_not_exempt_what_it_leads_to() -> None:
-    rules = TargetRules(exempt=(ip_network("64:ff9b:1::/96"),))
+    rules = UrlFilter(exempt=(ip_network("64:ff9b:1::/96"),))
     judge("http://[64:ff9b:1::8.8.8.8]/", rules)
     with pytest.raises(Refused):
         judge("http://[64:ff9b:1::127.0.0.1]/", rules)
@@ -182,27 +180,27 @@ def test_addresses_of_this_host_are_refused_unless_exempt(address: str, written:
     own = {ip_address(address)}
     everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     for text in written:
-        TargetRules().check_address(text)
-        TargetRules(exempt=everything).check_address(text, own)
+        UrlFilter().check_address(text)
+        UrlFilter(exempt=everything).check_address(text, own)
         with pytest.raises(Refused):
-            TargetRules().check_address(text, own)
+            UrlFilter().check_address(text, own)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_target_or_refused(text: str) -> None:
     for url in (text, f"http://{text}", f"http://{text}/", f"http://8.8.8.8/{text}"):
         try:
-            target = read_target(url)
+            target = read_url(url)
         except Invalid:
             continue
-        assert read_target(target.url) == read_target(target.url)
-        assert read_target(target.url).origin == target.origin
-        target.url.encode("ascii")
+        assert read_url(target.text) == read_url(target.text)
+        assert read_url(target.text).origin == target.origin
+        target.text.encode("ascii")
 
 
 @given(st.text(max_size=60))
 def test_any_redirect_leads_somewhere_or_is_refused(text: str) -> None:
-    start = read_target("http://user:secret@one.example/x")
+    start = read_url("http://user:secret@one.example/x")
     try:
         target = start.redirected(text)
     except Invalid:
