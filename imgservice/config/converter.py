@@ -53,7 +53,7 @@ def _section_hook(class_: "type[attrs.AttrsInstance]") -> Hook:
         class_,
         _converter,
         _cattrs_forbid_extra_keys=True,
-        **{  # type: ignore[arg-type]
+        **{  # type: ignore[arg-type]  # names of fields cannot be those of its parameters
             field.name: override(rename=key(field), struct_hook=_value_hook(field))
             for field in attrs.fields(class_)
         },
@@ -67,7 +67,7 @@ def _section_hook(class_: "type[attrs.AttrsInstance]") -> Hook:
             raise ValueError(f"expected a mapping, got {kind}")
         found = read(value, type_)
         if isinstance(found, Checked):
-            _raise_any(found.contradictions(), class_)
+            _raise_any(found.contradictions())
         return found
 
     return hook
@@ -79,16 +79,16 @@ def _value_hook(field: "attrs.Attribute[object]") -> Hook:
 
     def hook(value: object, _type: object) -> object:
         found = _converter.structure(value, type_)
-        _raise_any(declared.mistakes(found, is_nullable), type_)
+        _raise_any(declared.mistakes(found, is_nullable))
         return found
 
     return hook
 
 
-def _raise_any(mistakes: Iterable[Mistake], type_: object) -> None:
+def _raise_any(mistakes: Iterable[Mistake]) -> None:
     errors = [OptionError(path, reason) for path, reason in mistakes]
     if errors:
-        raise cattrs.BaseValidationError("", errors, type_)  # type: ignore[arg-type]
+        raise ExceptionGroup("", errors)
 
 
 def _stores(value: object, _type: object) -> Mapping[str, StoreEntry]:

@@ -17,9 +17,9 @@ from imgservice.domain.units import told
 
 T = TypeVar("T")
 
-Path = Sequence[str | int]
+KeyPath = Sequence[str | int]
 """The keys and indices that lead to a value."""
-Mistake = tuple[Path, str]
+Mistake = tuple[KeyPath, str]
 """A place, and what is wrong there."""
 
 
@@ -76,7 +76,7 @@ class Declaration:
                 yield path, complaint
 
 
-def _strings(value: object) -> Iterator[tuple[Path, object]]:
+def _strings(value: object) -> Iterator[tuple[KeyPath, object]]:
     if not isinstance(value, tuple):
         yield [], value
         return
