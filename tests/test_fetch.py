@@ -20,10 +20,11 @@ from imgservice import __version__
 from imgservice.domain.errors import TooLarge
 from imgservice.domain.url_filter import Address, Refused, UrlFilter
 from imgservice.net.answers import Fetched
-from imgservice.net.client import Fetcher
+from imgservice.net.client import ConfiguredClient, Fetcher
 from imgservice.net.errors import FetchFailed
 from imgservice.net.interfaces import BindableAddresses, own_addresses
 from imgservice.net.limits import FetchLimits
+from imgservice.net.tls import tls_policy
 from tests.origin import Origin, origin
 from tests.process.certificates import write_certificate
 
@@ -390,3 +391,47 @@ def test_without_netlink_the_kernel_says_which_addresses_are_ours() -> None:
             assert address in bindable
     for text in ("8.8.8.8", "2606:4700::1111"):
         assert ip_address(text) not in bindable
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_kept_connection_is_guarded_for_each_answer() -> None:
+    """The head of each answer, and what follows it, have their limits of bytes."""
+    limits = FetchLimits(connect=2, idle=2, head=32 << 10, answer=100_000)
+    client = ConfiguredClient(reactor, tls_policy(), limits, 1)
+    whole_answer = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(90_000)
+    long_head = b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000 + b"\r\n"
+    overhead = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000
+    with closing(create_server(("127.0.0.1", 0))) as listening:
+        listening.settimeout(5)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+        async def exchange(connection: Any, reply: bytes) -> bytes:
+            asking = Deferred.fromCoroutine(client.send("GET", url, {}))
+            await pause(0.05)
+            connection = connection or listening.accept()[0]
+            connections.append(connection)
+            connection.settimeout(1)
+            with suppress(OSError):
+                connection.sendall(reply)
+            return await (await asking).read(90_000)
+
+        connections: list[Any] = []
+        for _ in range(2):
+            assert (
+                len(await exchange(connections[0] if connections else None, whole_answer)) == 90_000
+            )
+        with pytest.raises(FetchFailed):
+            await exchange(connections[0], long_head)
+        with pytest.raises(FetchFailed):
+            await exchange(None, overhead)
+        for one in connections:
+            one.close()
+        await client.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_is_collected_up_to_a_limit(server: Origin) -> None:
+    url = server.put("/x", b"12345")
+    assert await (await fetcher().open("GET", url)).read(5) == b"12345"
+    with pytest.raises(FetchFailed, match="more than 4 bytes"):
+        await (await fetcher().open("GET", url)).read(4)

@@ -236,7 +236,7 @@ def test_cache_of_nothing() -> None:
 
 
 class Waiting:
-    """Everybody who has come to a turnstile, by where he comes from."""
+    """All who have come to a fair queue, by their source."""
 
     def __init__(self, places: int = 1, room: int = 100) -> None:
         self.clock = Clock()

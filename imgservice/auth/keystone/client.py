@@ -71,22 +71,29 @@ class KeystoneClient:
         seconds.
         """
         now = self._reactor.seconds()
-        deadline = now + timeout
         order = sorted(self._urls, key=lambda url: url.failed_until(now))
         failed: dict[str, str] = {}
         for position, url in enumerate(order):
-            share = (deadline - self._reactor.seconds()) / (len(order) - position)
-            asking = Deferred.fromCoroutine(self._send(method, url.url + path, headers, document))
-            try:
-                reply = await asking.addTimeout(max(share, 0.0), twisted_clock(self._reactor))
-            except Exception as error:  # whatever Keystone, or something in front of it, sends
-                failed[url.url] = _reason(error)
-                url.fails(self._reactor.seconds())
-            else:
-                url.works()
+            share = (now + timeout - self._reactor.seconds()) / (len(order) - position)
+            sending = Deferred.fromCoroutine(self._send(method, url.url + path, headers, document))
+            reply = await self._answered(url, sending, share, failed)
+            if reply is not None:
                 self._report_some(url, failed)
                 return reply
         raise self._unreachable(failed)
+
+    async def _answered(
+        self, url: "_Url", sending: Deferred[Reply], timeout: float, failed: dict[str, str]
+    ) -> Reply | None:
+        """Return the answer of a URL; None, and note why in `failed`, if there is none."""
+        try:
+            reply = await sending.addTimeout(max(timeout, 0.0), twisted_clock(self._reactor))
+        except Exception as error:  # whatever Keystone, or something in front of it, sends
+            failed[url.url] = _reason(error)
+            url.fails(self._reactor.seconds())
+            return None
+        url.works()
+        return reply
 
     async def probe(self, timeout: float) -> None:
         """Raise `KeystoneUnreachable` unless it answers, whatever the answer is."""

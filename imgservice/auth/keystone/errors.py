@@ -7,7 +7,7 @@ class KeystoneError(Unavailable):
     """Keystone gives no usable answer; `reason` is for the operator alone."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__("Who is asking cannot be found out at present; please try again later.")
+        super().__init__("Your token cannot be validated at present; please try again later.")
         self.reason = reason
 
 
