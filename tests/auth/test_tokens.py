@@ -250,7 +250,7 @@ def test_command(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["create", "-p", "p", "-r", "r"], "say --file FILE, or --config FILE"),
+        (["create", "-p", "p", "-r", "r"], "specify --file FILE, or --config FILE"),
         (["create", "-f", "F", "-r", "r"], "Missing option '--project'"),
         (["create", "-f", "F", "-p", "p"], "Missing option '--role'"),
         (["create", "-f", "F", "-p", "p", "-r", "r", "--expires", "0d"], "as in 30d"),
