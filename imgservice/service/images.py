@@ -1,4 +1,4 @@
-"""Use cases around an image's record: create, show, list, change, delete."""
+"""Use cases of images: create, show, list, change, delete."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,16 +32,14 @@ from imgservice.service.quota import QuotaService
 from imgservice.service.removal import RemovalService
 
 Requirement = Callable[[Context, str, Image], None]
-"""Raises when the asker may not do this to the image."""
+"""Raises when the caller may not do this to the image."""
 HandOver = Callable[[str], Awaitable[bool]]
-"""Sends what is asked for to the node of that URL, in the name of who asks.
+"""Forwards the request to the node with this URL, on behalf of the caller.
 
-It tells whether that node has done it, and raises what that node objects.
+It tells whether that node has executed it, and raises the error if the node refused.
 """
-
-
 Change = Callable[[Image], Image]
-"""Returns the changed image, or the very same when nothing changes; raises to refuse."""
+"""Returns the changed image, or the same object if nothing changes; raises to refuse."""
 
 
 @attrs.frozen
@@ -49,13 +47,13 @@ class Page:
     """A part of a list."""
 
     images: Sequence[Image] = ()
-    """Those that the asker may see."""
+    """Those that the caller may see."""
     last: str | None = None
     """The id after which the next page begins; None when there is none."""
 
 
 class _Noted:
-    """A change that notes what it has done; it may be called more than once, in any thread."""
+    """A change that records its effect. It may be called more than once, and in any thread."""
 
     def __init__(self, change: Change) -> None:
         self._change = change
@@ -116,7 +114,7 @@ class ImageService:
             return Page()
         rules = self._property_rules()
         if not all(rules.may(context, "read", name) for name, _ in query.properties):
-            return Page()  # what one may not read one cannot guess either
+            return Page()  # the caller must not find out by filters what they may not read
         found = await self._images.list(query)
         seen = self._access.visible(context, "get_images", found.images)
         if found.last is None:
@@ -130,12 +128,11 @@ class ImageService:
         operations: Sequence[Operation],
         unless: Precondition | None = None,
     ) -> Image:
-        """Apply all of the operations, or none, and return the image as it then is.
+        """Apply all of the operations, or none, and return the changed image.
 
-        `unless` looks at the image before anything is done to it, while nobody else can change it,
-        and raises to refuse. It may be called more than once and in any thread.
+        `unless` is called with the image before it is changed, in the same transaction, and raises
+        to refuse. It may be called more than once, and in any thread.
         """
-
         located = await self._locations.prepare(context, image_id, operations)
         rules = self._property_rules()
 
@@ -144,13 +141,7 @@ class ImageService:
                 self._access.require_visible(context, image)
             if unless is not None:
                 unless(image)
-            changed = patch.begin(image) if operations else image
-            for operation in operations:
-                changed = self._apply(context, changed, operation, located.apply, rules)
-            if changed.properties.keys() - image.properties.keys():
-                self._limits.check_properties(changed.properties)
-            self._limits.check_values(changed.properties, image.properties)
-            return changed
+            return self._patched(context, image, operations, located.apply, rules)
 
         noted = _Noted(change)
         with self._removal.losing_locations(image_id) as job:
@@ -162,7 +153,7 @@ class ImageService:
         return changed
 
     async def add_tag(self, context: Context, image_id: str, tag: str) -> None:
-        """Give the image a tag; nothing changes when it has it already."""
+        """Add a tag to the image; nothing changes if it is there already."""
         check_storable("tags", (tag,))
 
         def change(image: Image) -> Image:
@@ -176,7 +167,7 @@ class ImageService:
         await self._change(context, image_id, change)
 
     async def remove_tag(self, context: Context, image_id: str, tag: str) -> None:
-        """Take a tag from the image; `NotFound` when it has none such."""
+        """Remove a tag from the image; `NotFound` if it is not there."""
 
         def change(image: Image) -> Image:
             self._access.require(context, "modify_image", image)
@@ -187,11 +178,11 @@ class ImageService:
         await self._change(context, image_id, change)
 
     async def deactivate(self, context: Context, image_id: str) -> None:
-        """Let only admins download the data."""
+        """Forbid everybody but administrators to download the data."""
         await self._switch(context, image_id, "deactivate", Status.ACTIVE, Status.DEACTIVATED)
 
     async def reactivate(self, context: Context, image_id: str) -> None:
-        """Take `deactivate` back."""
+        """Allow downloads again."""
         await self._switch(context, image_id, "reactivate", Status.DEACTIVATED, Status.ACTIVE)
 
     async def _switch(
@@ -214,10 +205,11 @@ class ImageService:
         unless: Precondition | None = None,
         hand_over: HandOver | None = None,
     ) -> None:
-        """Remove the image and its data; what is protected, or still needed by a store, stays.
+        """Delete the image and its data, unless it is protected, or a store still needs the data.
 
-        `unless` as in `update`. When another node works on the image, that one removes it, since
-        only there can the work be stopped; it is removed here if `hand_over` is None or fails.
+        `unless` as in `update`. If another node works on the image, the request is forwarded to it,
+        since only that node can stop the work. If `hand_over` is None or fails, this node deletes
+        the image.
         """
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "delete_image", image)
@@ -271,6 +263,22 @@ class ImageService:
             raise Forbidden(
                 f"You are not permitted to create images owned by '{image.owner}'."
             ) from None
+
+    def _patched(
+        self,
+        context: Context,
+        image: Image,
+        operations: Sequence[Operation],
+        change_locations: LocationChange,
+        rules: PropertyRules,
+    ) -> Image:
+        changed = patch.begin(image) if operations else image
+        for operation in operations:
+            changed = self._apply(context, changed, operation, change_locations, rules)
+        if changed.properties.keys() - image.properties.keys():
+            self._limits.check_properties(changed.properties)
+        self._limits.check_values(changed.properties, image.properties)
+        return changed
 
     def _apply(
         self,

@@ -1,4 +1,4 @@
-"""Use cases around where the data of an image lies."""
+"""Use cases of locations: where the data of an image is stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,12 +19,12 @@ from imgservice.service.quota import QuotaService
 from imgservice.service.uploads import Guard, UploadService
 
 LocationChange = Callable[[Context, Image, Operation], Image]
-"""Applies an operation on the locations: a pure function, called inside a transaction."""
+"""Applies an operation to the locations; a pure function that is called in a transaction."""
 
 
 @attrs.frozen
 class LocationChanges:
-    """What applies the operations, and the limits of who is charged for what they add."""
+    """A function that applies the operations, and the quota that new locations count against."""
 
     apply: LocationChange
     quota: Quota | None = None
@@ -32,12 +32,12 @@ class LocationChanges:
 
 @attrs.frozen
 class LocationOptions:
-    """What the operator wants."""
+    """The operator's options for locations."""
 
     show: bool
-    """Whether clients see locations, and change them by patches."""
+    """Whether clients see locations, and may change them by patches."""
     secure_hash: bool
-    """Whether data that was put at its place by somebody else is read and hashed."""
+    """Whether the data of registered locations is read and hashed."""
     image_size: int
 
 
@@ -63,16 +63,16 @@ class LocationService:
         self._access = access
 
     async def show(self, context: Context, image_id: str) -> Sequence[Location]:
-        """Return where the data lies, which only other services and administrators may know."""
+        """Return the locations, which only other services and administrators may see."""
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "fetch_image_location", image)
         return image.locations
 
     async def add(self, context: Context, image_id: str, wanted: NewLocation, guard: Guard) -> None:
-        """Make a queued image active with data that somebody else has put at its place.
+        """Make a queued image active with existing data at a location.
 
-        Where data is hashed, this returns when all of it was read through `guard`. When anything is
-        wrong, the image is queued as before, and has no location.
+        If data is to be hashed, all of it is read through `guard` first. After a failure the image
+        is queued as before, without a location.
         """
         image = await self._images.get(image_id, context.project)
         self._access.require(context, "add_image_location", image)
@@ -91,7 +91,7 @@ class LocationService:
         self._events.tell(ImageActivated(context=context, image=image.with_content(content)))
 
     def _check_caller(self, context: Context, wanted: NewLocation) -> None:
-        """Whoever is no service may only name what everybody could fetch by himself."""
+        """Raise `Forbidden` if the caller is no service, and the URL is not one of the web."""
         if "service" in context.roles | context.service_roles:
             return
         is_web = wanted.url.lower().startswith(("http://", "https://"))
@@ -101,7 +101,7 @@ class LocationService:
     async def prepare(
         self, context: Context, image_id: str, operations: Sequence[Operation]
     ) -> LocationChanges:
-        """Look at the locations that the operations name, and return what applies them."""
+        """Check the locations in the operations, and return a function that applies them."""
         wanted = [operation for operation in operations if operation.name == LOCATIONS]
         if not wanted or not self._options.show:
             return LocationChanges(self._refuse)
@@ -122,7 +122,7 @@ class LocationService:
         return LocationChanges(apply, await self._quotas.of(image.owner))
 
     def _check_number(self, image: Image, operation: Operation) -> None:
-        """Raise `TooLarge` before anything is read of more locations than an image could have."""
+        """Raise `TooLarge` for too many locations, before any of them is accessed."""
         limits = self._rules.limits
         if isinstance(operation.value, list) and len(operation.value) > len(image.locations):
             limits.check_locations(operation.value)
@@ -133,7 +133,7 @@ class LocationService:
         self._access.require(context, action, image)
 
     def _refuse(self, context: Context, image: Image, operation: Operation) -> Image:
-        """Answer operations on the locations where these are not shown."""
+        """Refuse operations on locations if these are not shown."""
         self._check_change(context, image, operation)
         if operation.verb == "replace" and not operation.value:
             raise Forbidden("Cannot set locations to empty list.")
@@ -150,7 +150,7 @@ class LocationService:
         return {each.url: (await self._reach(each))[0] for each in wanted}
 
     async def _reach(self, wanted: NewLocation) -> tuple[Reached, DataStore]:
-        """Ask the store that takes the location for the size of the data."""
+        """Ask the store that serves the location for the size of the data."""
         found = self._stores.taking(wanted.url)
         if found is None:
             raise Invalid("Invalid location: no store here takes it.")

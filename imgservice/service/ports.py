@@ -1,4 +1,4 @@
-"""What the services need from the outside world; `db`, `store` and `threads` fulfil it."""
+"""What the services need from the database, the stores, threads and the process."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence, Set
 from typing import Protocol
@@ -14,22 +14,22 @@ class ImageRepository(Protocol):
     """The images of the database. Every method is one transaction."""
 
     async def add(self, image: Image, quota: Quota | None = None) -> None:
-        """Record a new image; `DuplicateImage` when its id was ever used.
+        """Record a new image; `DuplicateImage` if its id was ever used.
 
-        Here and below: `TooLarge` when the project of the quota would have more than it may.
+        Here and below: `TooLarge` if the project would exceed its quota.
         """
 
     async def get(self, image_id: str, asking: str | None = None) -> Image:
-        """Return the image, with the membership of the project `asking` filled in.
+        """Return the image, with the membership of the project `asking`.
 
-        `ImageNotFound` when there is none or it is deleted.
+        `ImageNotFound` if there is none, or it is deleted.
         """
 
     async def list(self, query: ImageQuery) -> ImagePage:
-        """Return the page, which ends early when it would become too long.
+        """Return the page, which ends early if it would become too large.
 
-        `Invalid` when its marker is not an image that the caller may list.
-        A deleted image is still a marker, unless the order is by what deleting changes.
+        `Invalid` if its marker is not an image that the caller may list. A deleted image can be a
+        marker, unless the list is ordered by a field that deleting changes.
         """
 
     async def update(
@@ -40,14 +40,14 @@ class ImageRepository(Protocol):
         job: Job | None = None,
         quota: Quota | None = None,
     ) -> Image:
-        """Record what `change` makes of the image, and return it as it then is.
+        """Apply `change` to the image, record the result, and return it.
 
-        Nobody else changes the image between the reading and the end. `change` gets the image with
-        the membership of the project `asking`. It is a pure function, since it may be called more
-        than once and in any thread; what it raises is raised here, and nothing is recorded. When it
-        returns the very image that it got, nothing is either; otherwise `updated_at` moves.
-        When the image loses locations, the job that removes their data is recorded as well.
-        `ImageNotFound` when there is no such image.
+        This is atomic: nobody else changes the image in between. `change` gets the image with the
+        membership of the project `asking`. It must be a pure function, since it may be called more
+        than once, and in any thread. If it raises, nothing is recorded, and the error is raised
+        here. If it returns the same object, nothing is recorded either; otherwise `updated_at` is
+        set. If the image loses locations, the job that removes their data is recorded, too.
+        `ImageNotFound` if there is no such image.
         """
 
 
@@ -55,38 +55,38 @@ class UploadRepository(Protocol):
     """The images of the database, while they get their data. Every method is one transaction."""
 
     async def activate(self, image_id: str, content: Content, quota: Quota | None = None) -> None:
-        """Turn a queued image to active at once, with its content and location.
+        """Make a queued image active at once, with its content and location.
 
-        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone.
+        `StatusConflict` if it has another status, `ImageNotFound` if it is deleted.
         """
 
     async def begin_upload(
         self, job: Job, seen: Image | None = None, quota: Quota | None = None
     ) -> None:
-        """Turn a queued image to saving and record the job, with what it reserves.
+        """Set a queued image to saving, and record the job, with the bytes that it reserves.
 
-        `StatusConflict` when it is in any other state, `ImageNotFound` when it is gone, `Conflict`
-        when its formats, on which the check of the data relies, are not those that were `seen`.
+        `StatusConflict` if it has another status, `ImageNotFound` if it is deleted, `Conflict` if
+        its formats, which the data is checked against, are no longer those of `seen`.
         """
 
     async def reserve(self, job: Job, quota: Quota, needed: int, step: int) -> int:
-        """Let the upload take the `needed` bytes in all, and up to `step` more in advance.
+        """Reserve the `needed` bytes in all for the upload, and up to `step` more in advance.
 
-        Return how many; `TooLarge` when not even so many are left, `ImageGone` when the lease is
-        no longer ours.
+        Return how many are reserved; `TooLarge` if not even the `needed` ones are left,
+        `ImageGone` if the lease is no longer ours.
         """
 
     async def finish_upload(self, job: Job, content: Content) -> None:
-        """Turn a saving image to active, with its content and location, and end the job.
+        """Make a saving image active, with its content and location, and end the job.
 
-        `ImageGone` when the image was deleted, or the lease is no longer ours: nothing is recorded
-        then, and the job stays as it is.
+        `ImageGone` if the image was deleted, or the lease is no longer ours: then nothing is
+        recorded, and the job stays as it is.
         """
 
     async def abandon_upload(self, job: Job) -> None:
-        """Turn a saving image back to queued, clear its sizes, and end the job.
+        """Set a saving image back to queued, clear its sizes, and end the job.
 
-        No error when there is nothing to turn back, or the lease is no longer ours.
+        It is no error if the image is not saving, or the lease is no longer ours.
         """
 
 
@@ -102,37 +102,36 @@ class RemovalRepository(Protocol):
     ) -> Sequence[Location]:
         """Mark the image and all that belongs to it deleted.
 
-        Return the locations that it had; the job is recorded when there are any. What `unless`
-        raises is raised, and nothing is recorded; nobody else changes the image between its look
-        and the end.
+        Return the locations that it had; the job is recorded if there are any. `unless` is called
+        in the same transaction; if it raises, nothing is recorded.
 
-        `Forbidden` when it is protected, `ImageNotFound` when somebody was faster.
+        `Forbidden` if the image is protected, `ImageNotFound` if it is deleted already.
         """
 
     async def undelete(self, job: Job, image: Image) -> bool:
-        """Take a `delete` back, because a store still needs the data; end the job.
+        """Undo `delete`, because a store still needs the data, and end the job.
 
-        Here and below: False, and nothing is recorded, when the lease is no longer ours.
+        Here and below: return False and record nothing if the lease is no longer ours.
         """
 
     async def deleted_locations(self, image_id: str) -> Sequence[Location]:
-        """Return the locations that a deleted image had at its deletion."""
+        """Return the locations that an image had when it was deleted."""
 
     async def lost_locations(self, image_id: str) -> Sequence[Location]:
-        """Return the locations that the image lost, and whose data may still be there."""
+        """Return the locations that the image lost, and whose data may still exist."""
 
     async def forget_locations(self, job: Job) -> None:
-        """Note that the data of the lost locations is removed, and end the job."""
+        """Record that the data of the lost locations is removed, and end the job."""
 
     async def restore_locations(self, job: Job) -> bool:
-        """Give lost locations back, because a store still needs the data; end the job."""
+        """Restore lost locations, because a store still needs the data, and end the job."""
 
 
 class QuotaRepository(Protocol):
-    """What projects have."""
+    """What projects use."""
 
     async def usage(self, project: str, resources: Sequence[Resource]) -> Usage:
-        """Return how much of each the project has, running uploads aside."""
+        """Return how much of each resource the project uses, without running uploads."""
 
 
 class JobRepository(Protocol):
@@ -178,40 +177,40 @@ class JobRepository(Protocol):
 
 
 class LimitSource(Protocol):
-    """Knows how much each project may have."""
+    """Knows the limits of projects."""
 
     async def of(self, project: str) -> Quota:
-        """Return the project's limits; `Unavailable` when they cannot be found out now."""
+        """Return the limits of the project; `Unavailable` if they cannot be found out now."""
 
 
 class MemberRepository(Protocol):
     """The members of images. Every method is one transaction.
 
-    Whether the image may have members, and who may ask, is not looked at here.
+    They do not check whether the image may have members, or what the caller may do.
     """
 
     async def list(self, image_id: str) -> Sequence[Member]:
-        """Return them, the oldest first."""
+        """Return the members of an image, the oldest first."""
 
     async def get(self, image_id: str, project: str) -> Member:
-        """Return the member; `MemberNotFound` when the project is none."""
+        """Return the member; `MemberNotFound`."""
 
     async def add(self, image_id: str, project: str, most: int) -> Member:
-        """Make the project a member, pending as if it had never been one.
+        """Make the project a member with the status pending, even if it was one before.
 
-        `ImageNotFound`; `TooLarge` when there would be more than `most`, unless that is negative;
+        `ImageNotFound`; `TooLarge` if there would be more than `most`, unless that is negative;
         `DuplicateMember`.
         """
 
     async def set_status(self, image_id: str, project: str, status: MemberStatus) -> Member:
-        """Record what the project thinks of it; `MemberNotFound`."""
+        """Record the decision of the project; `MemberNotFound`."""
 
     async def remove(self, image_id: str, project: str) -> None:
         """End the membership; `MemberNotFound`."""
 
 
 class Added(Protocol):
-    """What a store tells of a new object."""
+    """What a store returns for a new object."""
 
     @property
     def url(self) -> str: ...
@@ -224,7 +223,7 @@ class Added(Protocol):
 
 
 class DataStore(Protocol):
-    """A store, as `store.interface` defines it, in the part that the services use."""
+    """The part of a store (`store.interface`) that the services use."""
 
     async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Added: ...
 
@@ -243,30 +242,27 @@ class StoreChoice(Protocol):
     """The configured stores."""
 
     def chosen(self, store_id: str | None) -> tuple[str, DataStore]:
-        """Return the store of that id, or the default one; `Invalid` when there is none."""
+        """Return the store with this id, or the default one, and its id; `Invalid` if unknown."""
 
     def requested(self, store_id: str | None) -> tuple[str, DataStore]:
-        """Return the store for the data of a client that names this one; `Invalid`."""
+        """Return the store for data of a client that names this store or none, and its id."""
 
     def check_preferred(self, store_ids: Sequence[str]) -> None:
         """Raise `Invalid` unless clients may ask for data from these stores."""
 
     def metadata(self, store_id: str) -> Mapping[str, object]:
-        """Return what a location records of its store."""
+        """Return what is recorded about the store in the metadata of a location."""
 
     def holding(self, location: Location) -> DataStore:
-        """Return the store of the location; `NotConfigured` when this node does not have it."""
+        """Return the store of the location; `NotConfigured` if this node does not have it."""
 
     def taking(self, url: str) -> tuple[str, DataStore] | None:
-        """Return the store that serves what others put at this URL; None when there is none."""
+        """Return the store that serves objects of others at this URL, and its id; or None."""
 
     def order(
         self, locations: Sequence[Location], preferred: Sequence[str] = ()
     ) -> Sequence[Location]:
-        """Return the locations, those to be read first in front.
-
-        These are the ones in the preferred stores, if any.
-        """
+        """Return the locations in the order in which to read them, preferred stores first."""
 
 
 class StreamDigests(Protocol):
@@ -288,4 +284,4 @@ class LeaseOwner(Protocol):
     def id(self) -> str: ...
 
     def is_dead(self, owner: str) -> bool:
-        """Tell whether that owner certainly runs no more; False when nobody here can know."""
+        """Tell whether the owner certainly does not run; False if this host cannot know."""

@@ -1,4 +1,4 @@
-"""How much projects have of what they may have."""
+"""Quotas: what projects use, and what they may use."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from imgservice.service.ports import LimitSource, QuotaRepository, UploadReposit
 
 
 class ConfiguredLimits:
-    """The limits that the operator has written down."""
+    """The limits in the configuration file."""
 
     def __init__(self, default: Usage, overrides: Mapping[str, Usage]) -> None:
         self._default = default
@@ -20,7 +20,7 @@ class ConfiguredLimits:
 
 
 class StorageLimit:
-    """One limit on the storage of each project, the same for all."""
+    """A limit on storage that is the same for all projects."""
 
     def __init__(self, most: int) -> None:
         self._most = {Resource.SIZE_TOTAL: most}
@@ -30,27 +30,27 @@ class StorageLimit:
 
 
 FIRST_STEP = 16 << 20
-"""Bytes that an upload of unknown size asks for in advance; later as many as it has had."""
+"""Bytes that an upload of unknown size first reserves in advance; later as many as it has."""
 LARGEST_STEP = 1 << 30
 
 
 class QuotaService:
-    """`source` knows the limits; None: nothing is limited, and asking costs nothing."""
+    """Knows usage and limits. Without a `source` nothing is limited, and nothing is looked up."""
 
     def __init__(self, images: QuotaRepository, source: LimitSource | None) -> None:
         self._images = images
         self._source = source
 
     async def of(self, project: str | None) -> Quota | None:
-        """Return what the project may have; None when nothing of it is limited."""
+        """Return the limits of the project; None if it has none."""
         if self._source is None or project is None:
             return None
         return await self._source.of(project)
 
     async def usage(self, context: Context) -> Mapping[str, Mapping[str, int]]:
-        """Return usage and limit of everything, as clients see it; -1 is no limit.
+        """Return usage and limit of each resource, in the units that clients see; -1 is no limit.
 
-        Nothing when projects are not limited, or only by the one limit on storage for all.
+        Return nothing if projects have no limits, or only `user_storage_quota`.
         """
         quota = await self.of(context.project)
         if quota is None or quota.storage_only:
@@ -66,7 +66,7 @@ class QuotaService:
 
 
 class Allowance:
-    """The bytes that an upload has reserved; more are asked for as they come."""
+    """The bytes that an upload has reserved; it reserves more as they arrive."""
 
     def __init__(self, uploads: UploadRepository, job: Job, quota: Quota | None) -> None:
         self._uploads = uploads
@@ -75,16 +75,16 @@ class Allowance:
         self._reserved = job.reserved or 0
 
     async def cover(self, size: int) -> None:
-        """Raise `TooLarge` when the project may not have so many bytes more."""
+        """Reserve bytes for this size of the upload; `TooLarge` if the quota does not allow it."""
         if self._quota is not None and size > self._reserved:
             step = max(FIRST_STEP, min(self._reserved, LARGEST_STEP))
             self._reserved = await self._uploads.reserve(self._job, self._quota, size, step)
 
 
 def reservation(quota: Quota | None, size: int | None) -> int | None:
-    """Return how many bytes an upload reserves at first; None when they are not limited.
+    """Return how many bytes an upload first reserves; None if bytes are not limited.
 
-    One of unknown size needs room for one byte at least.
+    An upload of unknown size needs room for at least one byte.
     """
     if quota is None or Resource.SIZE_TOTAL not in quota.most:
         return None
