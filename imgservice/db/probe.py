@@ -1,4 +1,4 @@
-"""Looks whether the database can be used, with statements that change nothing."""
+"""Checks whether the database can be used, by statements that change nothing."""
 
 import sqlalchemy as sa
 
@@ -12,7 +12,7 @@ _NONE = {"lease": ""}
 
 
 async def probe(database: Database, thoroughly: bool) -> None:
-    """Read, or begin to write; `Unavailable` when that cannot be."""
+    """Read, or with `thoroughly` begin to write; `Unavailable` when that fails."""
     if thoroughly:
         await database.run(_write)
     else:

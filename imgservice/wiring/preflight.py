@@ -9,7 +9,8 @@ from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError
-from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.schema.database import SchemaError
+from imgservice.db.schema.upgrade import check_schema, upgrade
 from imgservice.wiring.keystone import keystone_mistake, make_keystone_tokens
 from imgservice.wiring.trial import check_stores, try_build
 from imgservice.wiring.writable import check_database_files

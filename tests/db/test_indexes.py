@@ -19,8 +19,9 @@ from imgservice.db.engine.sqlite import Sqlite, connect
 from imgservice.db.engine.statement import Statement
 from imgservice.db.repositories.listing.shape import FEW, driven, parameters_of, shape_of
 from imgservice.db.repositories.listing.statements import count_statement, page_statement
+from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.indexes import EXTRA_INDEXES, add_indexes, drop_indexes, present_indexes
-from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.schema.upgrade import check_schema, upgrade
 from imgservice.domain.image import Visibility
 from imgservice.domain.query import Comparison, ImageQuery
 from tests.db.shape import shape

@@ -16,8 +16,9 @@ from alembic.script import ScriptDirectory
 
 from imgservice.db.engine.url import UrlError
 from imgservice.db.schema import upgrade as upgrade_module
+from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.tables import GLANCE_REVISION, OWN_REVISION, glance_metadata, own_metadata
-from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.schema.upgrade import check_schema, upgrade
 from tests.db.shape import shape
 
 GLANCE = Path(__file__).with_name("glance_2024_1_contract01.json")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.tables import (
     GLANCE_EXPANDED,
     GLANCE_REVISION,
@@ -16,7 +17,7 @@ from imgservice.db.schema.tables import (
     glance_metadata,
     own_metadata,
 )
-from imgservice.db.schema.upgrade import SchemaError, check_schema, upgrade
+from imgservice.db.schema.upgrade import check_schema, upgrade
 from tests.servers import Server
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}

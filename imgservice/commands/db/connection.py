@@ -10,7 +10,7 @@ import click
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError
-from imgservice.db.schema.upgrade import SchemaError
+from imgservice.db.schema.database import SchemaError
 
 P = ParamSpec("P")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

@@ -14,7 +14,7 @@ import click
 
 from imgservice.commands.configuration import tell, with_config
 from imgservice.commands.db.connection import DRY_RUN, with_url
-from imgservice.db.admin.purge import IMAGES, PARTS, Part, Purge
+from imgservice.db.admin.purge import IMAGES, PARTS, Purge, PurgedTable
 from imgservice.db.repositories.rows import utc_now
 
 P = ParamSpec("P")
@@ -78,7 +78,7 @@ def purge_images(url: str, **options: Unpack[Options]) -> None:
     _purge(url, IMAGES, options)
 
 
-def _purge(url: str, parts: Sequence[Part], options: Options) -> None:
+def _purge(url: str, parts: Sequence[PurgedTable], options: Options) -> None:
     limit = None if options["max_rows"] == -1 else options["max_rows"]
     purge = Purge(url, parts, _days_ago(options["age_in_days"]), limit)
     waiting = purge.waiting()

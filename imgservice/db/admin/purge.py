@@ -1,7 +1,7 @@
-"""Removing for good what was deleted long ago: oldest first, in small transactions.
+"""Removes rows that were deleted long ago: the oldest first, in small transactions.
 
-Whatever stops it, and however many do it at once, what is removed is removed and the next run goes
-on. A row is looked at again when it is removed: it may have come back to life meanwhile.
+It may be interrupted at any time, and several may run at once: the next run continues. A row is
+checked again when it is removed: it may have been restored meanwhile.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,33 +23,33 @@ from imgservice.db.schema.tables import (
     task_info,
     tasks,
 )
-from imgservice.db.schema.upgrade import ready
+from imgservice.db.schema.upgrade import ready_database
 
 BATCH = 1000
 """Rows that one transaction removes."""
 ROUND = 50_000
-"""Rows that are looked for at once: each search reads all deleted rows of the table."""
+"""Rows that one search finds: each search reads all deleted rows of the table."""
 _PENDING = "pending_delete"
 
 Ids = Sequence[str | int]
 
 
 @attrs.frozen
-class Part:
-    """One table, and the reasons for which a row that is old enough has to stay."""
+class PurgedTable:
+    """One table, and the reasons for which old enough rows must stay."""
 
     table: sa.Table
     reasons: Mapping[str, sa.ColumnElement[bool]]
 
     def over(self, before: datetime) -> sa.ColumnElement[bool]:
-        """The row was deleted before then. Glance leaves times on rows that it has restored."""
+        """The row was deleted before then. Glance leaves the time on rows that it restores."""
         return sa.and_(self.table.c.deleted == sa.true(), self.table.c.deleted_at < before)
 
     def removable(self, before: datetime) -> sa.ColumnElement[bool]:
         return sa.and_(self.over(before), *(~reason for reason in self.reasons.values()))
 
     def staying(self, before: datetime) -> sa.Select[str, int]:
-        """Select each reason and how many rows it keeps; of several the first one counts."""
+        """Select each reason and how many rows stay for it; of several reasons the first counts."""
         reason = sa.case(*((held, name) for name, held in self.reasons.items()))
         stays = self.over(before) & sa.or_(*self.reasons.values())
         found = sa.select(reason.label("reason"), self.table.c.id).where(stays).subquery()
@@ -61,21 +61,21 @@ def _leased(image_id: sa.Column[str]) -> sa.ColumnElement[bool]:
     return sa.exists().where(leases.c.image_id == image_id)
 
 
-def _of_image(table: sa.Table) -> Part:
-    """A part of what belongs to images: it tells where data is that has still to be removed."""
+def _of_image(table: sa.Table) -> PurgedTable:
+    """Return a table whose rows stay while data of their images has still to be removed."""
     image = images.alias()
     pending = sa.exists().where(image.c.id == table.c.image_id, image.c.status == _PENDING)
     unremoved = [_leased(table.c.image_id), pending]
     if table is image_locations:
         unremoved.append(table.c.status == _PENDING)
-    return Part(table, {"data": sa.or_(*unremoved)})
+    return PurgedTable(table, {"data": sa.or_(*unremoved)})
 
 
 _CHILDREN = (image_members, image_properties, image_tags, image_locations)
-PARTS = (*(_of_image(table) for table in _CHILDREN), Part(tasks, {}))
-"""All but images: without its row the id of an image could be used again."""
+PARTS = (*(_of_image(table) for table in _CHILDREN), PurgedTable(tasks, {}))
+"""All tables but images: without its row an image's id could be used again."""
 IMAGES = (
-    Part(
+    PurgedTable(
         images,
         {
             "data": sa.or_(_leased(images.c.id), images.c.status == _PENDING),
@@ -89,15 +89,15 @@ IMAGES = (
 
 @attrs.frozen
 class Purge:
-    """What to remove: of each table so many rows that were deleted before then."""
+    """Removes up to `most` rows of each table that were deleted before `before`."""
 
     url: str
-    parts: Sequence[Part]
+    parts: Sequence[PurgedTable]
     before: datetime
     most: int | None = None
 
     def waiting(self) -> Mapping[str, int]:
-        """Count what would be removed of each table, and change nothing."""
+        """Count what would be removed from each table, and change nothing."""
         counts: dict[str, int] = {}
         with _connected(self.url) as connection:
             for part in self.parts:
@@ -108,7 +108,7 @@ class Purge:
         return counts
 
     def staying(self) -> Sequence[tuple[str, str, int]]:
-        """Return table, reason and number of the rows that are old enough and have to stay."""
+        """Return table, reason and number of the rows that are old enough but must stay."""
         with _connected(self.url) as connection:
             return [
                 (part.table.name, reason, count)
@@ -120,10 +120,9 @@ class Purge:
     def run(
         self, pause: float, wait: Callable[[float], object] = sleep
     ) -> Iterator[Mapping[str, int]]:
-        """Remove; yield after each transaction how many rows of which tables are gone.
+        """Remove rows; yield after each transaction how many rows of which tables it removed.
 
-        Between two transactions others have `pause` seconds for theirs. It ends early when `wait`
-        says so.
+        It waits `pause` seconds between transactions, by `wait`, and stops when that returns true.
         """
         with _connected(self.url) as connection:
             for part in self.parts:
@@ -132,8 +131,8 @@ class Purge:
                     if wait(pause):
                         return
 
-    def _remove(self, connection: sa.Connection, part: Part) -> Iterator[Mapping[str, int]]:
-        """Go on until nothing is found: others may have removed what was found first."""
+    def _remove(self, connection: sa.Connection, part: PurgedTable) -> Iterator[Mapping[str, int]]:
+        """Repeat until nothing is found: others may have removed what was found first."""
         left = self.most
         while ids := self._found(connection, part, left):
             for first in range(0, len(ids), BATCH):
@@ -141,7 +140,7 @@ class Purge:
                 left = left if left is None else left - removed[part.table.name]
                 yield removed
 
-    def _found(self, connection: sa.Connection, part: Part, left: int | None) -> Ids:
+    def _found(self, connection: sa.Connection, part: PurgedTable, left: int | None) -> Ids:
         columns = part.table.c
         found = (
             sa.select(columns.id)
@@ -156,8 +155,10 @@ class Purge:
         return count if self.most is None else min(count, self.most)
 
 
-def _again(connection: sa.Connection, part: Part, ids: Ids, before: datetime) -> Mapping[str, int]:
-    """Remove the rows; try again when others were in the way. SQLite has waited by itself."""
+def _again(
+    connection: sa.Connection, part: PurgedTable, ids: Ids, before: datetime
+) -> Mapping[str, int]:
+    """Remove the rows; repeat after conflicts, except on SQLite, which has waited by itself."""
     pauses = iter(()) if connection.dialect.name == "sqlite" else retry_pauses()
     while True:
         try:
@@ -171,7 +172,7 @@ def _again(connection: sa.Connection, part: Part, ids: Ids, before: datetime) ->
 
 
 def _removed(
-    connection: sa.Connection, part: Part, ids: Ids, before: datetime
+    connection: sa.Connection, part: PurgedTable, ids: Ids, before: datetime
 ) -> Mapping[str, int]:
     still = sa.and_(part.table.c.id.in_(ids), part.over(before))
     counts = {}
@@ -190,16 +191,16 @@ def _count(connection: sa.Connection, table: sa.Table, found: sa.ColumnElement[b
 
 
 def _info_count(connection: sa.Connection, before: datetime) -> int:
-    """Count what belongs to the tasks that are removed."""
-    part = Part(tasks, {})
+    """Count the rows that belong to the tasks to remove."""
+    part = PurgedTable(tasks, {})
     gone = sa.select(tasks.c.id).where(part.removable(before))
     return _count(connection, task_info, task_info.c.task_id.in_(gone))
 
 
 @contextmanager
 def _connected(url: str) -> Iterator[sa.Connection]:
-    place = ready(url)
-    with place.explained(), place.connected() as connection:
+    database = ready_database(url)
+    with database.explained(), database.connected() as connection:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA foreign_keys = ON")
             connection.commit()

@@ -1,4 +1,4 @@
-"""What there is in a database, counted."""
+"""Counts the contents of a database."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from imgservice.db.schema.tables import (
     leases,
     own_metadata,
 )
-from imgservice.db.schema.upgrade import ready
+from imgservice.db.schema.upgrade import ready_database
 from imgservice.domain.job import NOBODY
 
 
 @attrs.frozen
 class Counted:
-    """Rows of a table, or those of them with one status."""
+    """The rows of a table, or those with one status."""
 
     table: str
     status: str | None
@@ -33,7 +33,7 @@ class Counted:
 
 @attrs.frozen
 class StoreUse:
-    """What lies in a store, for images that live; None is for locations that name no store."""
+    """The data of live images in one store; None is for locations without a store."""
 
     store: str | None
     locations: int
@@ -56,15 +56,15 @@ class JobCount:
 @attrs.frozen
 class Statistics:
     tables: Sequence[Counted]
-    """Of a table with statuses, first the whole and then each of them."""
+    """For a table with statuses, first all rows and then those of each status."""
     stores: Sequence[StoreUse]
     leases: Sequence[JobCount]
 
 
 def count_everything(url: str) -> Statistics:
-    """Count; each table is read once, so this takes a while where there are many images."""
-    place = ready(url)
-    with place.explained(), place.connected() as connection:
+    """Count everything; each table is read once, which takes a while with many images."""
+    database = ready_database(url)
+    with database.explained(), database.connected() as connection:
         return Statistics(
             tables=list(_tables(connection)),
             stores=_stores(connection),
@@ -108,7 +108,7 @@ def _statuses(table: sa.Table) -> sa.Select[str, int, int, datetime]:
 
 
 def _stores(connection: sa.Connection) -> Sequence[StoreUse]:
-    """Add up by what the locations say of themselves: JSON, which only Python reads alike."""
+    """Add up by the stores in the metadata of locations, which are JSON and so read in Python."""
     found = sa.select(
         image_locations.c.meta_data,
         sa.func.count(),
@@ -128,7 +128,7 @@ def _stores(connection: sa.Connection) -> Sequence[StoreUse]:
 
 
 def _store(metadata: str | None) -> str | None:
-    """Return the store's name, also where an older Glance called it a backend."""
+    """Return the store's name, which older Glance releases call a backend."""
     try:
         read = orjson.loads(metadata or "{}")
     except orjson.JSONDecodeError:

@@ -33,7 +33,7 @@ class DbapiConnection(Protocol):
 
 
 class ThreadDriver(DatabaseKind, Protocol):
-    """What the threads must know about one kind of database."""
+    """What threads need to know about one kind of database."""
 
     @property
     def one_writer(self) -> bool:
@@ -44,7 +44,7 @@ class ThreadDriver(DatabaseKind, Protocol):
         """Whether a read by key takes microseconds, because no other process has to answer."""
 
     def connect(self, read_only: bool, waits_for_locks: bool = True) -> DbapiConnection:
-        """Connect; without waiting, statements fail at once where others have locked."""
+        """Connect; statements wait for locks, or fail at once on locked data."""
 
 
 class BlockingConnection:

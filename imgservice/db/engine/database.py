@@ -1,4 +1,4 @@
-"""The interface between repositories and databases: transactions, their results, what can fail."""
+"""The interface of databases: transactions, their results, and their errors."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 class UniqueViolation(Exception):
-    """A row with the same unique key is already there."""
+    """A row with the same unique key exists."""
 
 
 class Fault(Enum):
-    """What an error of the database means for the transaction in which it came."""
+    """What an error of the database means for the transaction that it interrupted."""
 
     UNIQUE = auto()
-    """The statement broke a unique key: the caller's business."""
+    """The statement violated a unique key, which the caller handles."""
     AGAIN = auto()
-    """Somebody else was in the way; the same transaction may well succeed next time."""
+    """It collided with another transaction; the same one may succeed next time."""
     LOST = auto()
     """The connection is gone; a new one may work."""
     SILENT = auto()
     """The server did not answer in time; whether it did what it was asked to is unknown."""
     BROKEN = auto()
-    """The database cannot work: no disk space, no file, damaged."""
+    """The database does not work: no disk space, no file, damaged."""
 
 
 @attrs.frozen
@@ -40,12 +40,12 @@ class Rows:
 
 
 class Transaction(Protocol):
-    """What runs between the beginning and the end; only for the function that it was given to."""
+    """An open transaction; only for the function that it was given to."""
 
     async def execute(self, statement: Statement, parameters: Parameters) -> Rows:
-        """Run the statement; `UniqueViolation` when it breaks a unique key.
+        """Run the statement; `UniqueViolation` when it violates a unique key.
 
-        After an error nothing more can be executed on some databases: let it out.
+        Let errors out of the transaction: after one, some databases execute nothing more.
         """
 
     async def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> None:
@@ -59,16 +59,16 @@ class Database(Protocol):
     """Runs transactions.
 
     A transaction is a coroutine function that awaits nothing but its transaction's methods, and
-    returns values. It may run more than once: deadlocks, busy and lost connections are retried, so
-    it must change nothing outside. What stays broken is raised as `Unavailable`. Cancelling stops
-    a transaction that has not begun; one that has goes on to its end.
+    returns values. It may run more than once: it is retried after deadlocks, locks and lost
+    connections, so it must change nothing outside. Lasting failures raise `Unavailable`. Cancelling
+    stops a transaction that has not begun; one that has begun continues to its end.
     """
 
     async def run(self, work: Work[T]) -> T:
-        """Read and write: all of it happens, or, when `work` raises, nothing."""
+        """Read and write; nothing is written when `work` raises."""
 
     async def read(self, work: Work[T]) -> T:
-        """Only read, from one snapshot, which may lag behind what was written elsewhere."""
+        """Only read, from one snapshot."""
 
     async def fetch(
         self, statement: Statement, parameters: Parameters, convert: Callable[[Rows], T]
@@ -83,17 +83,17 @@ class Database(Protocol):
     ) -> T:
         """Do as `fetch`, for a statement that finds a few rows by their keys.
 
-        An embedded database answers such a one at once, in the reactor's own thread: going to
-        another thread and back would cost several times as much.
+        An embedded database answers it in the reactor's own thread: a thread and back would cost
+        several times as much.
         """
 
     async def close(self) -> None:
-        """Let running work end, then let go of all connections; later work is `Unavailable`."""
+        """Wait for what runs, then close all connections; later work raises `Unavailable`."""
 
 
 Tell = Callable[[str], object]
-"""Told, in any thread, why the database cannot be used; there is no password in it."""
+"""Called, in any thread, with the reason why the database cannot be used, without passwords."""
 
 
 def told_nobody(why: str) -> None:
-    """Where nobody wants to know."""
+    """Ignore the reason."""

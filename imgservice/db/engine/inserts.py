@@ -1,4 +1,4 @@
-"""INSERTs of several rows at once: one statement, one way to the server and back."""
+"""INSERTs of several rows in one statement, and so in one round trip."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ MOST = 64
 
 
 class Inserts:
-    """Inserts rows with these columns, and with what is the same in all of them."""
+    """Inserts rows with these columns, and with values that are the same in all rows."""
 
     def __init__(self, insert: Insert, *names: str, **same: object) -> None:
-        # Else the numbers of the rows would be asked for, which nobody wants to know.
+        # Otherwise the ids of the rows would be fetched, which are not needed.
         self._insert = insert.inline()
         self._names = names
         self._same = same
@@ -34,7 +34,7 @@ class Inserts:
             await transaction.execute(self.statement(len(some)), values)
 
     def statement(self, count: int) -> Statement:
-        """Return what inserts so many rows, whose values are numbered."""
+        """Return the statement for so many rows, whose parameters are numbered."""
         found = self._statements.get(count)
         if found is None:
             rows = [self._row(number) for number in range(count)]

@@ -1,4 +1,4 @@
-"""MariaDB and MySQL for the thread driver: how to connect, how to begin, what errors mean."""
+"""MariaDB and MySQL in threads: connecting, beginning transactions, the meaning of errors."""
 
 import ssl
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From a URL to a `Database`."""
+"""Opens the `Database` of a URL."""
 
 import attrs
 
@@ -14,7 +14,7 @@ from imgservice.db.engine.url import libpq_parameters, parse_url, sqlite_path
 
 @attrs.frozen
 class DatabaseLimits:
-    """How many connections, and how long, in seconds, what may take."""
+    """The numbers of threads and connections, and the timeouts."""
 
     threads: int = 2
     """Reads of an embedded database at the same time."""
@@ -24,10 +24,10 @@ class DatabaseLimits:
 def open_database(
     url: str, limits: DatabaseLimits, reactor: Reactor, tell: Tell = told_nobody
 ) -> Database:
-    """Return the database of the URL, which `upgrade` has brought to its present shape.
+    """Return the database of the URL, whose tables `upgrade` has created or upgraded.
 
-    `UrlError` when the URL names nothing usable; a database that cannot be reached shows only with
-    the first transaction, and `tell` is told why. The caller closes it.
+    `UrlError` when the URL is invalid. Transactions fail when the database cannot be reached, and
+    `tell` is given the reason. The caller closes it.
     """
     kind, parsed = parse_url(url)
     pool = limits.pool

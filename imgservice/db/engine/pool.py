@@ -25,7 +25,7 @@ class PooledConnection(DatabaseConnection, Protocol):
         """Call `lost` when the server closes the connection while nobody uses it."""
 
     def abort(self, error: Exception) -> None:
-        """Let whoever waits for an answer go on with the error; the connection is of no use."""
+        """Fail the statement that waits for an answer; the connection cannot be used any more."""
 
 
 class ReactorDriver(DatabaseKind, Protocol):
@@ -49,7 +49,7 @@ class PoolLimits:
 
 
 class Pool:
-    """Connections that are made when they are needed, and given to who has waited longest."""
+    """Connections that are opened on demand and given to the caller that has waited longest."""
 
     def __init__(
         self, driver: ReactorDriver, reactor: Reactor, limits: PoolLimits, tell: Tell
@@ -87,7 +87,7 @@ class Pool:
         self._next()
 
     def drop(self, connection: PooledConnection) -> None:
-        """Close a connection that is of no use any more."""
+        """Close a connection that cannot be used any more."""
         self._busy.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -95,7 +95,7 @@ class Pool:
         self._next()
 
     async def close(self) -> None:
-        """Wait for those in use, then close all."""
+        """Wait for the connections in use, then close all."""
         self._is_closed = True
         while self._waiting:
             self._waiting.popleft().callback(None)
@@ -111,7 +111,7 @@ class Pool:
 
     def _use(self, connection: PooledConnection) -> PooledConnection:
         self._busy.add(connection)
-        self._plan_look()
+        self._plan_check()
         return connection
 
     async def _make(self) -> PooledConnection:
@@ -124,7 +124,7 @@ class Pool:
             connection = await making
         except BaseException:
             self._making -= 1
-            # Not now: each of those who wait would fail inside the failure of another.
+            # Later: otherwise each waiting caller would fail inside the failure of another.
             self._reactor.callLater(0, self._next)
             raise
         self._making -= 1
@@ -148,26 +148,26 @@ class Pool:
         return Unavailable(message)
 
     def _next(self) -> None:
-        """Let the one who has waited longest try again."""
+        """Let the caller that has waited longest try again."""
         if self._waiting:
             self._waiting.popleft().callback(None)
         if self._emptied is not None and not self._busy and not self._making:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
 
-    def _plan_look(self) -> None:
+    def _plan_check(self) -> None:
         if self._watch is None:
-            self._watch = self._reactor.callLater(self._limits.answer / 4, self._look)
+            self._watch = self._reactor.callLater(self._limits.answer / 4, self._check)
 
-    def _look(self) -> None:
-        """Stop waiting for servers that do not answer, as long as any connection is in use."""
+    def _check(self) -> None:
+        """Abort connections whose server does not answer; repeat while any connection is in use."""
         self._watch = None
         limit = time.monotonic() - self._limits.answer
         for connection in list(self._busy):
             if connection.asked_at < limit:
                 connection.abort(NoAnswer())
         if self._busy:
-            self._plan_look()
+            self._plan_check()
 
 
 def _too_late(result: object, seconds: float) -> None:

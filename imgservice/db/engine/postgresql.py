@@ -1,4 +1,4 @@
-"""PostgreSQL for the reactor's driver: connections that wait in the reactor, never in a thread."""
+"""PostgreSQL: connections that wait in the reactor, without threads."""
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -32,8 +32,8 @@ _STATES: Mapping[str, Fault] = {
     "40001": Fault.AGAIN,  # serialization failure
     "40P01": Fault.AGAIN,  # deadlock
     "55P03": Fault.AGAIN,  # lock not available
-    "0A000": Fault.AGAIN,  # "cached plan must not change result type", after somebody's DDL
-    "26000": Fault.LOST,  # our prepared statement is not there: a pooler in between
+    "0A000": Fault.AGAIN,  # "cached plan must not change result type", after DDL
+    "26000": Fault.LOST,  # a prepared statement is missing: there is a pooler in between
     "57014": Fault.BROKEN,  # the statement took too long
     "53100": Fault.BROKEN,  # disk full
     "53200": Fault.BROKEN,  # out of memory
@@ -55,10 +55,10 @@ PREPARED = 1000
 
 @implementer(IReadWriteDescriptor)
 class Waiter:
-    """Lets one coroutine at a time wait for a socket; tells `idle` what comes when none does.
+    """Lets one coroutine at a time wait for a socket; calls `idle` for events without a waiter.
 
-    It has a descriptor of its own: libpq closes the other one without a word when it is broken,
-    and the reactor would go on to watch whatever gets its number next.
+    It watches a duplicate of the descriptor: libpq closes a broken one itself, and the reactor
+    would watch whatever gets its number next.
     """
 
     def __init__(self, reactor: DescriptorReactor, descriptor: int) -> None:
@@ -78,7 +78,7 @@ class Waiter:
         return self._waiting
 
     def fail(self, error: Exception) -> None:
-        """Let whoever waits go on with the error."""
+        """Raise the error in the coroutine that waits."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.errback(Failure(error))  # type: ignore[no-untyped-call]
@@ -108,7 +108,7 @@ class Waiter:
 
     def _fire(self, ready: Ready) -> None:
         if self._descriptor < 0:
-            return  # the reactor tells of reading and of writing, and the first has closed it
+            return  # closed by the first of two events in one turn of the reactor
         if self._writes:
             self._writes = False
             self._reactor.removeWriter(self)
@@ -120,14 +120,14 @@ class Waiter:
 
 
 class WaitingConnection(psycopg.AsyncConnection[Row]):
-    """A connection whose one place of waiting is the reactor."""
+    """psycopg's connection, waiting in the reactor instead of asyncio's loop."""
 
     waiter: Waiter
 
     async def wait(
         self, gen: Generator[Wait, Ready, T], interval: float = 0.0, timeout: float | None = None
     ) -> T:
-        """Drive one of psycopg's generators; there is no time limit but the pool's."""
+        """Drive one of psycopg's generators; the only timeout is the pool's."""
         try:
             wanted = next(gen)
             while True:
@@ -148,13 +148,13 @@ class PostgresqlConnection:
         self.asked_at = monotonic()
         cursor = self._cursor
         await cursor.execute(compiled.sql, values, prepare=True)
-        result = cursor.pgresult  # its `description` would be made anew, column by column
+        result = cursor.pgresult  # its `description` is computed anew each time
         has_rows = result is not None and result.status == ExecStatus.TUPLES_OK
         raw = await cursor.fetchall() if has_rows else ()
         return Rows(compiled.rows(raw), cursor.rowcount)
 
     async def execute_many(self, compiled: Compiled, values: Sequence[list[object]]) -> None:
-        if len(values) == 1:  # a pipeline is of no use then, and costs as much as a statement
+        if len(values) == 1:  # a pipeline costs as much as a statement, and saves nothing here
             await self.execute(compiled, values[0])
         else:
             self.asked_at = monotonic()
@@ -186,7 +186,7 @@ class PostgresqlConnection:
 
 
 class Postgresql:
-    """One PostgreSQL database; `conninfo` has libpq's parameters."""
+    """One PostgreSQL database, with libpq's connection parameters."""
 
     dialect = PGDialect_psycopg(paramstyle="format")  # type: ignore[no-untyped-call]
     begin_read = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
@@ -240,7 +240,7 @@ async def _connected(reactor: DescriptorReactor, pgconn: PGconn) -> None:
 async def _with_addresses(
     reactor: ResolvingReactor, conninfo: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Add the addresses of the hosts: asking for them itself, libpq would block."""
+    """Add the addresses of the hosts: libpq would block while it resolves them."""
     hosts, ports = conninfo.get("host", "").split(","), conninfo.get("port", "").split(",")
     if not any(hosts) or "hostaddr" in conninfo or all(map(_needs_no_resolving, hosts)):
         return conninfo
@@ -260,10 +260,10 @@ def _needs_no_resolving(host: str) -> bool:
 
 
 def check_options(url: URL) -> None:
-    """See that libpq knows what the URL says after its question mark; `UrlError` else."""
+    """Raise `UrlError` for options in the URL that libpq does not know."""
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     for name in url.query:
-        if name not in known and "password" in url.query:  # perhaps it is a piece of that
+        if name not in known and "password" in url.query:  # it may be a part of the password
             raise UrlError(
                 "The database URL has an option that libpq does not know: in a password write %26"
                 " for & and %3D for =."

@@ -1,4 +1,4 @@
-"""SQLite for the thread driver: how to connect, how to begin, what its errors mean."""
+"""SQLite in threads: connecting, beginning transactions, the meaning of errors."""
 
 import sqlite3
 from collections.abc import Mapping

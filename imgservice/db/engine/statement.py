@@ -15,7 +15,7 @@ Row = tuple[Any, ...]
 
 @attrs.frozen
 class Compiled:
-    """The text of a statement in one dialect, and what its values go through on the way."""
+    """The text of a statement in one dialect, and the conversions of its values."""
 
     sql: str
     names: tuple[str, ...]
@@ -25,7 +25,7 @@ class Compiled:
     result: tuple[tuple[int, Process], ...]
 
     def values(self, parameters: Parameters) -> list[object]:
-        """Return the parameters as the DBAPI wants them; `KeyError` names one that is missing."""
+        """Return the values for the DBAPI; `KeyError` names a missing parameter."""
         given = {**self.constants, **parameters} if self.constants else parameters
         values: list[object] = [given[name] for name in self.names]
         for place, process in self.bind:
@@ -33,7 +33,7 @@ class Compiled:
         return values
 
     def rows(self, raw: Sequence[Row]) -> Sequence[Row]:
-        """Return what the DBAPI gave as rows of Python values."""
+        """Return the DBAPI's rows as rows of Python values."""
         return [self._row(row) for row in raw] if self.result else raw
 
     def _row(self, raw: Row) -> Row:

@@ -1,7 +1,7 @@
-"""What every driver does alike: begin, commit and roll back, and repeat what failed in passing.
+"""Transactions and retries, the same for all drivers.
 
-All of it is written as coroutines. On connections of the reactor they wait; on blocking ones they
-never suspend, and a thread runs them from beginning to end.
+They are coroutines. On connections of the reactor they wait; on blocking connections they never
+suspend, and a thread runs them from beginning to end.
 """
 
 import random
@@ -40,7 +40,7 @@ class DatabaseConnection(Protocol):
 
 
 class DatabaseKind(Protocol):
-    """What transactions must know about one kind of database."""
+    """What transactions need to know about one kind of database."""
 
     @property
     def dialect(self) -> Dialect: ...
@@ -53,7 +53,7 @@ class DatabaseKind(Protocol):
     def begin_write(self) -> Sequence[str]: ...
 
     def fault(self, error: BaseException) -> Fault | None:
-        """Tell what the error means; None when it is not the database's."""
+        """Return what the error means; None when it is not the database's."""
 
 
 class NoAnswer(Exception):
@@ -100,9 +100,9 @@ class OpenTransaction:
 
 
 class Attempts:
-    """Runs work on connections of one kind of database, again where that may help.
+    """Runs transactions on one kind of database, and repeats those that may succeed next time.
 
-    What stays broken becomes `Unavailable`, and `tell` is told why.
+    Lasting failures raise `Unavailable`, and `tell` is given the reason.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Attempts:
         self._tell = tell
 
     async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what an attempt returns, after a few more when it fails for a passing reason."""
+        """Return the result of the first attempt that succeeds; repeat those that may next time."""
         pauses = retry_pauses()
         while True:
             try:
@@ -128,7 +128,7 @@ class Attempts:
     async def transact(
         self, connection: DatabaseConnection, begin: Sequence[str], work: Work[T]
     ) -> T:
-        """Run one transaction to its commit, or roll it back and raise what went wrong."""
+        """Run one transaction and commit it, or roll it back and raise the error."""
         for command in begin:
             await connection.command(command)
         transaction = OpenTransaction(connection, self._kind)
@@ -151,7 +151,7 @@ class Attempts:
             await connection.command("COMMIT")
         except Exception as error:
             if self._fault(error) in (Fault.LOST, Fault.SILENT):
-                # It may have happened or not: a second run could do everything twice.
+                # It may have been committed or not: a second attempt could do everything twice.
                 connection.close()
                 self._tell(reason_of(error))
                 raise Unavailable("The database went away during a commit.") from error
@@ -168,7 +168,7 @@ class Attempts:
         connection.close()
 
     def _check_retryable(self, error: Exception) -> None:
-        """Return when trying again makes sense; otherwise raise what the caller shall see."""
+        """Return when another attempt makes sense; otherwise raise the error for the caller."""
         fault = self._fault(error)
         if fault is None or fault is Fault.UNIQUE:
             raise error
@@ -184,16 +184,16 @@ class Attempts:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line what a database says of itself: nothing of statements and their values."""
+    """Return the database's message in one line, without the statement and its values."""
     text = error.args[-1] if error.args else ""
     first = str(text).strip().partition("\n")[0]
     return first or type(error).__name__
 
 
 def retry_pauses() -> Iterator[float]:
-    """Yield a pause for each further attempt, shortened at random.
+    """Yield a pause for each further attempt, of random length.
 
-    Transactions that got in each other's way are not in step again then.
+    So transactions that collided do not collide again in step.
     """
     for pause in RETRY_PAUSES:
         yield random.uniform(pause / 4, pause)  # noqa: S311 - no secret

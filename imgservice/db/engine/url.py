@@ -1,4 +1,4 @@
-"""Where the database is, as the configuration says it."""
+"""Reads the URL of the database."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ _KINDS: Mapping[str, str] = {
 
 
 class UrlError(ValueError):
-    """The URL names no database that can be used; the message never holds a password."""
+    """The URL cannot be used; the message never contains a password."""
 
 
 def parse_url(url: str) -> tuple[str, URL]:
@@ -40,7 +40,7 @@ def parse_url(url: str) -> tuple[str, URL]:
 
 
 def place(url: str) -> str:
-    """Say, for people, where the database is; there is no user and no password in it."""
+    """Return where the database is, for messages, without user and password."""
     kind, parsed = parse_url(url)
     if kind == "sqlite":
         return str(parsed.database)
@@ -52,9 +52,9 @@ def place(url: str) -> str:
 
 
 def _check_account(url: str, parsed: URL) -> None:
-    """See that nothing of a password is taken for a host, which error messages would name."""
+    """Raise `UrlError` where part of a password would be taken for a host, which messages name."""
     if any("\0" in (part or "") for part in (parsed.username, parsed.password, parsed.database)):
-        raise UrlError("The database URL has a zero byte, %00, where none can be.")
+        raise UrlError("The database URL has a zero byte, %00, which is not allowed.")
     most = 0 if parsed.username is None else 1
     before = url.rpartition("@")[0]
     if url.count("@") > most or "password=" in before.partition("?")[2]:
@@ -82,7 +82,7 @@ def sqlite_files(url: str) -> Sequence[Path]:
 
 
 def libpq_parameters(url: URL) -> Mapping[str, str]:
-    """Return what libpq wants to know of a PostgreSQL URL."""
+    """Return libpq's parameters of a PostgreSQL URL."""
     named = {
         "host": url.host,
         "port": str(url.port) if url.port else None,

@@ -22,7 +22,7 @@ _IS_LOST = sa.and_(
     unindexed(_COLUMNS.deleted) == sa.true(),
     unindexed(_COLUMNS.status) == "pending_delete",
 )
-"""Rows of what clients see no more, and whose data is still to be removed."""
+"""The row is hidden from clients, and its data has still to be removed."""
 
 ADD = Inserts(
     sa.insert(image_locations),
@@ -35,7 +35,7 @@ ADD = Inserts(
     deleted=sa.false(),
 )
 _THIS = (_OF_IMAGE, _COLUMNS.id == sa.bindparam("row"), is_live(image_locations))
-"""Not by its URL: Glance may rewrite that at any time, to have the store in it, or no password."""
+"""By id and not by URL: Glance may rewrite URLs at any time, with a store or without a password."""
 _CHANGE = Statement(
     sa.update(image_locations)
     .where(*_THIS)
@@ -69,7 +69,7 @@ RESTORE = Statement(
 
 
 class _OnPostgresql(sa.TextClause):
-    """A statement for PostgreSQL; others do nothing."""
+    """A statement for PostgreSQL; other databases do nothing."""
 
     inherit_cache = False
 
@@ -96,12 +96,12 @@ _REWRITE = Statement(
         " SELECT count(*) FROM pairs WHERE place < previous"
     )
 )
-"""Returns how many rows lie before the one that they should follow."""
+"""Returns how many rows lie before their predecessor."""
 _TRIES = 10
 
 
 async def record(transaction: Transaction, before: Image, after: Image, now: datetime) -> bool:
-    """Write how the locations differ; tell whether any went, whose data is then to be removed."""
+    """Write the changes of the locations; tell whether any was removed, whose data must go then."""
     old = {location.url: location for location in before.locations}
     new = {location.url: location for location in after.locations}
     gone = [{"image": before.id, "row": old[url].row, "now": now} for url in old if url not in new]
@@ -120,12 +120,11 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
 
 
 async def rewrite(transaction: Transaction, image_id: str) -> None:
-    """Write the live rows of an image anew, as they are, in the order of their ids.
+    """Rewrite the live rows of an image in the order of their ids.
 
     Glance reads them without an order: in PostgreSQL as they lie in the table, or in an index. An
-    update puts a row wherever there is room, before or behind the others. Rows that are inserted
-    together lie together, unless their page has not enough room: then they are moved again. Rows
-    that only lose one of them stay where they are.
+    update moves a row to wherever there is room. Rows that are inserted together lie together,
+    unless their page is full: then they are moved again.
     """
     for _ in range(_TRIES):
         [(misplaced,)] = (await transaction.execute(_REWRITE, {"image": image_id})).rows

@@ -82,7 +82,7 @@ class Members:
             check_count("members", count + 1, most)
             if live is not None:
                 raise DuplicateMember(image_id, project)
-            # A purge may have removed the row since it was read.
+            # A purge may have removed the row meanwhile.
             revived = {**values, "row": known}
             if known is None or not (await transaction.execute(_REVIVE, revived)).count:
                 await transaction.execute(_ADD, values)

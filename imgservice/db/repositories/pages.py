@@ -1,8 +1,8 @@
-"""Pages of a list, read such that they take a limited number of bytes.
+"""Pages of a list that take a limited number of bytes.
 
-The statement for a page returns what belongs to an image only where that is short: of the others
-it tells the length. Those are read by a second statement, as many as the page has room for. So
-neither rows nor values of images that are not shown are ever in memory.
+The statement of a page returns properties, tags and locations only where they are short, and
+otherwise their length. A second statement reads the long ones, as many as the page has room for. So
+values of images that are not shown are never in memory.
 """
 
 from collections.abc import Sequence
@@ -26,23 +26,23 @@ from imgservice.db.schema.tables import images
 from imgservice.domain.query import ImagePage, ImageQuery
 
 ROW = 1000
-"""Bytes that an image takes in an answer beside what belongs to it, roughly."""
+"""Bytes of an image in an answer without properties, tags and locations, roughly."""
 _KINDS = 3
 """Properties, tags and locations."""
 
 
 @attrs.frozen
 class Draft:
-    """A page of which some images are still to be read."""
+    """A page of which some images have still to be read."""
 
     rows: Sequence[Row]
     long_ids: Sequence[str]
-    """The images of which only lengths are known."""
+    """The images of which only the lengths are known."""
     has_more: bool
     most_bytes: int
 
     def completed(self, found: Rows) -> ImagePage:
-        """Return the page, with the rest of it found; images that are gone by now are left out."""
+        """Return the page with the long images that were found; deleted ones are left out."""
         complete = {row[0]: row for row in found.rows}
         known = [complete.get(row[0], row) for row in self.rows]
         rows = _fitting(known, self.most_bytes)
@@ -51,33 +51,33 @@ class Draft:
 
 
 def begin(found: Rows, query: ImageQuery) -> ImagePage | Draft:
-    """Return the page, or what there is of it when not everything on it is short."""
+    """Return the page, or a draft of it when it has long images."""
     rows = found.rows
     try:
         page = [to_image(row) for row in rows]
-    except JSONDecodeError:  # a length is none
+    except JSONDecodeError:  # a length is no JSON
         return _draft(rows, query)
     return ImagePage(page, rows[-1][0] if rows and len(rows) == query.limit else None)
 
 
 def _draft(all_rows: Sequence[Row], query: ImageQuery) -> Draft:
-    """Return as many of the images as the page has room for, but at least one."""
+    """Return a draft with as many images as the page has room for, at least one."""
     rows = _fitting(all_rows, query.most_bytes)
     has_more = len(rows) < len(all_rows) or len(all_rows) == query.limit
     return Draft(rows, [row[0] for row in rows if _is_long(row)], has_more, query.most_bytes)
 
 
 def short(query: ImageQuery) -> int:
-    """Return up to which length what belongs to an image is returned at once.
+    """Return the length of properties, tags or locations up to which they are read at once.
 
-    A page on which everything is as short has room for all its images.
+    A page of such images has room for all of them.
     """
     share = query.most_bytes // max(1, query.limit)
     return max(0, share - ROW) // _KINDS
 
 
 def long_images(begun: Draft, project: str | None) -> tuple[Statement, Parameters]:
-    """Return what reads all images of the draft that are long, in no order."""
+    """Return the statement and parameters that read the long images of the draft, in any order."""
     ids = begun.long_ids
     count = 1 << max(0, len(ids) - 1).bit_length()
     padded = [*ids, *("" for _ in range(count - len(ids)))]
@@ -94,7 +94,7 @@ def _statement(count: int) -> Statement:
 
 
 def _fitting(rows: Sequence[Row], most_bytes: int) -> Sequence[Row]:
-    """Return the first rows, of which all but the first stay within so many bytes."""
+    """Return the first rows, as many as fit into so many bytes, at least one."""
     total = 0
     for number, row in enumerate(rows):
         total += ROW + sum(map(_length, _texts(row)))

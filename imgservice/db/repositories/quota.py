@@ -1,4 +1,4 @@
-"""What projects have, counted in one statement, and the lock under which it is counted."""
+"""The usage of projects, counted in one statement, and the lock under which it is counted."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -45,7 +45,7 @@ def _sum(column: sa.Column[int]) -> sa.ColumnElement[int]:
 
 
 def _copying() -> sa.ColumnElement[bool]:
-    """The image has data, which is being copied to further stores."""
+    """The image's data is being copied to further stores."""
     wanted = sa.select(image_properties.c.id).where(
         image_properties.c.image_id == images.c.id,
         image_properties.c.name == _COPYING_TO,
@@ -54,7 +54,7 @@ def _copying() -> sa.ColumnElement[bool]:
     return wanted.exists()
 
 
-# The marks of deletion are not looked at, neither here nor by Glance: the status says it all.
+# The status decides, here and in Glance, and not the mark of deletion.
 _TOTALS: dict[Resource, sa.Select[int]] = {
     Resource.SIZE_TOTAL: sa.select(_sum(images.c.size))
     .select_from(images.join(image_locations, image_locations.c.image_id == images.c.id))
@@ -74,7 +74,7 @@ _RESERVED = sa.select(_sum(leases.c.reserved)).where(leases.c.project == sa.bind
 def usage_statement(resources: tuple[Resource, ...], reserved: bool = False) -> Statement:
     """Return the statement whose one row is the usage of each.
 
-    With `reserved`, that of storage has in it what running uploads may still add.
+    With `reserved`, the usage of storage includes what running uploads may still add.
     """
     columns = []
     for resource in resources:
@@ -86,15 +86,15 @@ def usage_statement(resources: tuple[Resource, ...], reserved: bool = False) -> 
 
 
 def to_usage(resources: Sequence[Resource], found: Rows) -> Usage:
-    # Sums come as decimal numbers from some databases.
+    # Some databases return sums as decimal numbers.
     return dict(zip(resources, map(int, found.rows[0]), strict=True))
 
 
 async def lock(transaction: Transaction, project: str) -> None:
-    """Let nobody else count in order to add until the transaction ends; `UnknownProject`.
+    """Lock the project's usage until the transaction ends; `UnknownProject` if it has no row.
 
-    To be called before anything is read: the transaction then sees what those have added who held
-    the lock before, whatever the database's isolation is.
+    Call it before anything is read: then the transaction sees what earlier holders of the lock have
+    added, whatever the isolation level is.
     """
     if not (await transaction.execute(_LOCK, {"project": project})).rows:
         raise UnknownProject(project)
@@ -103,10 +103,7 @@ async def lock(transaction: Transaction, project: str) -> None:
 async def locked_usage(
     transaction: Transaction, quota: Quota, resources: Sequence[Resource]
 ) -> Usage:
-    """Return what the project has, with what its running uploads may still add.
-
-    Nobody else counts in order to add until the transaction ends.
-    """
+    """Return the usage of the project with its reservations, under the lock."""
     await lock(transaction, quota.project)
     statement = usage_statement(tuple(resources), reserved=True)
     return to_usage(resources, await transaction.execute(statement, {"project": quota.project}))

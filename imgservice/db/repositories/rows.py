@@ -47,7 +47,7 @@ def of_image(table: sa.Table, column: sa.ColumnElement[T]) -> sa.Select[T]:
 
 
 def active_locations(short: str | None = None) -> sa.Select[str]:
-    """What to select for `to_locations`."""
+    """Select the text for `to_locations`."""
     columns = image_locations.c
     found = json_array(columns.id, columns.value, columns.meta_data)
     return of_image(
@@ -55,12 +55,11 @@ def active_locations(short: str | None = None) -> sa.Select[str]:
     ).where(columns.status == "active")
 
 
-def image_columns(asking: str, short: str | None = None) -> tuple[sa.ColumnElement[object], ...]:
-    """What to select from `images` for `to_image`, one row for each image.
+def image_columns(member: str, short: str | None = None) -> tuple[sa.ColumnElement[object], ...]:
+    """Return the columns to select from `images` for `to_image`, one row for each image.
 
-    The parameter named `asking` is the project whose membership is wanted. The one named `short`
-    is the length above which nothing but "+" and a length is returned of properties, tags or
-    locations.
+    `member` names the parameter with the project whose membership is wanted. `short` names the one
+    with the length above which only "+" and a length are returned of properties, tags or locations.
     """
     properties, tags = image_properties.c, image_tags.c
     name, value = properties.name, properties.value
@@ -74,7 +73,7 @@ def image_columns(asking: str, short: str | None = None) -> tuple[sa.ColumnEleme
         ).scalar_subquery(),
         active_locations(short).scalar_subquery(),
         of_image(image_members, image_members.c.status)
-        .where(image_members.c.member == sa.bindparam(asking))
+        .where(image_members.c.member == sa.bindparam(member))
         .limit(1)
         .scalar_subquery(),
     )
@@ -89,7 +88,7 @@ def _if_short(
 
 
 def _untyped(column: sa.Column[object]) -> sa.ColumnElement[object]:
-    """Keep SQLAlchemy from making an enumeration of each text: `to_image` does that itself."""
+    """Read enumerations as text: `to_image` converts them, more cheaply than SQLAlchemy."""
     return sa.type_coerce(column, sa.String) if isinstance(column.type, sa.Enum) else column
 
 
@@ -127,7 +126,7 @@ def to_image(row: Row) -> Image:
 
 
 def to_locations(text: str | None) -> tuple[Location, ...]:
-    """Return what `active_locations` found, in the order in which they were added."""
+    """Return the locations of `active_locations`, in the order in which they were added."""
     return tuple(to_location(url, metadata, row) for row, url, metadata in sorted(_items(text)))
 
 

@@ -1,7 +1,7 @@
-"""Indexes beside Glance's own: lists are right without them, and with them quick at any size.
+"""Optional indexes on Glance's tables, which make lists fast at any size.
 
-Glance neither knows nor minds them. Only a command makes them: each costs space, and a little time
-with every change of an image.
+Glance ignores them. Only a command creates them: each costs space, and a little time with every
+change of an image.
 """
 
 import time
@@ -13,18 +13,19 @@ import sqlalchemy as sa
 
 from imgservice.db.engine.url import parse_url
 from imgservice.db.repositories.listing.keys import beginning, sort_key
+from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.tables import image_members, image_properties, image_tags, images
-from imgservice.db.schema.upgrade import SchemaError, ready
+from imgservice.db.schema.upgrade import ready_database
 
 TIMEOUT = 30.0
-"""Seconds to wait for somebody else who writes, or who makes indexes."""
+"""Seconds to wait for another process that writes or creates indexes."""
 _LOCK = 4_129_387_116
-"""The number of the lock under which indexes are made."""
+"""The number of the lock under which indexes are created."""
 
 
 @attrs.frozen
 class ExtraIndex:
-    """An index that is not Glance's, and what it is good for."""
+    """An index that is not Glance's, and its purpose."""
 
     name: str
     table: sa.Table
@@ -32,7 +33,7 @@ class ExtraIndex:
     purpose: str
 
     def creation(self, dialect: sa.Dialect) -> str:
-        """Return the statement that makes it, while others go on to write where that can be."""
+        """Return the statement that creates it, without blocking writes where that is possible."""
         keys = (str(_spelled(key, dialect)) for key in self.keys)
         listed = ", ".join(f"({key})" if "(" in key else key for key in keys)
         how, more = _WAYS.get(dialect.name, ("", ""))
@@ -44,7 +45,7 @@ class ExtraIndex:
         return f"DROP INDEX {how}{self.name}{where}"
 
     def is_possible(self, kind: str) -> bool:
-        """Tell whether that kind of database has such indexes: MariaDB has none on expressions."""
+        """Tell whether that kind of database has such indexes; MariaDB has none on expressions."""
         return kind != "mysql" or all(isinstance(key, sa.Column) for key in self.keys)
 
 
@@ -59,7 +60,7 @@ def _spelled(key: sa.ClauseElement, dialect: sa.Dialect) -> sa.Compiled:
 
 
 def _of_images(name: str, key: sa.ClauseElement, purpose: str) -> ExtraIndex:
-    """An index that gives the images with one value of `key` in the order of lists."""
+    """Return an index that has the images with one value of `key` in the order of lists."""
     keys = (key, images.c.created_at, images.c.id)
     return ExtraIndex(f"imgsvc_images_{name}", images, keys, purpose)
 
@@ -93,27 +94,26 @@ EXTRA_INDEXES = (
 
 
 def possible_indexes(url: str) -> tuple[ExtraIndex, ...]:
-    """Return those that a database of this kind can have; `UrlError`."""
+    """Return the indexes that a database of this kind can have; `UrlError` for an invalid URL."""
     kind, _ = parse_url(url)
     return tuple(one for one in EXTRA_INDEXES if one.is_possible(kind))
 
 
 def present_indexes(url: str) -> frozenset[str]:
-    """Return the names of those that the database has; `SchemaError` when it is not usable."""
+    """Return the names of those that the database has; `SchemaError` if it cannot be used."""
     with _opened(url, TIMEOUT) as connection:
         return frozenset(name for name, is_whole in _present(connection).items() if is_whole)
 
 
 def add_indexes(url: str, timeout: float = TIMEOUT) -> Iterator[ExtraIndex]:
-    """Make those that are missing, one after the other; yield each when it is there.
+    """Create those that are missing, one after the other; yield each when it is complete.
 
-    On SQLite nothing can be written while one is made. Afterwards the service, which may run all
-    the time, uses them.
+    On SQLite nothing can be written meanwhile. A running service uses them without a restart.
     """
     with _opened(url, timeout) as connection:
         for one in possible_indexes(url):
             with _alone(connection, timeout):
-                # Looked at with the lock in hand: somebody else may do the same.
+                # Read under the lock: another process may do the same.
                 is_whole = _present(connection).get(one.name)
                 if is_whole is False:
                     connection.exec_driver_sql(one.removal(connection.dialect))
@@ -124,7 +124,7 @@ def add_indexes(url: str, timeout: float = TIMEOUT) -> Iterator[ExtraIndex]:
 
 
 def drop_indexes(url: str, timeout: float = TIMEOUT) -> Iterator[ExtraIndex]:
-    """Remove those that are there; yield each when it is gone."""
+    """Drop those that are present; yield each when it is dropped."""
     with _opened(url, timeout) as connection:
         for one in EXTRA_INDEXES:
             with _alone(connection, timeout):
@@ -137,9 +137,9 @@ def drop_indexes(url: str, timeout: float = TIMEOUT) -> Iterator[ExtraIndex]:
 
 @contextmanager
 def _opened(url: str, timeout: float) -> Iterator[sa.Connection]:
-    """Give a connection on which each statement is a transaction of its own."""
-    place = ready(url, timeout)
-    with place.explained(), place.connected() as connection:
+    """Yield a connection on which each statement is a transaction of its own."""
+    database = ready_database(url, timeout)
+    with database.explained(), database.connected() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -147,7 +147,7 @@ def _opened(url: str, timeout: float) -> Iterator[sa.Connection]:
 
 _CATALOGUE = {
     "sqlite": "SELECT name, 1 FROM sqlite_master WHERE type = 'index'",
-    # One whose making was interrupted stays, is not valid, and is of no use.
+    # One whose creation was interrupted is still there, but not valid.
     "postgresql": "SELECT relname, indisvalid FROM pg_index"
     " JOIN pg_class ON pg_class.oid = indexrelid WHERE pg_table_is_visible(indexrelid)",
     "mysql": "SELECT DISTINCT index_name, 1 FROM information_schema.statistics"
@@ -156,14 +156,14 @@ _CATALOGUE = {
 
 
 def _present(connection: sa.Connection) -> Mapping[str, bool]:
-    """Return the names of ours that are there, and whether they are whole."""
+    """Return the names of those that are present, and whether each is complete."""
     ours = {one.name for one in EXTRA_INDEXES}
     found = connection.exec_driver_sql(_CATALOGUE[connection.dialect.name])
     return {name: bool(is_whole) for name, is_whole in found if name in ours}
 
 
 def _alone(connection: sa.Connection, timeout: float) -> AbstractContextManager[None]:
-    """Keep other commands like this one out until it ends."""
+    """Hold the lock that keeps out other commands like this one."""
     return _ALONE[connection.dialect.name](connection, timeout)
 
 
@@ -180,9 +180,9 @@ def _sqlite_alone(connection: sa.Connection, timeout: float) -> Iterator[None]:
 
 @contextmanager
 def _postgresql_alone(connection: sa.Connection, timeout: float) -> Iterator[None]:
-    """Ask for the lock again and again: one who waits for it has a snapshot.
+    """Poll for the lock: waiting for it would hold a snapshot, for whose end the holder may wait.
 
-    And whoever makes an index concurrently waits for the end of all snapshots.
+    Creating an index concurrently waits until all older snapshots have ended.
     """
     end = time.monotonic() + timeout
     while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
@@ -199,7 +199,7 @@ def _mysql_alone(connection: sa.Connection, timeout: float) -> Iterator[None]:
     lock = f"'imgservice.{_LOCK}'"
     if not connection.exec_driver_sql(f"SELECT GET_LOCK({lock}, {timeout})").scalar():
         raise SchemaError(_BUSY)
-    # Whoever waits for a table's lock lets nobody else begin to use the table.
+    # While a statement waits for a table's lock, no other can begin to use the table.
     connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {max(1, min(5, int(timeout)))}")
     yield
     connection.exec_driver_sql(f"SELECT RELEASE_LOCK({lock})")

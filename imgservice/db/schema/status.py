@@ -1,11 +1,11 @@
-"""Where a database stands on its way to the present shape, in the steps that Glance knows."""
+"""What has to be done next to bring a database to the present revisions, in Glance's steps."""
 
 import re
 from collections.abc import Set
 from enum import IntEnum
 
 from imgservice.db.schema.tables import GLANCE_EXPANDED, GLANCE_REVISION, OWN_REVISION
-from imgservice.db.schema.upgrade import State, accepted
+from imgservice.db.schema.upgrade import SchemaState, accepted
 
 _OLDER = re.compile(
     r"liberty|mitaka0[12]|ocata01|pike01"
@@ -26,8 +26,8 @@ class SchemaStatus(IntEnum):
     OWN = 6
 
 
-def standing(state: State) -> SchemaStatus:
-    """Return what has to be done; `SchemaError` when no step leads from there to here."""
+def schema_status(state: SchemaState) -> SchemaStatus:
+    """Return what has to be done next; `SchemaError` when nothing leads to the present ones."""
     if not state.tables - state.unfinished:
         return SchemaStatus.EXPAND
     if GLANCE_EXPANDED in state.glance and GLANCE_REVISION not in state.glance:
@@ -42,14 +42,14 @@ def _are_older(revisions: Set[str]) -> bool:
     return all(_OLDER.fullmatch(revision) for revision in revisions)
 
 
-def advice(state: State, found: SchemaStatus) -> str:
+def advice(state: SchemaState, found: SchemaStatus) -> str:
     """Say what to do in one line."""
     if found is SchemaStatus.UP_TO_DATE:
         return "The database is up to date."
     if found is SchemaStatus.OWN:
         return (
             "The tables imgsvc_* are missing or older:"
-            " the next start of the service, or `imgservice db sync`, mends that."
+            " the next start of the service, or `imgservice db sync`, upgrades them."
         )
     if not state.glance:
         return (
