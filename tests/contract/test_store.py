@@ -427,7 +427,7 @@ async def outcome(bench: Bench, add: Deferred[Stored]) -> str:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_impatient_second_cancel_leaves_nothing_either(bench: Bench) -> None:
+async def test_a_second_cancel_leaves_nothing_either(bench: Bench) -> None:
     async def cancelled_twice(turns: int) -> None:
         add = Deferred.fromCoroutine(
             bench.store.add(new_id(), stalling([some_bytes(MIB)] * 9), None)

@@ -40,7 +40,7 @@ def test_a_store_is_chosen_by_its_id_or_by_default(stores: Stores) -> None:
     assert stores.chosen(None) == stores.chosen("fast")
 
 
-def test_an_unknown_store_is_the_askers_mistake(stores: Stores) -> None:
+def test_an_unknown_store_is_a_mistake_of_the_client(stores: Stores) -> None:
     with pytest.raises(UnknownStore, match="golden") as caught:
         stores.chosen("golden")
     assert isinstance(caught.value, Invalid)
