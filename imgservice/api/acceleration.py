@@ -1,11 +1,10 @@
 """Lets a reverse proxy send files, which it is told by X-Accel-Redirect."""
 
-from typing import Protocol, runtime_checkable
-
 from imgservice.domain.errors import NotFound, Unavailable
 from imgservice.http.networks import Networks, is_within
 from imgservice.http.request import StreamingRequest
 from imgservice.service.reading import ImageData
+from imgservice.store.interface import FilesForProxy
 
 HEADER = "x-accel-redirect"
 _CONDITIONS = (
@@ -13,14 +12,6 @@ _CONDITIONS = (
     "content-range",
 )  # fmt: skip
 """Conditions that the proxy does not know, or would evaluate by the time of the file."""
-
-
-@runtime_checkable
-class FilesForProxy(Protocol):
-    """The ability of a store whose objects are files that a proxy can read."""
-
-    def proxy_path(self, url: str) -> str | None:
-        """Return the path of the file below the proxy's prefix; None when it has none."""
 
 
 class Acceleration:

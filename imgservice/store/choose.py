@@ -1,12 +1,11 @@
 """The choice between the configured stores: for new data, and for the data at a location."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 from imgservice.domain.errors import Invalid, NotConfigured
 from imgservice.domain.image import Location
 from imgservice.domain.location_urls import parse_location
-from imgservice.store.interface import Store, StoreUnavailable, TakesLocations
+from imgservice.store.interface import KnowsItsUrls, Store, StoreUnavailable, TakesLocations
 
 
 class UnknownStore(Invalid):
@@ -19,17 +18,6 @@ class UnknownStore(Invalid):
 
 class StoreNotConfigured(StoreUnavailable, NotConfigured):
     """The store of a location cannot be told, or is not configured here."""
-
-
-@runtime_checkable
-class KnowsItsUrls(Protocol):
-    """The ability of a store to recognise its own URLs.
-
-    It is used for locations that were recorded before stores had ids.
-    """
-
-    def holds(self, url: str) -> bool:
-        """Tell, from the URL alone, whether it could be one of this store."""
 
 
 class Stores:

@@ -135,3 +135,22 @@ class TakesLocations(Protocol):
 
     def takes(self, url: str) -> bool:
         """Tell, from the URL alone, whether it may be recorded as a location in this store."""
+
+
+@runtime_checkable
+class KnowsItsUrls(Protocol):
+    """The ability of a store to recognise its own URLs.
+
+    It is used for locations that were recorded before stores had ids.
+    """
+
+    def holds(self, url: str) -> bool:
+        """Tell, from the URL alone, whether it could be one of this store."""
+
+
+@runtime_checkable
+class FilesForProxy(Protocol):
+    """The ability of a store whose objects are files that a proxy can read."""
+
+    def proxy_path(self, url: str) -> str | None:
+        """Return the path of the file below the proxy's prefix; None when it has none."""

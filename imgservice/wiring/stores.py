@@ -11,8 +11,8 @@ from imgservice.domain.url_filter import UrlFilter
 from imgservice.net.client import Fetcher
 from imgservice.net.limits import FetchLimits
 from imgservice.store import registry
-from imgservice.store.choose import KnowsItsUrls, SingleStore, Stores
-from imgservice.store.interface import Store
+from imgservice.store.choose import SingleStore, Stores
+from imgservice.store.interface import KnowsItsUrls, Store
 
 
 def make_choice(config: Config, stores: Mapping[str, Store]) -> Stores:
