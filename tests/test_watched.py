@@ -103,9 +103,9 @@ def test_changes_within_one_tick_of_the_file_system_are_seen(subject: Subject) -
     alike = 0
     with subject.path.open("r+b") as file, mmap.mmap(file.fileno(), 3) as memory:
         for number in range(100, 200):
-            before = watched._state(str(subject.path))
+            before = watched.file_state(str(subject.path))
             memory[:] = str(number).encode()
-            alike += watched._state(str(subject.path)) == before
+            alike += watched.file_state(str(subject.path)) == before
             assert subject.next() == str(number)
     assert alike
 
@@ -166,8 +166,8 @@ def test_a_file_that_may_be_read_again_is_read(tmp_path: Path) -> None:
     """Its mode changes no time but that of its attributes."""
     (tmp_path / "file").write_text("one")
     subject = Subject(tmp_path / "file")
-    before = watched._state(str(subject.path))
-    while watched._state(str(subject.path)) == before:
+    before = watched.file_state(str(subject.path))
+    while watched.file_state(str(subject.path)) == before:
         subject.path.chmod(0o600)
     subject.next()
     assert subject.readings == 2

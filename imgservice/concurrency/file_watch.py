@@ -75,10 +75,10 @@ class Watched(Generic[T]):
                 self._look_closely()
 
     def _is_unchanged(self) -> bool:
-        return all(_state(path) == state for path, state in self._states.items())
+        return all(file_state(path) == state for path, state in self._states.items())
 
     def _look_closely(self) -> None:
-        states = {path: _state(path) for path in self._states}
+        states = {path: file_state(path) for path in self._states}
         if states == self._states:
             if not self._is_rewritten():
                 return
@@ -97,7 +97,7 @@ class Watched(Generic[T]):
 
     def _take_note(self) -> None:
         """Note the state of the files before they are read, so that later changes are seen."""
-        states = {path: _state(path) for path in map(str, self._paths())}
+        states = {path: file_state(path) for path in map(str, self._paths())}
         # This comes first: while it is there, other threads wait for the lock.
         self._contents: Mapping[str, object] | None = _contents(states)
         self._states: Mapping[str, State] = states
@@ -127,7 +127,8 @@ class Watched(Generic[T]):
         return self._clock() < self._emptied + EMPTY_TIME
 
 
-def _state(path: str) -> State:
+def file_state(path: str) -> State:
+    """Return what changes when the file does, without reading it."""
     try:
         found = os.stat(path)  # noqa: PTH116  half the cost of Path.stat, for every request
     except OSError as error:

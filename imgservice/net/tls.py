@@ -1,6 +1,5 @@
 """TLS to other servers: whose certificates are trusted."""
 
-import re
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -20,8 +19,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from imgservice.net.names import is_address
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]++-----END CERTIFICATE-----")
+from imgservice.pem import certificate_blocks
 
 
 class TlsPolicy(Protocol):
@@ -55,7 +53,7 @@ def authorities(ca_file: str | None) -> IOpenSSLTrustRoot:
         text = Path(ca_file).read_bytes()
     except OSError as error:
         raise ValueError(f"{ca_file}: cannot be read: {error.strerror}") from None
-    blocks = _CERTIFICATE.findall(text)
+    blocks = certificate_blocks(text)
     try:
         trusted = trustRootFromCertificates([Certificate.loadPEM(one) for one in blocks or [b""]])
     except (CryptoError, ValueError):

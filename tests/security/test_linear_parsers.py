@@ -50,9 +50,10 @@ from imgservice.http.errors import error_response
 from imgservice.http.networks import networks
 from imgservice.http.ranges import wanted_range
 from imgservice.net.tls import authorities
+from imgservice.pem import _CERTIFICATE
 from imgservice.policy.files import Sources
 from imgservice.policy.property_protections import read_protections, roles_permission
-from imgservice.process.tls.material import _CERTIFICATE, _KEY
+from imgservice.process.tls.material import _KEY
 from tests.http.asking import asked, passed
 from tests.security.adversary import Parser, superlinear
 

@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from imgservice.concurrency.file_watch import file_state
 from imgservice.config.sections.server import TlsOptions, TlsPair
 from imgservice.process.addresses import ListenError
 from imgservice.process.tls.contexts import Contexts
@@ -41,19 +42,11 @@ def read_material(options: TlsOptions) -> TlsMaterial:
 def signature(options: TlsOptions) -> object:
     """Return what differs after a change of one of the files, without reading them."""
     paths = [path for one in _pairs(options) for path in (one.certificate, one.key)]
-    return tuple(_state(path) for path in (*paths, *filter(None, [options.client_ca])))
+    return tuple(file_state(path) for path in (*paths, *filter(None, [options.client_ca])))
 
 
 def _pairs(options: TlsOptions) -> Sequence[TlsPair]:
     return (TlsPair(certificate=options.certificate, key=options.key), *options.more)
-
-
-def _state(path: str) -> object:
-    try:
-        found = Path(path).stat()
-    except OSError as error:
-        return error.errno
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _read(path: str, what: str) -> bytes:

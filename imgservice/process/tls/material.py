@@ -9,11 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from imgservice.pem import certificate_blocks
 from imgservice.process.addresses import ListenError
 
 EXPIRES_SOON = timedelta(days=14)
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]++-----END CERTIFICATE-----")
 _KEY = re.compile(
     rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----(?>(?:[^-]|-(?!----))+)-----END \1-----"
 )
@@ -55,7 +55,7 @@ def doubts(material: TlsMaterial, now: datetime) -> Iterator[str]:
 
 
 def certificates(pem: bytes, path: str) -> list[x509.Certificate]:
-    blocks = _CERTIFICATE.findall(pem)
+    blocks = certificate_blocks(pem)
     if not blocks:
         raise ListenError(f"{path}: there is no certificate in it")
     try:
