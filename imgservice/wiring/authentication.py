@@ -77,10 +77,10 @@ def make_authentication(
 
 
 def _none(config: Config, _reactor: Reactor) -> Authentication:
-    everybody = config.auth.none
-    roles = with_implied(everybody.roles)
-    hosts = KnownHosts((*everybody.hosts, *_public_host(config)), "auth.none.hosts")
-    step = FixedIdentity(Context(everybody.user, everybody.project, roles))
+    local = config.auth.none
+    roles = with_implied(local.roles)
+    hosts = KnownHosts((*local.hosts, *_public_host(config)), "auth.none.hosts")
+    step = FixedIdentity(Context(local.user, local.project, roles))
     return Authentication(Guarded((hosts, _own_pages(config)), step))
 
 
@@ -95,14 +95,14 @@ def _trusted_headers(config: Config, _reactor: Reactor) -> Authentication:
 def _basic(config: Config, reactor: Reactor) -> Authentication:
     options = config.auth.basic
     htpasswd = _watched(("auth", "basic", "file"), options.file, read_htpasswd)
-    people: Callable[[str], Context | None]
+    users: Callable[[str], Context | None]
     if options.users is None:
-        people = partial(_own_project, roles=options.roles)
+        users = partial(_own_project, roles=options.roles)
     else:
-        users = _watched(("auth", "basic", "users"), options.users, read_users)
-        people = lambda user: users().get(user)  # noqa: E731  the file may be another each time
+        file = _watched(("auth", "basic", "users"), options.users, read_users)
+        users = lambda user: file().get(user)  # noqa: E731  the file may have changed
     threads = Threads(reactor, PASSWORD_THREADS, "password")
-    step = Basic(Passwords(htpasswd, threads), people)
+    step = Basic(Passwords(htpasswd, threads), users)
     components = [Resource("password threads", threads.stop)]
     return Authentication(Guarded((_own_pages(config),), step), basic.CHALLENGE, components)
 
@@ -128,8 +128,8 @@ def _client_certificate(config: Config, _reactor: Reactor) -> Authentication:
     if config.server.tls is None or config.server.tls.client_ca is None:
         raise OptionError(("auth", "mode"), "client_certificate needs server.tls.client_ca")
     place = ("auth", "client_certificate", "file")
-    people = _watched(place, config.auth.client_certificate.file, read_subjects)
-    return Authentication(Guarded((_own_pages(config),), ClientCertificate(people)))
+    users = _watched(place, config.auth.client_certificate.file, read_subjects)
+    return Authentication(Guarded((_own_pages(config),), ClientCertificate(users)))
 
 
 def _watched(option: Sequence[str], file: str | None, read: Callable[[Path], T]) -> Watched[T]:

@@ -48,9 +48,12 @@ class Recording:
     hears: tuple[type[Event], ...] = (ImageEvent,)
     heard: list[tuple[type[Event], str | None]] = attrs.field(factory=list)
     events: list[ImageEvent] = attrs.field(factory=list)
+    is_broken: bool = False
 
     def hear(self, event: Event) -> None:
         assert isinstance(event, ImageEvent)
+        if self.is_broken:
+            raise RuntimeError("out of order")
         self.events.append(event)
         self.heard.append((type(event), self._committed(event)))
 
@@ -252,4 +255,15 @@ async def test_failures_are_not_told(tmp_path: Path, source: Origin) -> None:
         await world.patch(queued, ("replace", "/status", "active"), status=403)
         await world.patch(queued, ("replace", "/none", "1"), status=409)
         await world.patch(queued, status=200)  # changes nothing
+        assert world.recording.take() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_broken_listener_harms_no_request(tmp_path: Path, source: Origin) -> None:
+    async with serving(tmp_path, source) as world:
+        world.recording.is_broken = True
+        image_id = await world.create()
+        await world.ask(lambda: world.client.upload(image_id, b"data"), 204)
+        assert (await world.ask(lambda: world.client.download(image_id), 200)).body == b"data"
+        await world.ask(lambda: world.client.delete(f"/v2/images/{image_id}"), 204)
         assert world.recording.take() == []
