@@ -11,7 +11,7 @@ from imgservice.domain.job import DELETE, LOCATION, REMOVE, UPLOAD, Job
 from imgservice.service.hash_host import HashHost
 from imgservice.service.ports import JobRepository, RemovalRepository, StoreChoice, UploadRepository
 from imgservice.service.removal import RemovalService
-from imgservice.service.uploads import describe_cleanup
+from imgservice.service.upload_jobs import describe_cleanup
 
 
 class Handler(Protocol):

@@ -8,6 +8,7 @@ import attrs
 from imgservice.domain.errors import ImageGone, ImageTooLarge, Invalid
 from imgservice.domain.formats import FormatCheck, FormatRules
 from imgservice.domain.image import Content, Image, Location
+from imgservice.domain.job import Job
 from imgservice.service.ports import StreamDigests
 from imgservice.service.process_jobs import JobRun
 from imgservice.service.quota import Allowance
@@ -43,6 +44,19 @@ class UploadRules:
     memory: int
 
 
+@attrs.frozen
+class UploadRun:
+    """An upload under way: the image that gets the data, its job, and its share of the quota."""
+
+    image: Image
+    run: JobRun
+    allowance: Allowance
+
+    @property
+    def job(self) -> Job:
+        return self.run.job
+
+
 class Intake:
     """The stream of one upload on its way to the store, with all that is learned from it.
 
@@ -52,54 +66,56 @@ class Intake:
 
     def __init__(
         self,
-        image: Image,
-        upload: Upload,
-        run: JobRun,
-        allowance: Allowance,
+        upload: UploadRun,
+        source: Upload,
         rules: UploadRules,
         digests: StreamDigests,
         window: Window,
     ) -> None:
-        self._image = image
+        image = upload.image
+        assert image.disk_format is not None and image.container_format is not None  # noqa: S101
         self._upload = upload
-        self._run = run
-        self._allowance = allowance
+        self._source = source
         self._limit = rules.image_size
         self._digests = digests
         self._window = window
-        assert image.disk_format is not None and image.container_format is not None  # noqa: S101
         self._format = FormatCheck(image.disk_format, image.container_format, rules.formats)
         self._size = 0
         self._checksums = ("", "")
         self._virtual_size: int | None = None
 
     @property
+    def job(self) -> Job:
+        return self._upload.job
+
+    @property
     def expected_size(self) -> int | None:
-        return self._upload.size
+        return self._source.size
 
     @property
     def remark(self) -> str | None:
         """What the operator should know of the data, once all of it has come."""
         if self._format.detected is None:
             return None
+        image = self._upload.image
         return (
-            f"Image {self._image.id}: its disk_format is {self._image.disk_format}, but its data is"
+            f"Image {image.id}: its disk_format is {image.disk_format}, but its data is"
             f" {self._format.detected}"
         )
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        async for block in self._upload.open(self._window):
+        async for block in self._source.open(self._window):
             self._size += len(block)
             self._check()
-            await self._allowance.cover(self._size)
+            await self._upload.allowance.cover(self._size)
             self._format.feed(block)
             await self._digests.update(block)
             yield block
         await self._end()
 
     def _check(self) -> None:
-        if self._run.is_cancelled:
-            raise ImageGone(self._image.id)
+        if self._upload.run.is_cancelled:
+            raise ImageGone(self._upload.image.id)
         if self._size > self._limit:
             raise ImageTooLarge(self._limit)
 
@@ -149,34 +165,21 @@ class Intakes:
         finally:
             self._running -= 1
 
-    def of_upload(self, image: Image, upload: Upload, run: JobRun, allowance: Allowance) -> Intake:
+    def of_upload(self, upload: UploadRun, source: Upload) -> Intake:
         """Return the intake of data that a client sends."""
-        return self._make(image, upload, run, allowance, self._rules, None)
+        return self._make(upload, source, self._rules, None)
 
-    def of_location(
-        self,
-        image: Image,
-        source: Upload,
-        run: JobRun,
-        allowance: Allowance,
-        algorithm: str | None,
-    ) -> Intake:
+    def of_location(self, upload: UploadRun, source: Upload, algorithm: str | None) -> Intake:
         """Return the intake of data that lies elsewhere, whose format may be any."""
         formats = attrs.evolve(self._rules.formats, accept_others=True)
         rules = attrs.evolve(self._rules, formats=formats)
-        return self._make(image, source, run, allowance, rules, algorithm)
+        return self._make(upload, source, rules, algorithm)
 
     def _make(
-        self,
-        image: Image,
-        upload: Upload,
-        run: JobRun,
-        allowance: Allowance,
-        rules: UploadRules,
-        algorithm: str | None,
+        self, upload: UploadRun, source: Upload, rules: UploadRules, algorithm: str | None
     ) -> Intake:
         digests = self._digests(self._window, algorithm)
-        return Intake(image, upload, run, allowance, rules, digests, self._window)
+        return Intake(upload, source, rules, digests, self._window)
 
     def _window(self) -> int:
         """Return how many bytes may wait before the format check, and as many behind it.

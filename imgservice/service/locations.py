@@ -13,10 +13,10 @@ from imgservice.domain.locations import Checksums, LocationRules, NewLocation, R
 from imgservice.domain.names import LOCATIONS
 from imgservice.domain.patch import Operation
 from imgservice.domain.quota import Quota
+from imgservice.service.adoption import AdoptionService, Found, Guard
 from imgservice.service.events import Events, ImageActivated
 from imgservice.service.ports import DataRepository, DataStore, StoreChoice
 from imgservice.service.quota import QuotaService
-from imgservice.service.uploads import Guard, UploadService
 
 LocationChange = Callable[[Context, Image, Operation], Image]
 """Applies an operation to the locations; a pure function that is called in a transaction."""
@@ -45,7 +45,7 @@ class LocationService:
     def __init__(
         self,
         images: DataRepository,
-        uploads: UploadService,
+        adoption: AdoptionService,
         stores: StoreChoice,
         rules: LocationRules,
         options: LocationOptions,
@@ -56,7 +56,7 @@ class LocationService:
         self._quotas = quotas
         self._events = events
         self._images = images
-        self._uploads = uploads
+        self._adoption = adoption
         self._stores = stores
         self._rules = rules
         self._options = options
@@ -84,7 +84,8 @@ class LocationService:
         reached, store = await self._reach(wanted)
         location = Location(wanted.url, reached.metadata)
         if self._options.secure_hash:
-            content = await self._uploads.adopt(image, location, store, reached.size, given, guard)
+            found = Found(location, store, reached.size)
+            content = await self._adoption.adopt(image, found, given, guard)
         else:
             content = _unread(location, reached.size, given)
             await self._images.activate(image.id, content, await self._quotas.of(image.owner))

@@ -1,6 +1,6 @@
 """From the configuration to the services."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.logger import Logger
@@ -20,6 +20,7 @@ from imgservice.domain.nodes import Nodes
 from imgservice.domain.protections import PropertyRules
 from imgservice.jobs.engine import JobEngine
 from imgservice.jobs.handlers import (
+    Handler,
     ImageRemoval,
     LocationCleanup,
     LocationRemoval,
@@ -27,6 +28,7 @@ from imgservice.jobs.handlers import (
     handler_table,
 )
 from imgservice.jobs.lease_owner import ProcessLeaseOwner
+from imgservice.service.adoption import AdoptionService
 from imgservice.service.events import Events
 from imgservice.service.hash_host import HashHost
 from imgservice.service.images import ImageService
@@ -38,6 +40,7 @@ from imgservice.service.process_jobs import ProcessJobs
 from imgservice.service.quota import QuotaService
 from imgservice.service.reading import ReadingService
 from imgservice.service.removal import RemovalService
+from imgservice.service.upload_jobs import UploadJobs
 from imgservice.service.uploads import UploadService
 from imgservice.store.choose import Stores
 
@@ -75,35 +78,53 @@ def make_services(
     hash_host = HashHost(images, nodes.url)
     removal = RemovalService(images, stores, jobs)
     intakes = _make_intakes(config, threads)
-    uploads = UploadService(images, stores, jobs, intakes, hash_host, access, quotas, _warn, events)
-    locations = LocationService(
-        images,
-        uploads,
-        stores,
-        LocationRules(config.hash.algorithm, limits),
-        LocationOptions(config.locations.show, config.locations.secure_hash, _image_size(config)),
-        access,
-        quotas,
-        events,
+    upload_jobs = UploadJobs(images, jobs, intakes, quotas, _warn)
+    adoption = AdoptionService(jobs, upload_jobs, intakes, hash_host)
+    locations = _make_locations(config, images, adoption, stores, access, quotas, events)
+    handlers = _make_handlers(images, stores, repository, removal, hash_host)
+    return Services(
+        images=ImageService(
+            images, removal, limits, locations, access, quotas, property_rules, nodes, events
+        ),
+        members=MemberService(images, Members(database), limits, access, events),
+        uploads=UploadService(images, stores, jobs, upload_jobs, intakes, access, events),
+        reading=ReadingService(images, stores, access, events),
+        locations=locations,
+        quotas=quotas,
+        jobs=JobEngine(handlers, repository, jobs, owner),
     )
-    handlers = handler_table(
+
+
+def _make_locations(
+    config: Config,
+    images: Images,
+    adoption: AdoptionService,
+    stores: Stores,
+    access: Access,
+    quotas: QuotaService,
+    events: Events,
+) -> LocationService:
+    rules = LocationRules(config.hash.algorithm, image_limits(config))
+    shown = config.locations
+    options = LocationOptions(shown.show, shown.secure_hash, _image_size(config))
+    return LocationService(images, adoption, stores, rules, options, access, quotas, events)
+
+
+def _make_handlers(
+    images: Images,
+    stores: Stores,
+    repository: Jobs,
+    removal: RemovalService,
+    hash_host: HashHost,
+) -> Mapping[str, Handler]:
+    """Make the table of handlers: one for each kind of job."""
+    return handler_table(
         [
             UploadCleanup(images, stores),
             LocationCleanup(images, hash_host),
             ImageRemoval(images, removal, repository),
             LocationRemoval(images, removal),
         ]
-    )
-    return Services(
-        images=ImageService(
-            images, removal, limits, locations, access, quotas, property_rules, nodes, events
-        ),
-        members=MemberService(images, Members(database), limits, access, events),
-        uploads=uploads,
-        reading=ReadingService(images, stores, access, events),
-        locations=locations,
-        quotas=quotas,
-        jobs=JobEngine(handlers, repository, jobs, owner),
     )
 
 
