@@ -18,7 +18,7 @@ from imgservice.net.errors import FetchFailed
 from imgservice.net.limits import FetchLimits
 
 MOST_WAITING = 256 << 10
-"""Bytes of one answer that may wait in memory for their reader, but for one piece more."""
+"""Bytes of one answer that may wait in memory for their reader; one more piece may come."""
 
 
 class Reading(Clock, ThreadedReactor, Interface):

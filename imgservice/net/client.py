@@ -159,7 +159,7 @@ class Fetcher:
         )
 
     async def _addresses(self, target: HttpUrl) -> Sequence[str]:
-        """Return the addresses of the host; one that may not be reached is reason enough."""
+        """Return the addresses of the host; `Refused` if one of them may not be reached."""
         addresses: Sequence[str] = [target.host]
         if not is_address(target.host):
             addresses = await self._resolve(target.host)

@@ -1,4 +1,4 @@
-"""Connections to other servers, cut when more comes than an answer may have."""
+"""Connections to other servers, which are cut when an answer exceeds its limits."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
@@ -37,7 +37,7 @@ class EndpointFactory(Protocol):
 
 @implementer(IAgentEndpointFactory)
 class ConfiguredHosts:
-    """Makes the endpoints of an agent that asks hosts of the configuration, by their names."""
+    """Makes endpoints for hosts that the configuration names."""
 
     def __init__(self, reactor: Reactor, tls: TlsPolicy, limits: FetchLimits) -> None:
         self._reactor = reactor
@@ -107,7 +107,7 @@ def _unwrapped(guard: "_Guard") -> IProtocol:
 
 
 class _Guard(ProtocolWrapper):
-    """Counts what comes since something was last sent, which is when the next answer begins."""
+    """Counts the bytes of each answer: it begins when something was sent."""
 
     def __init__(self, factory: "_GuardFactory", wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
@@ -141,7 +141,7 @@ class _Guard(ProtocolWrapper):
                 self.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close at once: a peer that drips on would keep a connection that ends in order."""
+        """Close at once: an orderly end would wait for a peer that goes on sending."""
         if self.transport is not None:
             self.transport.abortConnection()
 

@@ -1,4 +1,4 @@
-"""How long other servers are waited for, and how much they may send."""
+"""Limits of time and size for the answers of other servers."""
 
 import attrs
 
@@ -13,7 +13,7 @@ class FetchLimits:
     head: int = 32 << 10
     """Of an answer's head."""
     answer: int | None = None
-    """Of what follows the head, with all that goes around the data; None: any number."""
+    """Of an answer's body, with the framing of its chunks; None: unlimited."""
     min_rate: float = 100.0
-    """Bytes a second that must come, on the average of `min_rate_time` in which we wait; 0: any."""
+    """Least bytes a second, averaged over `min_rate_time` of waiting; 0: no minimum."""
     min_rate_time: float = 120.0

@@ -1,4 +1,4 @@
-"""Looking up host names, by the resolver of the system as every other program on the host does."""
+"""Resolves host names as the system does."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -60,5 +60,5 @@ class _Addresses:
 
 
 def is_address(host: str) -> bool:
-    """Tell addresses from names; the host is one that was checked, or that answers."""
+    """Tell whether a host, in its normal spelling, is an address and not a name."""
     return ":" in host or host.rpartition(".")[2].isdigit()

@@ -1,4 +1,4 @@
-"""Passes events on to those who listen."""
+"""Passes events on to listeners."""
 
 from collections.abc import Iterable, Sequence
 
@@ -34,7 +34,7 @@ class EventHub:
                     self._works(listener)
 
     def listeners(self, kind: type[Event]) -> Sequence[Listener]:
-        """Return those that hear events of a class."""
+        """Return the listeners that hear events of a class."""
         found = self._by_class.get(kind)
         if found is None:
             found = [one for one in self.all if issubclass(kind, one.hears)]

@@ -1,4 +1,4 @@
-"""The event that a request is over."""
+"""The event of a finished request."""
 
 import time
 from collections.abc import Callable

@@ -53,7 +53,7 @@ def make_forwarder(config: Config, reactor: Reactor) -> Forwarder:
 
 
 def _spellings(public_url: str) -> set[str]:
-    """Return the public URL if it has the form of a node's: it is none."""
+    """Return the public URL if it could be mistaken for a node's, else nothing."""
     try:
         return {node_url(public_url)}
     except Refused:

@@ -1,4 +1,4 @@
-"""Access rules of application credentials: which requests such a token is good for."""
+"""Access rules of application credentials: the requests to which such a token is restricted."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ import attrs
 SERVICE = "image"
 LONGEST_PATH = 1024
 MOST_RULES = 256
-"""Rules for one method that are looked at; there are some 20 different paths."""
+"""Rules for one method that are evaluated; there are some 20 different paths."""
 _PARTS = re.compile(r"(?:\*\*)++|\*|\{[^}]*+\}|.", re.DOTALL)
 _PARTS_WITHOUT_NAMES = re.compile(r"(?:\*\*)++|.", re.DOTALL)
 
 
 @attrs.frozen
 class AccessRule:
-    """`method` on the paths of `pattern`: `*` and `{name}` stand for one segment or a part of it
-    that is not empty, `**` for anything."""
+    """`method` on the paths of `pattern`: `*` and `{name}` match one segment or a
+    part of it that is not empty, `**` anything."""
 
     service: str
     method: str
@@ -27,7 +27,7 @@ class AccessRule:
 
 
 def permits(rules: Sequence[AccessRule] | None, method: str, path: str) -> bool:
-    """Tell whether a request to us is allowed; None allows everything, no rules nothing."""
+    """Tell whether the rules allow a request; None allows everything, an empty list nothing."""
     if rules is None:
         return True
     path = unquote(path)
@@ -38,8 +38,8 @@ def permits(rules: Sequence[AccessRule] | None, method: str, path: str) -> bool:
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Match without ever going back: users write the patterns, and could make an expression that
-    keeps us busy for hours."""
+    """Tell whether the path matches, in linear time: users write the patterns, and a backtracking
+    expression could take hours."""
     compiled = _compile(pattern)
     reached = compiled.skip(1)
     for character in path:
@@ -65,14 +65,14 @@ class _Pattern:
     """Wildcards for any number of characters that are no slashes."""
 
     def advance(self, reached: int, character: str) -> int:
-        """Return where one gets with this character."""
+        """Return the places that are reached with this character."""
         stay, go = self.anything, self.characters.get(character, 0)
         if character != "/":
             stay, go = stay | self.segment, go | self.no_slash
         return reached & stay | (reached & go) << 1
 
     def skip(self, reached: int) -> int:
-        """Add where one gets without a character: past wildcards, which may stand for nothing."""
+        """Add the places that are reached without a character: those behind wildcards."""
         wildcards = self.anything | self.segment
         # The sum carries from the first place reached in a row of wildcards to behind its last.
         return reached | ((wildcards + (reached & wildcards)) ^ wildcards)

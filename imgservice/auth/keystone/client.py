@@ -1,4 +1,4 @@
-"""Speaks HTTP to Keystone: bounded in time and size, and to the next URL when one fails."""
+"""Sends requests to Keystone, within limits of time and size, and to the next URL if one fails."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,12 +17,12 @@ from imgservice.net.tls import TlsPolicy
 from imgservice.troubles import Troubles
 
 MOST_BYTES = 1 << 20
-"""Of an answer without its head."""
+"""Of the body of an answer."""
 LAST_RESORT_TIME = 30.0
-"""Seconds for which a URL that failed is asked only after all others."""
+"""Seconds for which a URL that failed is tried after all others."""
 _TRANSIENT = (408, 425, 429)
 TROUBLE = "keystone"
-"""The key of the trouble that there is when no URL answers."""
+"""The key of the trouble that no URL answers."""
 
 
 @attrs.frozen
@@ -65,7 +65,7 @@ class KeystoneClient:
         timeout: float,
         document: Document | None = None,
     ) -> Reply:
-        """Return the answer, a JSON object, whatever a status of Keystone it has.
+        """Return the answer, a JSON object, with whatever status Keystone gives.
 
         `path` is what comes after /v3. `KeystoneUnreachable` when no URL answers within `timeout`
         seconds.
@@ -125,7 +125,7 @@ class KeystoneClient:
 
 
 def _usable(status: int, token: str | None, data: bytes) -> Reply:
-    """Return what Keystone itself says; `KeystoneError` for anything else."""
+    """Return an answer of Keystone itself; `KeystoneError` for any other."""
     if status // 100 not in (2, 4) or status in _TRANSIENT:
         raise KeystoneError(f"it answers with the status {status}")
     try:
@@ -149,7 +149,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Url:
-    """One place where Keystone is, and how it did lately."""
+    """One URL of Keystone, and whether it failed recently."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -33,7 +33,7 @@ class RegisteredLimits:
     regions: Mapping[Resource, str | None]
     """Where each is registered: the limits of single projects count there only."""
     until: float
-    """When it, and what was made of it, is to be asked for again."""
+    """When these limits must be asked for again."""
 
 
 class Misconfigured(Exception):
