@@ -73,19 +73,17 @@ class Worker(ProcessProtocol):
         self.tls = setup.tls
         self._heard = heard
         self.state = WorkerState.STARTING
-        self.since = time.time()
-        self.began = time.monotonic()
+        self.since, self.began = time.time(), time.monotonic()
         self.pid = 0
         self.connections = 0
         self.requests = 0
         self.under_way: UnderWay = (0, 0)
         """As of its last sign of life."""
-        self.last_sign = time.monotonic()
+        self.last_sign = self.began
         """When it last showed that its reactor turns."""
         self.ready: Deferred[None] = Deferred()
         """Fires when it serves; fails with `WorkerPoolError` when it never will."""
         self.ended: Deferred[None] = Deferred()
-        self.has_ended = False
         self.was_killed = False
         """Whether a signal from outside has ended it, and not a fault of its own."""
         self.why = ""
@@ -118,6 +116,10 @@ class Worker(ProcessProtocol):
     @property
     def is_ready(self) -> bool:
         return self.state is WorkerState.READY
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state is WorkerState.ENDED
 
     def report(self) -> WorkerReport:
         """Return what there is to say of it."""
@@ -159,11 +161,10 @@ class Worker(ProcessProtocol):
         self._control.doRead()
         self._control.close()
         os.close(self._stacks)
-        self.has_ended = True
+        self.state = WorkerState.ENDED
         self.was_killed = getattr(reason.value, "signal", None) in _FROM_OTHERS
         self.why = self.why or _how(reason)
         self._settle(Failure(WorkerPoolError(self.why)))
-        self.state = WorkerState.ENDED
         self.ended.callback(None)
 
     # -- our messages -----------------------------------------------------------------------------
@@ -196,8 +197,9 @@ class Worker(ProcessProtocol):
         self.send(Retire(removed, grace, may_hand_over))
 
     def stop(self, grace: float) -> None:
-        self.state = WorkerState.STOPPING
-        self.send(Stop(grace))
+        if not self.has_ended:
+            self.state = WorkerState.STOPPING
+            self.send(Stop(grace))
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
