@@ -17,6 +17,7 @@ from imgservice.config.errors import ConfigError
 from imgservice.config.loader import load
 from imgservice.config.sections import Config
 from imgservice.config.sections.stores import StoreEntry
+from imgservice.domain.options import key
 from imgservice.domain.units import Secret
 from imgservice.process.tls.material import doubts
 from imgservice.wiring.listen import tls_material
@@ -104,12 +105,9 @@ def _plain(value: object) -> Any:
         return {"type": value.type, **_plain(value.options)}
     kind = type(value)
     if attrs.has(kind):
-        return {
-            field.name.rstrip("_"): _plain(getattr(value, field.name))
-            for field in attrs.fields(kind)
-        }
+        return {key(field): _plain(getattr(value, field.name)) for field in attrs.fields(kind)}
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return value

@@ -7,12 +7,13 @@ import attrs
 import yaml
 
 from imgservice.config.sections import Config
+from imgservice.domain.options import key
 from imgservice.glance_config.ini import Assignment
 
 WIDTH = 100
 Path = str | tuple[str, ...]
 """A key: `section.key`, or its steps one by one where a step has dots."""
-SECTIONS = tuple(field.name.rstrip("_") for field in attrs.fields(Config))
+SECTIONS = tuple(key(field) for field in attrs.fields(Config))
 
 
 @attrs.define
