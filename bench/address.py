@@ -35,7 +35,7 @@ class Address:
 
     @property
     def identity(self) -> tuple[tuple[str, str], ...]:
-        """The headers that say who asks."""
+        """The headers that identify the caller."""
         return (*((("X-Auth-Token", self.token),) if self.token else ()), *self.headers)
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> bytes:

@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 30
 
 @attrs.frozen
 class Login:
-    """Who asks a server that knows Keystone; `project` is an id."""
+    """A caller of a server that uses Keystone; `project` is an id."""
 
     token: str = attrs.field(repr=False)
     project: str

@@ -32,7 +32,7 @@ class Crowd:
 
     @property
     def served(self) -> int:
-        """How many clients got their bytes at the pace they asked for."""
+        """How many clients received their bytes at their rate."""
         wanted = SERVED_PART * self.seconds * self._per_second
         return sum(reader.received >= wanted for reader in self._readers)
 

@@ -47,12 +47,12 @@ def hammer(address: Address, requests: Iterator[bytes], connections: int) -> Out
     outcome = Outcome()
     begin, cpu_begin = time.monotonic(), time.thread_time()
     with selectors.EpollSelector() as selector:
-        lanes = [_Lane(address, selector) for _ in range(connections)]
+        opened = [_Connection(address, selector) for _ in range(connections)]
         try:
-            _drive(lanes, requests, selector, outcome)
+            _drive(opened, requests, selector, outcome)
         finally:
-            for lane in lanes:
-                lane.close()
+            for connection in opened:
+                connection.close()
     outcome.seconds = time.monotonic() - begin
     outcome.cpu_seconds = time.thread_time() - cpu_begin
     return outcome
@@ -64,7 +64,7 @@ def percentile(latencies: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-class _Lane:
+class _Connection:
     """One connection, with at most one request on its way."""
 
     def __init__(self, address: Address, selector: selectors.EpollSelector) -> None:
@@ -108,26 +108,26 @@ class _Lane:
 
 
 def _drive(
-    lanes: list[_Lane],
+    opened: list[_Connection],
     requests: Iterator[bytes],
     selector: selectors.EpollSelector,
     outcome: Outcome,
 ) -> None:
     busy = 0
-    for lane, request in zip(lanes, requests, strict=False):
-        lane.ask(request)
+    for connection, request in zip(opened, requests, strict=False):
+        connection.ask(request)
         busy += 1
     while busy:
         for key, _ in selector.select():
-            lane = key.data
-            head = lane.answer()
+            connection = key.data
+            head = connection.answer()
             if head is None:
                 continue
-            outcome.latencies.append(lane.waited)
+            outcome.latencies.append(connection.waited)
             outcome.statuses[head.status] += 1
             outcome.bodies.append(head.rest)
             following = next(requests, None)
             if following is None:
                 busy -= 1
             else:
-                lane.ask(following)
+                connection.ask(following)

@@ -1,4 +1,4 @@
-"""Asks for one document at a steady pace and times the answers, in a process of its own.
+"""Requests one document at a steady rate and times the answers, in a process of its own.
 
 Run as `python prober.py`; reads what to do from stdin and writes what it saw to stdout, as JSON.
 A request is sent when it is due, whether or not earlier ones were answered.

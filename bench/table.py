@@ -49,7 +49,7 @@ class Table:
             self._row(work, measure, unit).values.setdefault(column, []).append(value)
 
     def text(self) -> str:
-        """Return the table for people."""
+        """Return the table as text."""
         columns = self._columns()
         ratios = self._ratios(columns)
         head = [self.name, "", "unit", *columns, *(f"{over}/{under}" for over, under in ratios)]

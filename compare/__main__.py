@@ -209,7 +209,7 @@ def _accounts(
     if clouds is not None:
         return accounts_of(clouds)
     if peer_auth is None or password is None:
-        raise click.UsageError("who asks? Give --clouds, or --peer-auth and --password.")
+        raise click.UsageError("No caller: give --clouds, or --peer-auth and --password.")
     return accounts_at(peer_auth, password)
 
 

@@ -102,7 +102,7 @@ def _normal_body(reply: Reply, names: Names) -> Any:
 
 
 def _error(document: Any) -> Any:
-    """Keep what programs look at; the message is for people."""
+    """Keep what programs read; the message is for users."""
     if not isinstance(document, dict):
         return document
     return {name: type(v).__name__ if name == "message" else v for name, v in document.items()}

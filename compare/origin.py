@@ -48,7 +48,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Some askers only want to know the size, and leave."""
+        """Some clients only want to know the size, and disconnect."""
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def balanced(directory: Path, targets: Sequence[Client]) -> Iterator[Client]:
     directory.mkdir()
     port = free_port()
     servers = "\n".join(f"        server {one.host}:{one.port} max_fails=0;" for one in targets)
-    # Where we are root, its worker would be somebody who may not write here.
+    # As root, its worker would be a user who may not write here.
     user = "user root;" if os.geteuid() == 0 else ""
     values = {"directory": directory, "port": port, "servers": servers, "user": user}
     file = directory / "nginx.conf"

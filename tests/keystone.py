@@ -51,7 +51,7 @@ ACCOUNTS = (
     ("service-only", "service", "service"),
 )
 # Keystone reads the command line of whoever imports it: there must be none. With several threads it
-# mixes up who asks.
+# mixes up the callers.
 SERVE = """
 import os
 from waitress import serve

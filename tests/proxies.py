@@ -49,7 +49,7 @@ def nginx(directory: Path, service_port: int, store: Path) -> Iterator[Client]:
         },
     )
     (directory / "imgservice.conf").write_text(example)
-    # Where we are root, its worker would be somebody who may not write here.
+    # As root, its worker would be a user who may not write here.
     user = "user root;" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(NGINX.format(directory=directory, user=user))
     command: list[str | Path] = [binary, "-e", directory / "errors", "-c", directory / "nginx.conf"]

@@ -119,7 +119,7 @@ class _Server(ThreadingHTTPServer):
     scripted: Scripted
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who asks may leave in the middle."""
+        """The caller may disconnect in the middle."""
 
     def shutdown_request(self, request: Any) -> None:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""No duration is measured by a clock that somebody may set."""
+"""No duration is measured by a clock that can be set."""
 
 import ast
 import time

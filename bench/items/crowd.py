@@ -1,4 +1,4 @@
-"""Very many connections that wait: beside one who asks, and while the service reloads."""
+"""Very many idle connections, beside a client that sends requests and during a reload."""
 
 import os
 import signal
@@ -83,7 +83,7 @@ class _Crowd:
             self._run.failed(self._table, self._contestant, seen.complaint)
 
     def reload(self, installation: Installation) -> None:
-        """Let the service read its configuration anew, while somebody asks."""
+        """Reload the service while a client sends requests."""
         with ThreadPoolExecutor(1) as executor:
             asking = executor.submit(self.ask_beside, "reload")
             begin = time.monotonic()

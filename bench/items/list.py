@@ -179,7 +179,7 @@ def _ours(
 
 
 def _asking(address: Address, project: str, roles: str) -> Address:
-    """Return the address for a user as a proxy in front of the service introduces him."""
+    """Return the address with the headers by which a proxy identifies a user."""
     headers = {
         "X-Identity-Status": "Confirmed",
         "X-User-Id": "bench",

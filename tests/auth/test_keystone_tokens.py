@@ -117,7 +117,7 @@ async def test_application_credential(keystone: Keystone) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_token_in_a_file(keystone: Keystone, tmp_path: Path) -> None:
-    """Somebody renews it; we take the new one when we see it."""
+    """Another program renews it; we use the new one when we see it."""
     file, first = tmp_path / "token", keystone.token("service-only", "service")
     file.write_text(first + "\n")
     auth = {"mode": "keystone", "keystone": {"url": keystone.url, "token_file": str(file)}}
@@ -208,7 +208,7 @@ async def test_own_token_does_not_come(server: Scripted) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_own_token_is_revoked(keystone: Keystone) -> None:
-    """It is replaced, and who asks does not notice."""
+    """It is replaced, and callers do not notice."""
     subject = keystone.token("demo", "demo")
     async with tokens_of(keystone.auth(), cache_time=0) as tokens:
         assert await whose(tokens, subject)
@@ -292,7 +292,7 @@ async def test_so_many_at_a_time(server: Scripted) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_who_sends_many_does_not_delay_others(server: Scripted) -> None:
-    """His wait in line, and those of others are taken in between."""
+    """Its requests are queued, and those of other callers are served in between."""
 
     def slowly(asked: Asked) -> None:
         server.ending.wait(0.01)

@@ -1,4 +1,4 @@
-"""A delete that happens only to the image that somebody has seen."""
+"""A delete of the image only as the client has seen it."""
 
 import pytest
 import pytest_twisted

@@ -135,7 +135,7 @@ async def ids(repository: Images, **values: Any) -> list[str]:
 
 
 async def write(database: Database, core: sa.Insert | sa.Update | sa.Delete) -> None:
-    """Do to the database what only somebody else, such as Glance, does."""
+    """Change the database as only another program, such as Glance, does."""
     statement = Statement(core)
 
     async def work(transaction: Transaction) -> Rows:

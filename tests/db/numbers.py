@@ -67,7 +67,7 @@ KINDS = {
 
 @attrs.frozen
 class Place:
-    """A database with the table, and somebody else who uses it."""
+    """A database with the table, and another program that uses it."""
 
     name: str
     url: str

@@ -57,7 +57,7 @@ async def test_no_more_connections_than_allowed(place: Place, opened: Open) -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_has_waited_longest_is_next(database: Database) -> None:
+async def test_the_longest_waiting_caller_is_next(database: Database) -> None:
     ended: list[int] = []
 
     async def one(number: int) -> None:
@@ -69,7 +69,7 @@ async def test_who_has_waited_longest_is_next(database: Database) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_patience_ends(place: Place, opened: Open) -> None:
+async def test_waiting_for_a_connection_times_out(place: Place, opened: Open) -> None:
     database = opened(timeout=0.2)
     with place.held(1):
         first = started(add(database, 1))
@@ -81,7 +81,7 @@ async def test_patience_ends(place: Place, opened: Open) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_queue_has_an_end(place: Place, opened: Open) -> None:
+async def test_the_queue_is_bounded(place: Place, opened: Open) -> None:
     database = opened(waiting=3)
     with place.held(0):
         wanted = [started(add(database, number)) for number in range(6)]
@@ -93,7 +93,7 @@ async def test_the_queue_has_an_end(place: Place, opened: Open) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_who_want_a_server_that_is_not_there(opened: Open) -> None:
+async def test_many_callers_of_a_server_that_is_not_there(opened: Open) -> None:
     gone = opened(port=1, connections=10)
     wanted = [started(present(gone)) for _ in range(300)]
     failures = counted(wanted)
@@ -102,7 +102,7 @@ async def test_many_who_want_a_server_that_is_not_there(opened: Open) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_server_that_says_nothing(place: Place, opened: Open) -> None:
+async def test_a_server_that_does_not_answer(place: Place, opened: Open) -> None:
     database = opened(answer=0.8)
     with stopped(await number_of_connection(place, database)), pytest.raises(Unavailable):
         await present(database)

@@ -103,7 +103,7 @@ async def test_a_writer_keeps_others_out_from_its_beginning(
 
 @pytest.fixture
 def other(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of somebody else."""
+    """A connection of another program."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with closing(connection):
         yield connection
@@ -111,7 +111,7 @@ def other(path: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture
 def busy(other: sqlite3.Connection) -> sqlite3.Connection:
-    """A connection of somebody else who is writing."""
+    """A connection of another program that is writing."""
     other.execute("BEGIN IMMEDIATE")
     return other
 

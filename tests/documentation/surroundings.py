@@ -49,7 +49,7 @@ def clone(scene: Scene, _request: pytest.FixtureRequest) -> None:
         (scene.work / ".venv" / name).symlink_to(BIN.parent / name)
     for name in (".run", ".test"):
         (scene.work / ".venv" / name).touch()
-    # It listens on 9292, which somebody else may use.
+    # It listens on 9292, which another program may use.
     _write_config(scene, scene.directory / "port.yaml", scene.work / "var")
     scene.changes["make run\n"] = "make run CONFIG=../port.yaml\n"
 
@@ -73,7 +73,7 @@ def two_workers(scene: Scene, request: pytest.FixtureRequest) -> None:
 
 
 def images(scene: Scene, request: pytest.FixtureRequest) -> None:
-    """Have a disk that somebody wants to upload."""
+    """Create a disk to upload."""
     if shutil.which("qemu-img") is None:
         missing("qemu-img is not installed (Debian: qemu-utils)")
     served(scene, request)
@@ -178,7 +178,7 @@ def identity(scene: Scene, request: pytest.FixtureRequest) -> None:
 
 
 def systemd(scene: Scene, request: pytest.FixtureRequest) -> None:
-    """Let what systemd would start begin when somebody connects to the socket of the unit."""
+    """Start what systemd would start when a client connects to the socket of the unit."""
     program = shutil.which("systemd-socket-activate")
     if program is None:
         missing("systemd-socket-activate is not installed (Debian: systemd)")

@@ -39,11 +39,11 @@ async def send_file(
     start: int,
     length: int,
     threads: Threads,
-    pace: Throttle | None = None,
+    throttle: Throttle | None = None,
 ) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        await Sender(reactor, threads).send(request, _File(descriptor, start, length), pace)
+        await Sender(reactor, threads).send(request, _File(descriptor, start, length), throttle)
     finally:
         os.close(descriptor)
 
@@ -52,8 +52,8 @@ async def send_blocks(
     request: StreamingRequest,
     blocks: AsyncGenerator[bytes, None],
     length: int,
-    pace: Throttle | None = None,
+    throttle: Throttle | None = None,
 ) -> None:
     idle = Threads(reactor, 1, "idle")
     async with aclosing(blocks):
-        await Sender(reactor, idle).send(request, _Blocks(blocks, length), pace)
+        await Sender(reactor, idle).send(request, _Blocks(blocks, length), throttle)

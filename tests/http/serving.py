@@ -35,7 +35,7 @@ reactor: Any = installed_reactor
 
 Handler = Callable[[StreamingRequest], Awaitable[Response | None]]
 T = TypeVar("T")
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds; less than the service itself gives to a client that leaves."""
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 
@@ -45,18 +45,18 @@ async def pause(seconds: float) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that must come to pass."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait for something that must happen."""
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, "it did not happen in time"
         await pause(0.005)
 
 
 def until_in_thread(condition: Callable[[], bool]) -> None:
     """Do the same in a client's thread."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
 
 
@@ -205,7 +205,7 @@ class Wire:
             plain.bind((source, 0))
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        plain.settimeout(PATIENCE)
+        plain.settimeout(TIMEOUT)
         plain.connect(("127.0.0.1", port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: Any = _wrap(plain, alpn) if tls else plain
@@ -221,7 +221,7 @@ class Wire:
         self.socket.close()
 
     def reset(self) -> None:
-        """Go away without a goodbye."""
+        """Close the connection with a reset."""
         linger_off = b"\x01\x00\x00\x00\x00\x00\x00\x00"
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_off)
         self.socket.close()
@@ -289,7 +289,7 @@ class Wire:
         except TimeoutError:
             return True
         finally:
-            self.socket.settimeout(PATIENCE)
+            self.socket.settimeout(TIMEOUT)
         return False
 
 
@@ -334,7 +334,7 @@ class Signal:
         await until(self._happened.is_set)
 
     def wait_in_thread(self) -> None:
-        assert self._happened.wait(PATIENCE), "it did not come to pass"
+        assert self._happened.wait(TIMEOUT), "it did not happen in time"
 
     def happen(self) -> None:
         """Called anywhere."""

@@ -1,4 +1,4 @@
-"""Answers that nobody reads do not pile up, and those who do read get theirs."""
+"""Answers that are not read do not pile up, and clients that read get theirs."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -159,7 +159,7 @@ async def long_answer(request: StreamingRequest) -> Response:
 
 @pytest_twisted.ensureDeferred
 async def test_clients_that_do_not_read(serve: Callable[..., Serving]) -> None:
-    """Their answers fill the memory and no more; who reads is served meanwhile and afterwards."""
+    """Their answers fill the memory and no more; a client that reads is served all the while."""
     serving = serve(long_answer, answer_memory=MOST)
 
     def client(wire: Wire) -> tuple[int, int]:

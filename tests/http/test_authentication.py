@@ -26,7 +26,7 @@ from imgservice.domain.errors import Forbidden, NotAuthenticated
 from imgservice.http.networks import networks
 from imgservice.http.pipeline import Step
 from imgservice.policy.defaults import DefaultRules
-from tests.http.asking import asked, passed
+from tests.http.offline import offline_request, passed
 
 ANN = Context("ann", "apollo", frozenset({"reader"}))
 TOKEN = b"imgsvc-token"
@@ -39,7 +39,7 @@ tokens = StaticTokens(
 
 
 def outcome(step: Step, *headers: tuple[str, str | bytes]) -> Context | str | None:
-    request = asked("/v2/images", *headers)
+    request = offline_request("/v2/images", *headers)
     try:
         passed(step, request)
     except (NotAuthenticated, Forbidden) as error:
@@ -78,7 +78,7 @@ values = header | st.sampled_from([TOKEN, b"Bearer " + TOKEN, b"bearer " + TOKEN
 @quick
 @given(st.lists(st.tuples(names, values), max_size=3))
 def test_any_headers_of_tokens(headers: list[tuple[str, bytes]]) -> None:
-    """Let in is who shows the token, once in each of the headers at most, and nothing else."""
+    """Only the token is accepted, at most once in each of the headers."""
     shown: Mapping[str, list[bytes]] = {
         name: [value.strip() for key, value in headers if key == name]
         for name in ("Authorization", "X-Auth-Token")
@@ -111,7 +111,7 @@ def test_any_headers_of_browsers(headers: list[tuple[str, bytes]]) -> None:
 @quick
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126)), header)
 def test_any_host_told_by_a_proxy(host: str, told: bytes) -> None:
-    request = asked("/", ("Host", host), ("X-Forwarded-Host", told), peer="10.0.0.1")
+    request = offline_request("/", ("Host", host), ("X-Forwarded-Host", told), peer="10.0.0.1")
     passed(ProxyHeaders(networks(["10.0.0.1"])), request)
     try:
         KnownHosts((), "x")(request)
@@ -126,11 +126,11 @@ def _looks_like_an_address(host: str) -> bool:
 
 
 def test_a_unix_socket_goes_by_any_name() -> None:
-    KnownHosts((), "x")(asked("/", ("Host", "imgservice"), peer="-"))
+    KnownHosts((), "x")(offline_request("/", ("Host", "imgservice"), peer="-"))
 
 
 def test_one_without_proof_is_told_how_to_prove_himself() -> None:
-    request = asked("/v2/images")
+    request = offline_request("/v2/images")
     passed(tokens, request)
     with pytest.raises(NotAuthenticated) as caught:
         passed(RequireContext(DefaultRules(), False, "Bearer x"), request)

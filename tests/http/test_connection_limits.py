@@ -1,4 +1,4 @@
-"""Who gets a connection, who has to wait for one, and who is refused."""
+"""Connections that are accepted, that have to wait, and that are refused."""
 
 import socket
 import ssl

@@ -11,7 +11,7 @@ from imgservice.http.channel import DRAIN_LIMIT
 from imgservice.http.limits import LINGER_IDLE
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from tests.http.serving import PATIENCE, Serving, Wire, chunked, echo, request_bytes
+from tests.http.serving import TIMEOUT, Serving, Wire, chunked, echo, request_bytes
 
 Serve = Callable[..., Serving]
 LARGE = 50_000_000
@@ -109,12 +109,12 @@ async def test_client_that_never_stops_sending_is_cut_off(serve_both: Serve, len
         wire.send(request_bytes("PUT", "/x", f"Content-Length: {length}"))
         started = time.monotonic()
         with pytest.raises(OSError):
-            while time.monotonic() - started < PATIENCE:
+            while time.monotonic() - started < TIMEOUT:
                 wire.send(b"x")
                 time.sleep(0.01)
         return time.monotonic() - started
 
-    assert 0.4 < await serving.talk(client) < PATIENCE
+    assert 0.4 < await serving.talk(client) < TIMEOUT
 
 
 @pytest_twisted.ensureDeferred

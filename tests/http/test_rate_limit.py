@@ -1,4 +1,4 @@
-"""The steps that limit callers, on a clock of the test's own."""
+"""The steps that limit rates, on a clock of the test's own."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from imgservice.http.networks import neighbourhood, networks
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.route import Cost
-from tests.http.asking import asked, passed
+from tests.http.offline import offline_request, passed
 from tests.http.serving import Serving, Wire, echo
 
 TOKEN = ("X-Auth-Token", "guess")
@@ -51,13 +51,13 @@ def goes_on(step: Any, request: StreamingRequest) -> bool:
 
 def test_an_address_has_its_burst_and_then_its_rate(clock: Clock) -> None:
     step = AddressLimit(Buckets(Rate(2, 5)), None, seconds=clock)
-    assert [goes_on(step, asked()) for _ in range(7)] == [True] * 5 + [False] * 2
-    assert goes_on(step, asked(peer="192.0.2.2")), "another address is not hurt"
+    assert [goes_on(step, offline_request()) for _ in range(7)] == [True] * 5 + [False] * 2
+    assert goes_on(step, offline_request(peer="192.0.2.2")), "another address is not hurt"
     with pytest.raises(TooManyRequests) as caught:
-        passed(step, asked())
+        passed(step, offline_request())
     clock.now += caught.value.wait
-    assert goes_on(step, asked())
-    assert not goes_on(step, asked())
+    assert goes_on(step, offline_request())
+    assert not goes_on(step, offline_request())
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_address_is_the_one_that_a_trusted_proxy_tells(clock: Clock) -> None
     step = AddressLimit(Buckets(Rate(1, 1)), None, seconds=clock)
 
     def comes(client: str, peer: str) -> bool:
-        request = asked("/v2/images", ("X-Forwarded-For", client), peer=peer)
+        request = offline_request("/v2/images", ("X-Forwarded-For", client), peer=peer)
         passed(proxies, request)
         return goes_on(step, request)
 
@@ -100,7 +100,7 @@ def test_exempt_addresses_and_those_without_one(clock: Clock, peer: str) -> None
     exempt = networks(["10.0.0.0/8"])
     step = AddressLimit(Buckets(Rate(1, 1)), Buckets(Rate(1, 1)), exempt, clock)
     for _ in range(5):
-        request = asked("/v2/images", TOKEN, peer=peer)
+        request = offline_request("/v2/images", TOKEN, peer=peer)
         assert goes_on(step, request)
         step.refused(request, NotAuthenticated("wrong"))
 
@@ -110,7 +110,7 @@ def test_exempt_addresses_and_those_without_one(clock: Clock, peer: str) -> None
 
 def guess(step: AddressLimit, *headers: tuple[str, str], peer: str = "192.0.2.1") -> bool:
     """Try something wrong; tell whether it was looked at."""
-    request = asked("/v2/images", *headers, peer=peer)
+    request = offline_request("/v2/images", *headers, peer=peer)
     if not goes_on(step, request):
         return False
     step.refused(request, NotAuthenticated("wrong"))
@@ -138,21 +138,21 @@ def test_who_brings_no_credentials_does_not_guess(clock: Clock) -> None:
 
 def test_guesses_at_the_same_time_are_paid_for_afterwards(clock: Clock) -> None:
     step = AddressLimit(None, Buckets(Rate(1, 3)), seconds=clock)
-    together = [asked("/v2/images", TOKEN) for _ in range(13)]
+    together = [offline_request("/v2/images", TOKEN) for _ in range(13)]
     assert all(goes_on(step, request) for request in together)
     for request in together:
         step.refused(request, NotAuthenticated("wrong"))
     clock.now += 10.5
-    assert not goes_on(step, asked("/v2/images", TOKEN))
+    assert not goes_on(step, offline_request("/v2/images", TOKEN))
     clock.now += 1
-    assert goes_on(step, asked("/v2/images", TOKEN))
+    assert goes_on(step, offline_request("/v2/images", TOKEN))
 
 
 def test_other_failures_are_no_guesses(clock: Clock) -> None:
     step = AddressLimit(None, Buckets(Rate(0.1, 1)), seconds=clock)
     for error in (Forbidden("no"), TooManyRequests("no", 1), KeyError("bug"), None):
         for _ in range(3):
-            request = asked("/v2/images", TOKEN)
+            request = offline_request("/v2/images", TOKEN)
             assert goes_on(step, request)
             step.refused(request, error)
 
@@ -197,7 +197,7 @@ def step_of(clock: Clock, addresses: AddressLimit | None = None, **rates: Bucket
 def by(
     user: str | None, project: str | None, *roles: str, method: str = "GET", path: str = "images"
 ) -> StreamingRequest:
-    request = asked("/" + path, method=method)
+    request = offline_request("/" + path, method=method)
     request.api_version = "v2"
     request.context = Context(user, project, frozenset(roles or ("member",)))
     return request

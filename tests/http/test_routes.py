@@ -29,7 +29,7 @@ from imgservice.policy.defaults import DefaultRules
 from imgservice.policy.table import RULES
 from imgservice.service.images import ImageService
 from imgservice.service.quota import QuotaService
-from tests.http.asking import asked, passed
+from tests.http.offline import offline_request, passed
 from tests.http.serving import Serving, Wire, echo
 
 Serve = Callable[..., Serving]
@@ -38,7 +38,7 @@ ABOUT = shows("Show a thing.")
 
 def result(answering: Any) -> Response:
     """Return what a handler that waits for nothing answers, or raise its error."""
-    response = passed(lambda _: answering, asked())
+    response = passed(lambda _: answering, offline_request())
     assert response is not None
     return response
 
@@ -73,7 +73,7 @@ def test_routes_come_in_the_order_of_the_code_and_have_names() -> None:
 def test_handlers_are_bound() -> None:
     for route, handler in handlers_of(Things()):
         variables = dict.fromkeys(route.variables, "7")
-        assert result(handler(asked(), **variables, **route.arguments)).status == 200
+        assert result(handler(offline_request(), **variables, **route.arguments)).status == 200
 
 
 def test_two_routes_need_two_names() -> None:
@@ -101,12 +101,12 @@ def test_a_template_has_braces() -> None:
     ],
 )
 def test_routes_are_found_before_they_are_routed(method: str, path: str, name: str | None) -> None:
-    found = RouteMap(ROUTES).find(asked("/" + path, method=method))
+    found = RouteMap(ROUTES).find(offline_request("/" + path, method=method))
     assert (found and found.name) == name
 
 
 def test_a_request_has_no_route_at_first() -> None:
-    assert asked().route is NO_ROUTE
+    assert offline_request().route is NO_ROUTE
 
 
 @pytest_twisted.ensureDeferred
@@ -184,7 +184,7 @@ class Recorder:
 def test_an_action() -> None:
     images = Recorder()
     actions = ActionRoutes(cast(ImageService, images))
-    request = asked()
+    request = offline_request()
     assert result(actions.deactivate(request, "an-id")).status == 204
     assert images.calls == [(request.context, "an-id")]
 
@@ -196,9 +196,9 @@ def schemas() -> ImageSchemas:
 def test_schemas() -> None:
     shown = SchemaRoutes(schemas)
     for path, schema in FIXED.items():
-        response = result(shown.show_fixed_schema(asked(), path))
+        response = result(shown.show_fixed_schema(offline_request(), path))
         assert orjson.loads(response.body) == orjson.loads(orjson.dumps(schema))
-    image = orjson.loads(result(shown.show_image_schema(asked(), "image")).body)
+    image = orjson.loads(result(shown.show_image_schema(offline_request(), "image")).body)
     assert image["properties"]["disk_format"]["enum"] == [None, "raw"]
 
 
@@ -207,21 +207,21 @@ def test_stores() -> None:
     stores = [StoreInfo("fast", "file", is_default=True, weight=3)]
     info = InfoRoutes(stores, access, cast(QuotaService, None))
     expected = {"stores": [{"id": "fast", "default": "true"}]}
-    assert orjson.loads(result(info.list_stores(asked())).body) == expected
+    assert orjson.loads(result(info.list_stores(offline_request())).body) == expected
     with pytest.raises(Forbidden):
-        result(info.list_stores_in_detail(asked()))
-    request = asked()
+        result(info.list_stores_in_detail(offline_request()))
+    request = offline_request()
     request.context = Context(is_admin=True)
     (detail,) = orjson.loads(result(info.list_stores_in_detail(request)).body)["stores"]
     assert detail["weight"] == 3
     with pytest.raises(NotFound):
-        result(InfoRoutes(None, access, cast(QuotaService, None)).list_stores(asked()))
+        result(InfoRoutes(None, access, cast(QuotaService, None)).list_stores(offline_request()))
 
 
 def test_the_document_is_made_anew_when_the_schemas_change() -> None:
     current = [schemas()]
     routes = OpenApiRoutes(lambda: current[0], ROUTES)
-    first = result(routes.show_openapi(asked()))
-    assert result(routes.show_openapi(asked())) is first
+    first = result(routes.show_openapi(offline_request()))
+    assert result(routes.show_openapi(offline_request())) is first
     current[0] = schemas()
-    assert result(routes.show_openapi(asked())) is not first
+    assert result(routes.show_openapi(offline_request())) is not first

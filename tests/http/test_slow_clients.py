@@ -1,4 +1,4 @@
-"""Clients that hold a connection by being slow are cut, and nobody whose slowness is ours."""
+"""Slow clients are disconnected, and none for which we are slow ourselves."""
 
 import os
 import socket
@@ -30,17 +30,17 @@ from tests.http.serving import (
     request_bytes,
     until,
 )
-from tests.http.test_transfers import blocks_at_a_pace, body_at_a_pace, file_at_a_pace
+from tests.http.test_transfers import blocks_at_a_pace, file_at_a_pace, throttled_body
 
 Serve = Callable[..., Serving]
 MiB = 1 << 20
 T = TypeVar("T")
 LEAST = MinimumRate(1000, 1.0)
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds after which a client that should have been cut was not."""
 
 
-def trickle(wire: Wire, piece: bytes = b"x", seconds: float = PATIENCE) -> None:
+def trickle(wire: Wire, piece: bytes = b"x", seconds: float = TIMEOUT) -> None:
     """Send a piece now and then until something comes, or the connection ends."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -54,7 +54,7 @@ def trickle(wire: Wire, piece: bytes = b"x", seconds: float = PATIENCE) -> None:
 
 
 async def is_served(serving: Serving) -> None:
-    """See that a client who behaves gets its answer all the while."""
+    """Check that a fast client gets its answer all the while."""
 
     def client(wire: Wire) -> None:
         wire.ask("PUT", "/good", body=bytes(500_000))
@@ -199,7 +199,7 @@ def _sip(wire: Wire) -> None:
     """Read a byte now and then, until the connection is cut."""
     wire.ask("GET")
     wire.head()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not wire.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         assert time.monotonic() < deadline, "the client was not cut"
         try:
@@ -246,7 +246,7 @@ async def test_a_limited_rate_is_not_slow(
     handler = {
         "file": lambda: file_at_a_pace(MiB, tmp_path, threads, buckets),
         "blocks": lambda: blocks_at_a_pace(MiB, buckets),
-        "body": lambda: body_at_a_pace(buckets),
+        "body": lambda: throttled_body(buckets),
     }[what]()
 
     def client(wire: Wire) -> int:
@@ -314,7 +314,7 @@ async def test_the_first_body_has_all_the_idle_time(serve: Serve) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_is_idle_makes_room_when_others_wait(serve: Serve) -> None:
+async def test_idle_connections_close_when_others_wait(serve: Serve) -> None:
     limits = ConnectionLimits(reactor, ConnectionCaps(in_all=4))
     serving = serve(echo, connection_limits=limits, crowded_idle=0.3)
 

@@ -20,7 +20,7 @@ from imgservice.domain.errors import HeaderTooLong, ImageServiceError, Invalid, 
 from imgservice.http.networks import networks
 from imgservice.http.request import StreamingRequest
 from imgservice.policy.defaults import DefaultRules
-from tests.http.asking import asked, passed
+from tests.http.offline import offline_request, passed
 
 header_text = st.text(st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n"))
 quick = settings(database=None, deadline=None, max_examples=200)
@@ -33,7 +33,7 @@ PROXIES = networks(["10.0.0.0/8", "::1", "2001:db8::/32"])
 
 def seen(*headers: tuple[str, str], peer: str = "10.0.0.1") -> tuple[str | None, str | None]:
     """Return the client's address and the base URL that the request seems to have."""
-    request = asked("/v2/images", ("Host", "own:9292"), *headers, peer=peer)
+    request = offline_request("/v2/images", ("Host", "own:9292"), *headers, peer=peer)
     assert passed(ProxyHeaders(PROXIES), request) is None
     return request.client_address, request.base_url
 
@@ -188,7 +188,7 @@ def test_almost_forwarded(parts: list[str]) -> None:
 
 
 def identified(*given: str | bytes, longest: int = 64) -> str:
-    request = asked("/", *(("X-Openstack-Request-Id", one) for one in given))
+    request = offline_request("/", *(("X-Openstack-Request-Id", one) for one in given))
     assert passed(RequestId(longest), request) is None
     told = request.responseHeaders.getRawHeaders("x-openstack-request-id")
     assert told == [request.request_id]
@@ -234,7 +234,7 @@ def test_any_request_id(given: str) -> None:
 def negotiated(
     path: str, *headers: tuple[str, str], public_url: str | None = None, newest: str | None = None
 ) -> tuple[StreamingRequest, object]:
-    request = asked(path, ("Host", "here:9292"), *headers)
+    request = offline_request(path, ("Host", "here:9292"), *headers)
     return request, passed(VersionNegotiation(public_url, newest), request)
 
 
@@ -275,12 +275,12 @@ def test_newest_version_is_capped() -> None:
 
 def test_versions_of_a_service_with_one_store() -> None:
     step = VersionNegotiation(None, None, ONE_STORE)
-    answer = passed(step, asked("/versions", ("Host", "here")))
+    answer = passed(step, offline_request("/versions", ("Host", "here")))
     versions = orjson.loads(answer.body)["versions"]  # type: ignore[union-attr]
     found = [one["id"] for one in versions]
     assert found == ["v2.15", "v2.9", "v2.17", *(f"v2.{minor}" for minor in range(7, -1, -1))]
     for minor, status in ((8, 300), (9, None), (13, 300), (15, None)):
-        answer = passed(step, asked(f"/v2.{minor}/images", ("Host", "here")))
+        answer = passed(step, offline_request(f"/v2.{minor}/images", ("Host", "here")))
         assert getattr(answer, "status", None) == status
 
 
@@ -317,7 +317,7 @@ def test_no_version_in_accept(accept: str) -> None:
 @quick
 @given(st.binary(max_size=30), header_text)
 def test_any_path(path: bytes, accept: str) -> None:
-    request = asked("/", ("Host", "here"), ("Accept", accept))
+    request = offline_request("/", ("Host", "here"), ("Accept", accept))
     request.postpath = path.split(b"/")
     with contextlib.suppress(ImageServiceError):
         passed(VersionNegotiation(None, None), request)
@@ -336,34 +336,34 @@ CONFIRMED = (
 
 def test_everybody_is_the_configured_user() -> None:
     somebody = Context("me", "mine", frozenset({"member"}))
-    request = asked("/", *CONFIRMED)
+    request = offline_request("/", *CONFIRMED)
     assert passed(FixedIdentity(somebody), request) is None
     assert request.identified and request.context == somebody
 
 
 def test_trusted_headers() -> None:
-    request = asked("/", *CONFIRMED)
+    request = offline_request("/", *CONFIRMED)
     assert passed(TRUSTED, request) is None
     assert request.identified
     assert request.context == Context("ann", "apollo", frozenset({"member", "reader"}))
 
 
 def test_old_name_of_the_project() -> None:
-    request = asked("/", CONFIRMED[0], ("X-Tenant-Id", "apollo"))
+    request = offline_request("/", CONFIRMED[0], ("X-Tenant-Id", "apollo"))
     passed(TRUSTED, request)
     assert request.context.project == "apollo"
 
 
 @pytest.mark.parametrize("peer", ["192.0.3.1", "-", "::1", "10.0.0.1"])
 def test_untrusted_address_is_ignored(peer: str) -> None:
-    request = asked("/", *CONFIRMED, peer=peer)
+    request = offline_request("/", *CONFIRMED, peer=peer)
     passed(TRUSTED, request)
     assert not request.identified and request.context == Context()
 
 
 def test_address_told_by_a_proxy_does_not_count() -> None:
     """The peer is what must be trusted, not what it says about where it comes from."""
-    request = asked("/", *CONFIRMED, ("X-Forwarded-For", "192.0.2.7"), peer="10.0.0.1")
+    request = offline_request("/", *CONFIRMED, ("X-Forwarded-For", "192.0.2.7"), peer="10.0.0.1")
     passed(ProxyHeaders(PROXIES), request)
     passed(TRUSTED, request)
     assert request.client_address == "192.0.2.7" and not request.identified
@@ -371,7 +371,7 @@ def test_address_told_by_a_proxy_does_not_count() -> None:
 
 @pytest.mark.parametrize("status", ["Invalid", "", "confirmed, invalid"])
 def test_unconfirmed_identity(status: str) -> None:
-    request = asked("/", ("X-Identity-Status", status), *CONFIRMED[1:])
+    request = offline_request("/", ("X-Identity-Status", status), *CONFIRMED[1:])
     passed(TRUSTED, request)
     assert not request.identified
 
@@ -379,16 +379,16 @@ def test_unconfirmed_identity(status: str) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in CONFIRMED])
 def test_header_that_is_there_twice(name: str) -> None:
     with pytest.raises(NotAuthenticated, match="more than once"):
-        passed(TRUSTED, asked("/", *CONFIRMED, (name, "admin")))
+        passed(TRUSTED, offline_request("/", *CONFIRMED, (name, "admin")))
 
 
 def test_nobody_is_turned_away() -> None:
     with pytest.raises(NotAuthenticated):
-        passed(RequireContext(DefaultRules(), anonymous_read=False), asked("/"))
+        passed(RequireContext(DefaultRules(), anonymous_read=False), offline_request("/"))
 
 
 def test_anonymous_may_read() -> None:
-    request = asked("/")
+    request = offline_request("/")
     assert passed(RequireContext(DefaultRules(), anonymous_read=True), request) is None
     assert request.context == ANONYMOUS and request.context.read_only
     assert not request.context.is_admin
@@ -398,7 +398,7 @@ def test_anonymous_may_read() -> None:
     ("roles", "is_admin"), [("admin", True), ("Admin,member", True), ("administrator", False)]
 )
 def test_admin_is_who_has_the_role(roles: str, is_admin: bool) -> None:
-    request = asked("/", *CONFIRMED[:3], ("X-Roles", roles))
+    request = offline_request("/", *CONFIRMED[:3], ("X-Roles", roles))
     passed(TRUSTED, request)
     passed(RequireContext(DefaultRules(), anonymous_read=True), request)
     assert request.context.is_admin is is_admin and not request.context.read_only
@@ -408,7 +408,7 @@ def test_admin_is_who_has_the_role(roles: str, is_admin: bool) -> None:
 @given(st.lists(st.tuples(st.sampled_from([name for name, _ in CONFIRMED]), header_text)))
 def test_any_identity(headers: list[tuple[str, str]]) -> None:
     with contextlib.suppress(ImageServiceError):
-        passed(TRUSTED, asked("/", *headers))
+        passed(TRUSTED, offline_request("/", *headers))
 
 
 # -- cors -----------------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ HORIZON = "https://horizon.example"
 
 
 def preflight(*headers: tuple[str, str], origins: tuple[str, ...] = (HORIZON,)) -> dict[str, str]:
-    answer = passed(Cors(origins, True, 3600), asked("/v2", *headers, method="OPTIONS"))
+    answer = passed(Cors(origins, True, 3600), offline_request("/v2", *headers, method="OPTIONS"))
     assert answer is not None and answer.status == 200
     return dict(answer.headers)
 
@@ -462,7 +462,7 @@ def test_any_origin_never_with_credentials() -> None:
 
 @pytest.mark.parametrize(("origin", "allowed"), [(HORIZON, [HORIZON]), ("https://evil", None)])
 def test_actual_request(origin: str, allowed: list[str] | None) -> None:
-    request = asked("/v2", ("Origin", origin))
+    request = offline_request("/v2", ("Origin", origin))
     assert passed(Cors((HORIZON,), False, 0), request) is None
     assert request.responseHeaders.getRawHeaders("access-control-allow-origin") == allowed
 
@@ -470,10 +470,10 @@ def test_actual_request(origin: str, allowed: list[str] | None) -> None:
 def test_without_origins_nobody_is_let_in() -> None:
     headers = (("Origin", HORIZON), ("Access-Control-Request-Method", "PUT"))
     assert preflight(*headers, origins=()) == {}
-    request = asked("/v2", *headers)
+    request = offline_request("/v2", *headers)
     assert passed(Cors((), True, 0), request) is None
     assert not request.responseHeaders.hasHeader("access-control-allow-origin")
 
 
 def test_origin_that_is_not_text() -> None:
-    assert passed(Cors((HORIZON,), True, 0), asked("/v2", ("Origin", b"\xff"))) is None
+    assert passed(Cors((HORIZON,), True, 0), offline_request("/v2", ("Origin", b"\xff"))) is None

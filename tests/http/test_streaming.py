@@ -13,7 +13,7 @@ from imgservice.http.limits import LINGER_IDLE
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from tests.http.serving import (
-    PATIENCE,
+    TIMEOUT,
     Serving,
     Signal,
     Wire,
@@ -145,7 +145,7 @@ def _send_until_blocked(wire: Wire, size: int) -> int:
             sent += wire.socket.send(block)
         except TimeoutError:
             break
-    wire.socket.settimeout(PATIENCE)
+    wire.socket.settimeout(TIMEOUT)
     return sent
 
 

@@ -1,4 +1,4 @@
-"""Bytes at a given pace: as many a second as were allowed, and a client that leaves is noticed."""
+"""Throttled transfers: the rate is kept, and a client that disconnects is noticed."""
 
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -18,7 +18,7 @@ from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.throttle import ByteRates, Throttle, Transfers
 from tests.http.bodies import send_blocks, send_file
-from tests.http.serving import PATIENCE, Handler, Serving, Wire, reactor, request_bytes
+from tests.http.serving import TIMEOUT, Handler, Serving, Wire, reactor, request_bytes
 
 Serve = Callable[..., Serving]
 MiB = 1 << 20
@@ -36,7 +36,7 @@ def limits(buckets: Buckets | None, places: Places | None = None) -> Transfers:
     return Transfers(reactor, rates, rates, places or Places(None, None), ("admin",))
 
 
-def pace_of(request: StreamingRequest, buckets: Buckets) -> Throttle | None:
+def throttle_of(request: StreamingRequest, buckets: Buckets) -> Throttle | None:
     request.context = Context("alice", request.header("x-project") or "red")
     return limits(buckets).outgoing(request)
 
@@ -46,8 +46,8 @@ def file_at_a_pace(size: int, folder: Path, threads: Threads, buckets: Buckets) 
 
     async def handler(request: StreamingRequest) -> None:
         request.setHeader("content-length", str(size))
-        pace = pace_of(request, buckets)
-        await send_file(request, folder / "image", 0, size, threads, pace)
+        throttle = throttle_of(request, buckets)
+        await send_file(request, folder / "image", 0, size, threads, throttle)
 
     return handler
 
@@ -59,16 +59,16 @@ def blocks_at_a_pace(size: int, buckets: Buckets) -> Handler:
 
     async def handler(request: StreamingRequest) -> None:
         request.setHeader("content-length", str(size))
-        await send_blocks(request, blocks(), size, pace_of(request, buckets))
+        await send_blocks(request, blocks(), size, throttle_of(request, buckets))
 
     return handler
 
 
-def body_at_a_pace(buckets: Buckets) -> Handler:
+def throttled_body(buckets: Buckets) -> Handler:
     async def handler(request: StreamingRequest) -> Response:
-        total, pace = 0, pace_of(request, buckets)
-        assert pace is not None
-        async for block in pace.slowed(request.body.blocks, MiB, lambda: 8 * MiB):
+        total, throttle = 0, throttle_of(request, buckets)
+        assert throttle is not None
+        async for block in throttle.slowed(request.body.blocks, MiB, lambda: 8 * MiB):
             total += len(block)
         return Response(200, b"%d" % total)
 
@@ -122,7 +122,7 @@ async def test_pace_of_blocks(serve_both: Serve, buckets: Buckets) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_pace_of_a_body(serve_both: Serve, buckets: Buckets) -> None:
-    serving = serve_both(body_at_a_pace(buckets))
+    serving = serve_both(throttled_body(buckets))
     assert paced(await serving.talk(lambda wire: uploaded(wire, SIZE)))
 
 
@@ -138,7 +138,7 @@ async def test_a_project_shares_its_rate_and_another_has_its_own(
 
     def client_of(project: str) -> Callable[[Wire], float]:
         def client(wire: Wire) -> float:
-            connected.wait(PATIENCE)
+            connected.wait(TIMEOUT)
             downloaded(wire, size, f"X-Project: {project}")
             return time.monotonic() - begun[0]
 
@@ -156,7 +156,7 @@ async def test_a_project_shares_its_rate_and_another_has_its_own(
 async def test_little_of_a_slow_upload_waits_in_memory(serve: Serve) -> None:
     """What the client cannot send yet waits on its side."""
     slow = Buckets(ByteRate(MiB, 64 << 10))
-    serving = serve(body_at_a_pace(slow))
+    serving = serve(throttled_body(slow))
 
     def client(wire: Wire) -> None:
         wire.socket.settimeout(0.3)
@@ -182,7 +182,7 @@ async def test_client_leaves_while_nothing_moves(
     handlers: dict[str, Callable[[], Any]] = {
         "file": lambda: file_at_a_pace(SIZE, tmp_path, threads, slow),
         "blocks": lambda: blocks_at_a_pace(SIZE, slow),
-        "body": lambda: body_at_a_pace(slow),
+        "body": lambda: throttled_body(slow),
     }
     serving = serve(handlers[kind]())
 
@@ -197,7 +197,7 @@ async def test_client_leaves_while_nothing_moves(
     begun = time.monotonic()
     await serving.talk(client)
     await serving.quiet()
-    assert time.monotonic() - begun < PATIENCE
+    assert time.monotonic() - begun < TIMEOUT
 
 
 @pytest_twisted.ensureDeferred
@@ -207,7 +207,7 @@ async def test_waiting_is_no_idling(serve: Serve, threads: Threads, tmp_path: Pa
     files = file_at_a_pace(size, tmp_path, threads, Buckets(ByteRate(size // 2, 1)))
     serving = serve(files, idle_timeout=0.3)
     assert await serving.talk(lambda wire: downloaded(wire, size)) > 1
-    serving = serve(body_at_a_pace(Buckets(ByteRate(size // 2, 1))), idle_timeout=0.3)
+    serving = serve(throttled_body(Buckets(ByteRate(size // 2, 1))), idle_timeout=0.3)
     assert await serving.talk(lambda wire: uploaded(wire, size)) > 1
 
 

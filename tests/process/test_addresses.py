@@ -1,4 +1,4 @@
-"""Where to listen, as people write it."""
+"""The spellings of addresses to listen on."""
 
 import socket
 from contextlib import closing

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.test_roles import asking
+from tests.process.test_roles import with_roles
 from tests.real.service import Service, running, wait_until
 from tests.real.streams import upload_head
 from tests.real.troubles import readiness
@@ -38,7 +38,7 @@ def access_lines(service: Service, log: Path, as_json: bool) -> list[dict[str, A
 def test_one_line_for_every_request(tmp_path: Path, kind: str) -> None:
     options = {"logging": {"format": kind}, "auth": {"mode": "trusted_headers"}}
     with running(tmp_path, options) as service:
-        client = asking(service.client, "member,reader", "ours")
+        client = with_roles(service.client, "member,reader", "ours")
         client.headers["X-User-Id"] = "alice"  # type: ignore[index]  # without a space
         image_id = client.create()
         client.upload(image_id, bytes(70_000))
@@ -108,7 +108,7 @@ FORGED = "a b\u2028c\u202ed\x1b[31m\u009b1me\tf"
 def test_clients_cannot_shift_or_colour_lines(tmp_path: Path, kind: str) -> None:
     options = {"logging": {"format": kind}, "auth": {"mode": "trusted_headers"}}
     with running(tmp_path, options) as service:
-        client = asking(service.client, "member,reader", "ours")
+        client = with_roles(service.client, "member,reader", "ours")
         value = FORGED.encode().decode("latin-1")
         fields = {**client.headers, "X-User-Id": value, "X-Project-Id": value}
         fields["X-OpenStack-Request-ID"] = "a b 200 in=0"

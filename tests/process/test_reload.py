@@ -231,7 +231,7 @@ def test_an_end_during_a_roll(tmp_path: Path, moment: float) -> None:
         time.sleep(moment)
         ended = time.monotonic()
     # The block's end has stopped it, and has seen that nothing is left.
-    assert time.monotonic() - ended < 40, "it waited for somebody that was not there"
+    assert time.monotonic() - ended < 40, "it waited for a client that was gone"
 
 
 def test_an_end_during_the_start(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may do what, behind a proxy that says who is asking."""
+"""Who may do what, behind a proxy that identifies the caller."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.real.service import running
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-def asking(client: Client, roles: str, project: str) -> Client:
+def with_roles(client: Client, roles: str, project: str) -> Client:
     """Return a client for a user with these roles in this project."""
     headers = {
         "X-Identity-Status": "Confirmed",
@@ -24,7 +24,7 @@ def asking(client: Client, roles: str, project: str) -> Client:
 
 @attrs.frozen
 class Cloud:
-    """Users of two projects, and somebody who is nobody."""
+    """Users of two projects, and a caller without any."""
 
     nobody: Client
     admin: Client
@@ -45,10 +45,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         client = service.client
         yield Cloud(
             nobody=client,
-            admin=asking(client, "admin", "operators"),
-            member=asking(client, "Member,Reader", "ours"),
-            reader=asking(client, "reader", "ours"),
-            stranger=asking(client, "member,reader", "theirs"),
+            admin=with_roles(client, "admin", "operators"),
+            member=with_roles(client, "Member,Reader", "ours"),
+            reader=with_roles(client, "reader", "ours"),
+            stranger=with_roles(client, "member,reader", "theirs"),
         )
 
 
@@ -88,7 +88,7 @@ def test_headers_from_elsewhere_are_not_believed(tmp_path_factory: pytest.TempPa
     trusted = {"from": ["192.0.2.1"]}
     options = {"auth": {"mode": "trusted_headers", "trusted_headers": trusted}}
     with running(tmp_path_factory.mktemp("elsewhere"), options) as service:
-        assert asking(service.client, "admin", "p").get("/v2/images").status == 401
+        assert with_roles(service.client, "admin", "p").get("/v2/images").status == 401
 
 
 def test_identity_given_twice_is_refused(cloud: Cloud) -> None:
@@ -176,17 +176,17 @@ def test_lists(cloud: Cloud) -> None:
 
 
 def test_a_user_without_a_role(cloud: Cloud) -> None:
-    somebody = asking(cloud.nobody, "", "ours")
+    stranger = with_roles(cloud.nobody, "", "ours")
     image_id = cloud.member.create()
-    assert somebody.get("/v2/images").status == 403
-    assert somebody.get(f"/v2/images/{image_id}").status == 404
-    assert somebody.post("/v2/images", {}).status == 403
+    assert stranger.get("/v2/images").status == 403
+    assert stranger.get(f"/v2/images/{image_id}").status == 404
+    assert stranger.post("/v2/images", {}).status == 403
 
 
 def test_anonymous_reading(tmp_path_factory: pytest.TempPathFactory) -> None:
     options = {"auth": {"mode": "trusted_headers", "anonymous_read": True}}
     with running(tmp_path_factory.mktemp("anonymous"), options) as service:
-        nobody, admin = service.client, asking(service.client, "admin", "operators")
+        nobody, admin = service.client, with_roles(service.client, "admin", "operators")
         public = admin.active(b"data", visibility="public")
         private = admin.active(b"data", visibility="private")
         assert [one["id"] for one in nobody.get("/v2/images").json()["images"]] == [public]

@@ -134,9 +134,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         write(key, key_in(held))
         pairs.append({"certificate": str(certificate), "key": str(key)})
     tls = {**pairs[0], "more": pairs[1:], "client_ca": str(clients.file), "client_auth": "optional"}
-    people = directory / "people.yaml"
-    write_users(people, {"CN=alice": {"project": "apollo", "roles": ["member", "reader"]}})
-    auth = {"mode": "client_certificate", "client_certificate": {"file": str(people)}}
+    users = directory / "users.yaml"
+    write_users(users, {"CN=alice": {"project": "apollo", "roles": ["member", "reader"]}})
+    auth = {"mode": "client_certificate", "client_certificate": {"file": str(users)}}
     with running(directory, {"server": {"tls": tls}, "auth": auth}) as service:
         yield Place(service, root, issuing, clients, directory)
 

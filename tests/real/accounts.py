@@ -1,4 +1,4 @@
-"""Users, passwords and files of them, and what people do with these."""
+"""Users and passwords, and the files of both."""
 
 import base64
 import os

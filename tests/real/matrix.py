@@ -31,7 +31,7 @@ import attrs
 import yaml
 
 from tests.real.client import TIMEOUT, Reply, read_reply
-from tests.real.matrix_people import EVERYBODY, People, enrolled, log_in
+from tests.real.matrix_users import EVERYBODY, EnrolledUsers, enrolled, log_in
 from tests.real.roles import PATCH
 from tests.real.service import Service, running
 
@@ -240,7 +240,7 @@ class Server:
 
     url: str
     open_url: str
-    people: People
+    users: EnrolledUsers
     run: str = attrs.field(factory=lambda: f"run-{uuid.uuid4().hex[:8]}")
     """A tag that all of its images have."""
     _lines: threading.local = attrs.field(factory=threading.local, repr=False)
@@ -248,8 +248,8 @@ class Server:
 
     def ask(self, caller: str, question: Question, names: Mapping[str, str]) -> Reply:
         """Ask with these values for what stands in the question with a `$`."""
-        known = {**self.people.projects, **names}
-        headers = {**self.people.headers[caller], "Accept": JSON}
+        known = {**self.users.projects, **names}
+        headers = {**self.users.headers[caller], "Accept": JSON}
         body = None
         if question.body is not None:
             body = Template(question.body).substitute(known).encode()
@@ -307,7 +307,7 @@ class Image:
     def names(self) -> Mapping[str, str]:
         """What `$` names stand for in questions about it."""
         kind = self.kind
-        owner = None if kind.owner is None else self.server.people.projects[kind.owner]
+        owner = None if kind.owner is None else self.server.users.projects[kind.owner]
         return {
             "image": self.id,
             "visibility": kind.visibility,
@@ -606,16 +606,16 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what was made is removed then
     account = yaml.safe_load(chosen.clouds.read_text())["clouds"]["admin"]["auth"]
     with (
-        enrolled(log_in(chosen.keystone, account)) as people,
+        enrolled(log_in(chosen.keystone, account)) as users,
         tempfile.TemporaryDirectory() as made,
     ):
-        glance = timed("Glance", Server(chosen.peer, chosen.peer_open, people)).outcomes
+        glance = timed("Glance", Server(chosen.peer, chosen.peer_open, users)).outcomes
         if chosen.record:
             write_facts(glance)
         own = {name: account[name] for name in ("username", "password")}
         keystone = {"url": chosen.keystone, **own, "project": account["project_name"]}
         with ours(Path(made), {"mode": "keystone", "keystone": keystone}) as pair:
-            found = timed("ours", Server(pair.closed.client.url, pair.open.client.url, people))
+            found = timed("ours", Server(pair.closed.client.url, pair.open.client.url, users))
     lines = Comparison(glance, found.outcomes).report(load_wanted())
     lines += [f"can be told from none: {cell}" for cell in found.told_apart()]
     print(*(lines or ["Every answer is Glance's, or differs as is wanted."]), sep="\n")

@@ -1,4 +1,4 @@
-"""Askers of a service that believes the headers of a proxy."""
+"""Callers of a service that trusts the headers of a proxy."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def caller(service: Service, project: str, roles: str = "member,reader") -> Clie
 
 
 @attrs.frozen
-class Askers:
+class Callers:
     owner: Client
     reader: Client
     """Of the owner's project."""
@@ -38,8 +38,8 @@ class Askers:
     admin: Client
 
 
-def callers(service: Service) -> Askers:
-    return Askers(
+def callers(service: Service) -> Callers:
+    return Callers(
         owner=caller(service, "ours"),
         reader=caller(service, "ours", "reader"),
         other=caller(service, "theirs"),

@@ -111,7 +111,7 @@ def test_nothing_changes(opened: Open) -> None:
     ],
 )
 def test_wrong_credentials_are_not_anonymous(opened: Open, headers: dict[str, str]) -> None:
-    """Who thinks that he is somebody is told that he is not."""
+    """A client that sends credentials is told that they are not accepted."""
     assert opened.anybody.get("/v2/images", **headers).status == 401
 
 

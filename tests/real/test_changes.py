@@ -15,7 +15,7 @@ from tests.real.client import Client
 from tests.real.roles import (
     OLDER_PATCH,
     PATCH,
-    Askers,
+    Callers,
     add,
     callers,
     patch,
@@ -37,14 +37,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def roles(service: Service) -> Askers:
+def roles(service: Service) -> Callers:
     return callers(service)
 
 
 # -- what a patch does ----------------------------------------------------------------------------
 
 
-def test_patch_answers_with_the_changed_image(roles: Askers) -> None:
+def test_patch_answers_with_the_changed_image(roles: Callers) -> None:
     image_id = roles.owner.create(name="old", tags=["t"], foo="1", drop="2")
     before = roles.owner.show(image_id)
     operations = [
@@ -79,7 +79,7 @@ def test_patch_answers_with_the_changed_image(roles: Askers) -> None:
     assert patch(roles.owner, image_id, replace("protected", False)).status == 200
 
 
-def test_the_older_media_type(roles: Askers) -> None:
+def test_the_older_media_type(roles: Callers) -> None:
     image_id = roles.owner.create(foo="1")
     changes = [{"replace": "/name", "value": "z"}, {"add": "/new", "value": "v"}]
     reply = patch(roles.owner, image_id, *changes, {"remove": "/foo"}, type_=OLDER_PATCH)
@@ -91,7 +91,7 @@ def test_the_older_media_type(roles: Askers) -> None:
 
 
 @pytest.mark.parametrize("type_", [None, "application/json", "text/plain", PATCH + "x"])
-def test_other_media_types(roles: Askers, type_: str | None) -> None:
+def test_other_media_types(roles: Callers, type_: str | None) -> None:
     headers = {} if type_ is None else {"Content-Type": type_}
     path = f"/v2/images/{NOWHERE}"
     reply = roles.owner.request("PATCH", path, b"[]", {**headers, "Accept": "application/json"})
@@ -100,12 +100,12 @@ def test_other_media_types(roles: Askers, type_: str | None) -> None:
     assert f"Content-Type one of: {OLDER_PATCH}, {PATCH}" in reply.json()["message"]
 
 
-def test_parameters_of_the_media_type_do_not_matter(roles: Askers) -> None:
+def test_parameters_of_the_media_type_do_not_matter(roles: Callers) -> None:
     image_id = roles.owner.create()
     assert patch(roles.owner, image_id, type_=f"{PATCH}; charset=utf-8").status == 200
 
 
-def test_an_empty_patch_changes_nothing(service: Service, roles: Askers) -> None:
+def test_an_empty_patch_changes_nothing(service: Service, roles: Callers) -> None:
     image_id = roles.owner.create()
     query = "SELECT updated_at FROM images WHERE id = ?"
     before = service.rows(query, image_id)
@@ -113,14 +113,14 @@ def test_an_empty_patch_changes_nothing(service: Service, roles: Askers) -> None
     assert service.rows(query, image_id) == before
 
 
-def test_all_or_nothing(roles: Askers) -> None:
+def test_all_or_nothing(roles: Callers) -> None:
     image_id = roles.owner.create(name="n")
     before = roles.owner.show(image_id)
     assert patch(roles.owner, image_id, replace("name", "x"), remove("nope")).status == 409
     assert roles.owner.show(image_id) == before
 
 
-def test_protected_images_change(roles: Askers) -> None:
+def test_protected_images_change(roles: Callers) -> None:
     image_id = roles.owner.create(protected=True)
     assert patch(roles.owner, image_id, replace("name", "n")).status == 200
     assert roles.owner.delete(f"/v2/images/{image_id}").status == 403
@@ -128,7 +128,7 @@ def test_protected_images_change(roles: Askers) -> None:
     assert roles.owner.delete(f"/v2/images/{image_id}").status == 204
 
 
-def test_formats_of_an_image_with_data_stay(roles: Askers) -> None:
+def test_formats_of_an_image_with_data_stay(roles: Callers) -> None:
     image_id = roles.owner.active(b"abc")
     for name in ("disk_format", "container_format"):
         reply = patch(roles.owner, image_id, replace(name, "ari"))
@@ -183,14 +183,14 @@ def test_formats_of_an_image_with_data_stay(roles: Askers) -> None:
     ],
     ids=str,
 )
-def test_what_an_owner_may_not_ask_for(roles: Askers, operation: Any, status: int) -> None:
+def test_what_an_owner_may_not_ask_for(roles: Callers, operation: Any, status: int) -> None:
     image_id = roles.owner.create(foo="1", tags=["t"])
     before = roles.owner.show(image_id)
     assert patch(roles.owner, image_id, operation).status == status
     assert roles.owner.show(image_id) == before
 
 
-def test_limits(roles: Askers) -> None:
+def test_limits(roles: Callers) -> None:
     image_id = roles.owner.create(a="1", b="2", c="3", tags=["x", "y"])
     assert patch(roles.owner, image_id, add("d", "4")).status == 413
     assert patch(roles.owner, image_id, replace("a", "5"), replace("name", "n")).status == 200
@@ -200,7 +200,7 @@ def test_limits(roles: Askers) -> None:
     assert roles.owner.put(f"/v2/images/{image_id}/tags/x", b"").status == 204
 
 
-def test_what_an_admin_changes(roles: Askers) -> None:
+def test_what_an_admin_changes(roles: Callers) -> None:
     image_id = roles.owner.create()
     reply = patch(roles.admin, image_id, replace("visibility", "public"), replace("owner", "new"))
     assert (reply.status, reply.json()["owner"]) == (200, "new")
@@ -208,7 +208,7 @@ def test_what_an_admin_changes(roles: Askers) -> None:
     assert patch(roles.admin, image_id, replace("owner", None)).json()["owner"] is None
 
 
-def test_a_property_comes_back_into_its_row(service: Service, roles: Askers) -> None:
+def test_a_property_comes_back_into_its_row(service: Service, roles: Callers) -> None:
     image_id = roles.owner.create(p="1")
     query = "SELECT id, value, deleted, deleted_at FROM image_properties WHERE image_id = ?"
     [(row, *_)] = service.rows(query, image_id)
@@ -248,20 +248,20 @@ DONE = {"patch": 200, "add tag": 204, "remove tag": 204, "deactivate": 204, "rea
         ("reader", "community", 403),
     ],
 )
-def test_who_changes(roles: Askers, role: str, visibility: str, status: int | None) -> None:
+def test_who_changes(roles: Callers, role: str, visibility: str, status: int | None) -> None:
     image_id = roles.owner.active(b"abc", visibility=visibility)
     expected = DONE if status is None else dict.fromkeys(DONE, status)
     assert requests(getattr(roles, role), image_id) == expected
 
 
-def test_nothing_is_there_to_change(roles: Askers) -> None:
+def test_nothing_is_there_to_change(roles: Callers) -> None:
     assert requests(roles.admin, NOWHERE) == dict.fromkeys(DONE, 404)
 
 
 # -- actions --------------------------------------------------------------------------------------
 
 
-def test_deactivate_and_reactivate(roles: Askers) -> None:
+def test_deactivate_and_reactivate(roles: Callers) -> None:
     image_id = roles.owner.active(b"abc")
     actions = f"/v2/images/{image_id}/actions"
     for _ in range(2):
@@ -276,7 +276,7 @@ def test_deactivate_and_reactivate(roles: Askers) -> None:
 
 
 @pytest.mark.parametrize("action", ["deactivate", "reactivate"])
-def test_only_images_with_data_are_switched(roles: Askers, action: str) -> None:
+def test_only_images_with_data_are_switched(roles: Callers, action: str) -> None:
     image_id = roles.owner.create()
     reply = roles.owner.request("POST", f"/v2/images/{image_id}/actions/{action}")
     assert reply.status == 403
@@ -287,7 +287,7 @@ def test_only_images_with_data_are_switched(roles: Askers, action: str) -> None:
 # -- tags -----------------------------------------------------------------------------------------
 
 
-def test_tags(service: Service, roles: Askers) -> None:
+def test_tags(service: Service, roles: Callers) -> None:
     image_id = roles.owner.create()
     path = f"/v2/images/{image_id}/tags"
     for _ in range(2):
@@ -305,7 +305,7 @@ def test_tags(service: Service, roles: Askers) -> None:
 # -- at the same time -----------------------------------------------------------------------------
 
 
-def test_patches_at_the_same_time_all_survive(service: Service, roles: Askers) -> None:
+def test_patches_at_the_same_time_all_survive(service: Service, roles: Callers) -> None:
     image_id = roles.owner.create()
     admin, start = roles.admin, threading.Barrier(16)
     names = ["name", "min_disk", "min_ram", "protected"]
@@ -330,7 +330,7 @@ def test_patches_at_the_same_time_all_survive(service: Service, roles: Askers) -
     }
 
 
-def test_patches_and_a_deletion_at_the_same_time(roles: Askers) -> None:
+def test_patches_and_a_deletion_at_the_same_time(roles: Callers) -> None:
     for _ in range(5):
         image_id = roles.owner.create()
         with ThreadPoolExecutor(9) as pool:
@@ -362,7 +362,7 @@ OPERATIONS = st.fixed_dictionaries(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(document=st.lists(OPERATIONS, max_size=3) | VALUES)
-def test_any_document_is_answered(roles: Askers, document: Any) -> None:
+def test_any_document_is_answered(roles: Callers, document: Any) -> None:
     image_id = roles.owner.create(id=str(uuid.uuid4()), foo="1")
     for client in (roles.owner, roles.admin):
         body = json.dumps(document).encode()

@@ -22,7 +22,7 @@ from tests.real.service import Service, running, wait_until
 
 IMAGES = "/v2/images"
 ORGANIZATION = (NameOID.ORGANIZATION_NAME, "Example, Inc.")
-PEOPLE: dict[str, Any] = {
+USERS: dict[str, Any] = {
     "CN=alice,O=Example\\, Inc.": {
         "user": "alice",
         "project": "apollo",
@@ -44,12 +44,12 @@ class Place:
     def make(cls, directory: Path) -> "Place":
         write_certificate(directory / "cert.pem", directory / "key.pem")
         place = cls(directory, Authority.make(directory))
-        write_users(place.people, PEOPLE)
+        write_users(place.users, USERS)
         return place
 
     @property
-    def people(self) -> Path:
-        return self.directory / "people.yaml"
+    def users(self) -> Path:
+        return self.directory / "users.yaml"
 
     @property
     def certificate(self) -> Path:
@@ -63,7 +63,7 @@ class Place:
         }
 
     def options(self) -> dict[str, Any]:
-        auth = {"mode": "client_certificate", "client_certificate": {"file": str(self.people)}}
+        auth = {"mode": "client_certificate", "client_certificate": {"file": str(self.users)}}
         return {"server": {"tls": self.tls()}, "auth": auth, "logging": {"level": "debug"}}
 
     def person(self, name: str) -> Held:
@@ -173,10 +173,10 @@ def test_the_file_is_read_again(mutual: Mutual) -> None:
     zoe = mutual.showing(mutual.place.person("zoë"))
     assert zoe.get(IMAGES).status == 403
     own = {"CN = zoë, O = Example\\, Inc.": {"project": "gemini", "roles": ["reader"]}}
-    write_users(mutual.place.people, {**PEOPLE, **own})
+    write_users(mutual.place.users, {**USERS, **own})
     until_status(zoe, 200)
     with closing(zoe.connect()) as connection:
-        write_users(mutual.place.people, PEOPLE)
+        write_users(mutual.place.users, USERS)
         until_status(zoe, 403)
         connection.sendall(f"GET {IMAGES} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert receive(connection).status == 403
@@ -222,9 +222,9 @@ def test_what_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
     ):
         said = refusal(tmp_path, {**options, "server": {"tls": place.tls(file)}})
         assert f"server.tls: {file}: {message}" in said
-    place.people.write_text("alice: {project: p, roles: []}")
+    place.users.write_text("alice: {project: p, roles: []}")
     said = refusal(tmp_path, options)
-    assert f"auth.client_certificate.file: {place.people}:1: 'alice' is not a subject" in said
+    assert f"auth.client_certificate.file: {place.users}:1: 'alice' is not a subject" in said
 
 
 def test_openssl_prints_what_the_file_needs(mutual: Mutual) -> None:
@@ -240,4 +240,4 @@ def test_openssl_prints_what_the_file_needs(mutual: Mutual) -> None:
         str(held.file),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    assert done.stdout.strip().removeprefix("subject=") in PEOPLE
+    assert done.stdout.strip().removeprefix("subject=") in USERS

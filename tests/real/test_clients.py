@@ -1,4 +1,4 @@
-"""The clients that people use, with real image files: what goes in comes out, and is told right."""
+"""Common clients with real image files: what is uploaded is downloaded, with right metadata."""
 
 import hashlib
 import json

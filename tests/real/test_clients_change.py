@@ -1,4 +1,4 @@
-"""The clients that people use change images, share them, and switch them off."""
+"""Common clients change images, share them, and deactivate them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @attrs.frozen
 class Gates:
-    """URLs at which one is somebody."""
+    """URLs at which the client is a certain user."""
 
     owner: str
     other: str

@@ -12,7 +12,7 @@ from tests.real.service import Service
 LONGEST = 16_000
 """Bytes of a request line or a header line that are taken, with some to spare."""
 AT_ONCE = 4
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds: what grows with the square or the cube of these lengths takes minutes."""
 
 COSTLY = {
@@ -29,7 +29,7 @@ def ask(service: Service, start: str, image_id: str) -> socket.socket:
     """Send a request and leave the answer for later."""
     text = start.replace("{id}", image_id)
     line = text if " HTTP/1.1" in text else f"{text} HTTP/1.1"
-    connection = socket.create_connection((service.client.host, service.client.port), PATIENCE)
+    connection = socket.create_connection((service.client.host, service.client.port), TIMEOUT)
     connection.sendall(f"{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     return connection
 
@@ -40,7 +40,7 @@ def test_others_are_answered_meanwhile(service: Service, client: Client, kind: s
     assert client.request("PUT", f"/v2/images/{image_id}/file", b"data", OCTETS).status == 204
     with ExitStack() as stack:
         sent = [stack.enter_context(ask(service, COSTLY[kind], image_id)) for _ in range(AT_ONCE)]
-        with socket.create_connection((client.host, client.port), PATIENCE) as other:
+        with socket.create_connection((client.host, client.port), TIMEOUT) as other:
             other.sendall(f"GET /v2/images/{image_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert other.recv(100).startswith(b"HTTP/1.1 200 ")
         for one in sent:

@@ -1,4 +1,4 @@
-"""Errors have the words of Glance's: people search for them, and some programs do.
+"""Errors have the texts of Glance's: users search for them, and some programs match them.
 
 `Case.words` are those of a Glance 33 to the same request; ours may say more.
 """

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.real.client import Client, Reply
-from tests.real.roles import PATCH, Askers, callers, trusting
+from tests.real.roles import PATCH, Callers, callers, trusting
 
 DATA = bytes(range(256)) * 4
 NAMES = [
@@ -41,7 +41,7 @@ quick = settings(
 class Target:
     """An image with data, beside others with difficult names, in a running service."""
 
-    roles: Askers
+    roles: Callers
     image_id: str
     named: dict[str, str]
     """Ids by name."""

@@ -115,7 +115,7 @@ def test_what_needs_no_token(service: Service) -> None:
 
 
 def test_headers_of_a_proxy_are_not_believed(keystone: Keystone, service: Service) -> None:
-    """Whoever sends them himself must not become somebody else by them."""
+    """A client that sends them itself must not become another user by them."""
     forged = {
         **identity("theirs", "admin"),
         "OpenStack-System-Scope": "all",
@@ -260,7 +260,7 @@ def test_service_token(keystone: Keystone, service: Service) -> None:
 
 
 def test_service_token_that_is_none(keystone: Keystone, service: Service) -> None:
-    """It helps nobody, and takes from nobody what his own token allows; so does Glance."""
+    """It grants nothing, and takes nothing that the user's own token allows, as in Glance."""
     user = keystone.token("demo", "demo")
     for token in ("garbage", "", "x" * 9000):
         assert listed(holding(service, user, X_Service_Token=token)) == 200
@@ -321,7 +321,7 @@ def test_access_rules(keystone: Keystone, service: Service) -> None:
     assert restricted.post("/v2/images", {"name": "x"}).status == 401
     short = {"Accept": "application/vnd.openstack.images-v2.9"}
     assert restricted.request("GET", "/images", headers=short).status == 401
-    # What a service asks for him, he did not ask himself.
+    # A request of a service for the user is not the user's own.
     for user, project, status in (("service-only", "service", 200), ("alt", "alt", 401)):
         known = keystone.token(user, project)
         assert listed(holding(service, token, X_Service_Token=known)) == status

@@ -191,7 +191,7 @@ def test_many_at_once(limits: Limits, service: Service) -> None:
 
 
 def test_with_tokens_and_memory(limits: Limits, tmp_path: Path) -> None:
-    """The whole of it: who asks and what he may have, both from Keystone, and remembered."""
+    """Caller and quotas both come from Keystone, and are cached."""
     keystone = limits.keystone
     with running(tmp_path, limits.options(mode="keystone", cache_time=60)) as service:
         client = keystone.client(service, "reader", "demo")

@@ -1,4 +1,4 @@
-"""Data that somebody else keeps: locations on a real web server, as other services record them."""
+"""Data on other servers: locations on a real web server, as other services record them."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ MD5 = hashlib.md5(DATA).hexdigest()
 
 @attrs.frozen
 class Roles:
-    """Those who ask, each with his own headers; the projects are `one` and `two`."""
+    """The callers, each with its own headers; the projects are `one` and `two`."""
 
     admin: Client
     member: Client

@@ -19,7 +19,7 @@ from tests.real.matrix import (
     ours,
     read_facts,
 )
-from tests.real.matrix_people import Identity, enrolled
+from tests.real.matrix_users import Identity, enrolled
 
 
 @attrs.frozen
@@ -36,11 +36,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         administrator = Identity(keystone.url, keystone.admin())
         directory = tmp_path_factory.mktemp("services")
         with (
-            enrolled(administrator) as people,
+            enrolled(administrator) as users,
             ours(directory, keystone.auth()) as pair,
         ):
-            server = Server(pair.closed.client.url, pair.open.client.url, people)
-            secrets = (PASSWORD, administrator.token, *people.secrets)
+            server = Server(pair.closed.client.url, pair.open.client.url, users)
+            secrets = (PASSWORD, administrator.token, *users.secrets)
             yield Asked(ask_everything(server), pair, secrets)
 
 

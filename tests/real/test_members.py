@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.real.client import Client
-from tests.real.roles import Askers, caller, callers, decide, members, patch, replace, trusting
+from tests.real.roles import Callers, caller, callers, decide, members, patch, replace, trusting
 from tests.real.service import Service
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -22,11 +22,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def roles(service: Service) -> Askers:
+def roles(service: Service) -> Callers:
     return callers(service)
 
 
-def shared(roles: Askers, **fields: Any) -> str:
+def shared(roles: Callers, **fields: Any) -> str:
     """Create an image that is shared with the project of `roles.other`."""
     image_id = roles.owner.create(**fields)
     assert roles.owner.post(members(image_id), {"member": "theirs"}).status == 200
@@ -38,7 +38,7 @@ def listed(client: Client, query: str = "") -> list[str]:
     return [image["id"] for image in reply.json()["images"]]
 
 
-def test_a_member_as_it_is_shown(roles: Askers) -> None:
+def test_a_member_as_it_is_shown(roles: Callers) -> None:
     image_id = roles.owner.create()
     assert roles.owner.get(members(image_id)).json() == {
         "members": [],
@@ -59,7 +59,7 @@ def test_a_member_as_it_is_shown(roles: Askers) -> None:
     assert roles.owner.get(members(image_id)).json()["members"] == [member]
 
 
-def test_from_the_offer_to_its_end(service: Service, roles: Askers) -> None:
+def test_from_the_offer_to_its_end(service: Service, roles: Callers) -> None:
     image_id = shared(roles)
     assert roles.other.get(f"/v2/images/{image_id}").status == 200
     assert image_id not in listed(roles.other)
@@ -79,7 +79,7 @@ def test_from_the_offer_to_its_end(service: Service, roles: Askers) -> None:
     assert service.rows(query, image_id) == [(0, None, 0)]
 
 
-def test_a_member_sees_itself_only(service: Service, roles: Askers) -> None:
+def test_a_member_sees_itself_only(service: Service, roles: Callers) -> None:
     image_id = shared(roles)
     assert roles.owner.post(members(image_id), {"member": "third"}).status == 200
     third = caller(service, "third", "reader")
@@ -115,25 +115,25 @@ def statuses(client: Client, image_id: str) -> dict[str, int]:
         ("other", (200, 200, 403, 200, 403)),
     ],
 )
-def test_who_may_do_what(roles: Askers, role: str, expected: tuple[int, ...]) -> None:
+def test_who_may_do_what(roles: Callers, role: str, expected: tuple[int, ...]) -> None:
     image_id = shared(roles)
     found = statuses(getattr(roles, role), image_id)
     assert found == dict(zip(ACTIONS, expected, strict=True))
 
 
-def test_a_reader_of_the_member_decides_nothing(service: Service, roles: Askers) -> None:
+def test_a_reader_of_the_member_decides_nothing(service: Service, roles: Callers) -> None:
     image_id = shared(roles)
     assert decide(caller(service, "theirs", "reader"), image_id, "theirs", "accepted").status == 403
 
 
-def test_strangers_find_nothing(service: Service, roles: Askers) -> None:
+def test_strangers_find_nothing(service: Service, roles: Callers) -> None:
     image_id = shared(roles)
     stranger = caller(service, "stranger")
     assert statuses(stranger, image_id) == dict.fromkeys(ACTIONS, 404)
     assert statuses(roles.admin, NOWHERE) == dict.fromkeys(ACTIONS, 404)
 
 
-def test_members_of_an_image_without_owner_see_themselves(service: Service, roles: Askers) -> None:
+def test_members_of_an_image_without_owner_see_themselves(service: Service, roles: Callers) -> None:
     image_id = shared(roles)
     assert patch(roles.admin, image_id, replace("owner", None)).status == 200
     stranger = caller(service, "stranger")
@@ -148,7 +148,7 @@ def test_members_of_an_image_without_owner_see_themselves(service: Service, role
 
 
 @pytest.mark.parametrize("visibility", ["private", "community", "public"])
-def test_only_shared_images_have_members(roles: Askers, visibility: str) -> None:
+def test_only_shared_images_have_members(roles: Callers, visibility: str) -> None:
     image_id = roles.admin.create(visibility=visibility)
     expected = dict.fromkeys(ACTIONS, 403) | {"show": 404}
     assert statuses(roles.admin, image_id) == expected
@@ -156,7 +156,7 @@ def test_only_shared_images_have_members(roles: Askers, visibility: str) -> None
     assert b"Only shared images have members." in reply.body
 
 
-def test_members_wait_while_an_image_is_not_shared(roles: Askers) -> None:
+def test_members_wait_while_an_image_is_not_shared(roles: Callers) -> None:
     image_id = shared(roles)
     assert patch(roles.owner, image_id, replace("visibility", "private")).status == 200
     assert roles.other.get(f"/v2/images/{image_id}").status == 404
@@ -164,7 +164,7 @@ def test_members_wait_while_an_image_is_not_shared(roles: Askers) -> None:
     assert roles.other.get(f"/v2/images/{image_id}").status == 200
 
 
-def test_duplicates_and_limits(roles: Askers) -> None:
+def test_duplicates_and_limits(roles: Callers) -> None:
     image_id = shared(roles)
     reply = roles.owner.post(members(image_id), {"member": "theirs"})
     assert reply.status == 409 and b"Member theirs is duplicated for image" in reply.body
@@ -178,7 +178,7 @@ def test_duplicates_and_limits(roles: Askers) -> None:
      {"member": {"x": 1}}, {"member": "x" * 256}, {"member": "\U0001f600"}, {"member": "\0"}],
     ids=repr,
 )  # fmt: skip
-def test_members_that_are_none(roles: Askers, document: Any) -> None:
+def test_members_that_are_none(roles: Callers, document: Any) -> None:
     image_id = roles.owner.create()
     assert roles.owner.post(members(image_id), document).status == 400
     assert roles.owner.get(members(image_id)).json()["members"] == []
@@ -190,7 +190,7 @@ def test_members_that_are_none(roles: Askers, document: Any) -> None:
      {"status": ["accepted"]}, {"status": {}}],
     ids=repr,
 )  # fmt: skip
-def test_decisions_that_are_none(roles: Askers, document: Any) -> None:
+def test_decisions_that_are_none(roles: Callers, document: Any) -> None:
     image_id = shared(roles)
     body = json.dumps(document).encode()
     assert roles.other.put(members(image_id, "theirs"), body).status == 400

@@ -80,7 +80,7 @@ def wait_until_read(service: Service, times: int = 1) -> None:
 
 
 def prodded(service: Service) -> str:
-    """Return the log after a request: files are looked at when somebody asks."""
+    """Return the log after a request: files are checked with each request."""
     caller(service, "ours").get("/v2/images?limit=1")
     return service.log.read_text()
 

@@ -35,7 +35,7 @@ LISTS = (
     ("alt", "limit=300&visibility=shared&member_status=accepted"),
     ("reader", "limit=300&protected=true"),
 )
-"""Who asks, and for what: together all images that there are, and whom they are shown to."""
+"""Callers and queries that together list all images, and show who sees which."""
 
 
 @attrs.frozen

@@ -103,7 +103,7 @@ class Tripwire:
         except BlockingIOError:
             return
         connection.close()
-        raise AssertionError("somebody came")
+        raise AssertionError("a client connected")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from tests.real.client import Client, Reply, receive
 from tests.real.roles import (
     OLDER_PATCH,
     PATCH,
-    Askers,
+    Callers,
     add,
     callers,
     decide,
@@ -55,14 +55,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    """One as it comes, but for who asks and a store of data on the web."""
+    """A service with default options, except for authentication and a store on the web."""
     more: dict[str, Any] = {"locations": {}, "import": {"filter": {"allowed_ports": []}}}
     with attacked(tmp_path_factory.mktemp("plain"), **more) as service:
         yield service
 
 
 @pytest.fixture
-def asking(service: Attacked) -> Askers:
+def roles(service: Attacked) -> Callers:
     return callers(service)
 
 
@@ -97,18 +97,18 @@ def action(client: Client, image_id: str, name: str) -> Reply:
 
 @pytest.mark.parametrize("visibility", ["private", "shared", "community", "public"])
 def test_cve_2012_4573_delete_is_authorised_before_any_side_effect(
-    service: Attacked, asking: Askers, visibility: str
+    service: Attacked, roles: Callers, visibility: str
 ) -> None:
     """The data went before it was looked at whose it is; CVE-2012-5482 was the same in v2."""
-    image_id = asking.admin.active(DATA, owner="ours", visibility=visibility)
+    image_id = roles.admin.active(DATA, owner="ours", visibility=visibility)
     visible = visibility in ("community", "public")
     if visibility == "shared":
-        assert asking.owner.post(members(image_id), {"member": "friends"}).status == 200
+        assert roles.owner.post(members(image_id), {"member": "friends"}).status == 200
         assert decide(service.caller("friends"), image_id, "friends", "accepted").status == 200
         assert service.caller("friends").delete(f"/v2/images/{image_id}").status == 403
     for client, status in (
-        (asking.other, 403 if visible else 404),
-        (asking.reader, 403),
+        (roles.other, 403 if visible else 404),
+        (roles.reader, 403),
         (service.caller("theirs", "service,reader"), 403 if visible else 404),
         (service.caller("theirs", "member,manager,reader,owner"), 403 if visible else 404),
         (service.caller("ours", ""), 404),
@@ -116,16 +116,16 @@ def test_cve_2012_4573_delete_is_authorised_before_any_side_effect(
     ):
         reply = client.delete(f"/v2/images/{image_id}")
         assert (reply.status, service.file(image_id)) == (status, DATA), client.headers
-    assert asking.owner.download(image_id).body == DATA
-    assert asking.owner.delete(f"/v2/images/{image_id}").status == 204
+    assert roles.owner.download(image_id).body == DATA
+    assert roles.owner.delete(f"/v2/images/{image_id}").status == 204
     assert service.file(image_id) is None
 
 
-def test_cve_2012_4573_a_protected_image_keeps_its_data(service: Attacked, asking: Askers) -> None:
-    image_id = asking.owner.active(DATA, protected=True)
-    for client in (asking.owner, asking.admin):
+def test_cve_2012_4573_a_protected_image_keeps_its_data(service: Attacked, roles: Callers) -> None:
+    image_id = roles.owner.active(DATA, protected=True)
+    for client in (roles.owner, roles.admin):
         assert client.delete(f"/v2/images/{image_id}").status == 403
-    assert asking.owner.download(image_id).body == DATA
+    assert roles.owner.download(image_id).body == DATA
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["length", "chunked"])
@@ -194,35 +194,35 @@ def test_cve_2015_5286_what_outlives_its_image_is_removed(tmp_path: Path) -> Non
 
 
 def test_cve_2014_9684_an_upload_that_breaks_off_leaves_no_data(
-    service: Attacked, asking: Askers
+    service: Attacked, roles: Callers
 ) -> None:
     """Started and broken off, again and again, they filled the disk."""
-    image_id = asking.owner.create()
-    identity = [f"{name}: {value}" for name, value in asking.owner.headers.items()]
+    image_id = roles.owner.create()
+    identity = [f"{name}: {value}" for name, value in roles.owner.headers.items()]
     for _ in range(5):
-        with asking.owner.connect() as connection:
+        with roles.owner.connect() as connection:
             connection.sendall(upload_head(image_id, f"Content-Length: {CAP}", *identity))
             connection.sendall(bytes(CAP // 2))
-            wait_until(lambda: asking.owner.show(image_id)["status"] == "saving")
-        wait_until(lambda: asking.owner.show(image_id)["status"] == "queued")
+            wait_until(lambda: roles.owner.show(image_id)["status"] == "saving")
+        wait_until(lambda: roles.owner.show(image_id)["status"] == "queued")
         assert service.has_nothing_of(image_id)
 
 
 def test_cve_2016_4383_the_id_of_a_deleted_image_is_never_used_again(
-    service: Attacked, asking: Askers
+    service: Attacked, roles: Callers
 ) -> None:
-    """Whoever took the id of an image that was purged had his own booted in its place."""
+    """A user who took the id of a purged image had their own image booted in its place."""
     for data in (DATA, None):
         image_id = str(uuid.uuid4())
-        asking.owner.create(id=image_id, visibility="community")
+        roles.owner.create(id=image_id, visibility="community")
         if data is not None:
-            assert asking.owner.upload(image_id, data).status == 204
-        assert asking.owner.delete(f"/v2/images/{image_id}").status == 204
-        for client in (asking.other, asking.owner, asking.admin):
+            assert roles.owner.upload(image_id, data).status == 204
+        assert roles.owner.delete(f"/v2/images/{image_id}").status == 204
+        for client in (roles.other, roles.owner, roles.admin):
             for fields in ({}, {"owner": client.headers["X-Project-Id"]}):
                 reply = client.post("/v2/images", {"id": image_id, **fields})
                 assert reply.status == 409, reply
-        assert asking.owner.get(f"/v2/images/{image_id}").status == 404
+        assert roles.owner.get(f"/v2/images/{image_id}").status == 404
         assert service.rows("SELECT status FROM images WHERE id = ?", image_id) == [("deleted",)]
 
 
@@ -231,11 +231,11 @@ def test_cve_2016_4383_the_id_of_a_deleted_image_is_never_used_again(
 
 @pytest.mark.parametrize("verb", ["post", "patch"])
 def test_cve_2013_0212_no_error_repeats_the_url_of_a_location(
-    service: Attacked, asking: Askers, web: Origin, verb: str
+    service: Attacked, roles: Callers, web: Origin, verb: str
 ) -> None:
     """The error of a store that could not be reached had its password."""
     url = f"http://user:{SECRET}@127.0.0.1:{web.port}"
-    for client in (asking.owner, asking.admin):
+    for client in (roles.owner, roles.admin):
         for bad in (f"{url}/absent", f"http://user:{SECRET}@[::1]:{web.port}/x", f"{url}:9/x"):
             image_id = client.create()
             reply = (
@@ -264,13 +264,13 @@ def test_cve_2013_0212_no_error_tells_where_a_store_keeps_its_data(tmp_path: Pat
 
 @pytest.mark.parametrize("way", ["show", "list", "patch", "locations"])
 def test_cve_2013_1840_locations_are_shown_without_credentials(
-    service: Attacked, asking: Askers, web: Origin, way: str
+    service: Attacked, roles: Callers, web: Origin, way: str
 ) -> None:
     url = f"http://user:{SECRET}@127.0.0.1:{web.port}/disk.raw"
-    image_id = asking.admin.create(owner="ours", visibility="public")
-    assert add_location(asking.admin, image_id, url).status == 202
-    wait_until(lambda: asking.owner.show(image_id)["status"] == "active")
-    for client in (asking.owner, asking.reader, asking.other, of_service(service)):
+    image_id = roles.admin.create(owner="ours", visibility="public")
+    assert add_location(roles.admin, image_id, url).status == 202
+    wait_until(lambda: roles.owner.show(image_id)["status"] == "active")
+    for client in (roles.owner, roles.reader, roles.other, of_service(service)):
         reply = {
             "show": lambda client: client.get(f"/v2/images/{image_id}"),
             "list": lambda client: client.get(f"/v2/images?id={image_id}"),
@@ -280,7 +280,7 @@ def test_cve_2013_1840_locations_are_shown_without_credentials(
         assert SECRET.encode() not in reply.body
         if reply.status == 200:
             assert f"http://127.0.0.1:{web.port}/disk.raw".encode() in reply.body
-    assert SECRET in asking.admin.show(image_id)["direct_url"], "or there was nothing to hide"
+    assert SECRET in roles.admin.show(image_id)["direct_url"], "or there was nothing to hide"
 
 
 def test_cve_2014_1948_credentials_of_requests_are_in_no_log(service: Attacked) -> None:
@@ -361,12 +361,12 @@ def test_cve_2024_1141_options_are_printed_without_their_secrets(tmp_path: Path)
 
 
 def test_cve_2013_4428_a_download_is_authorised_in_every_form(
-    service: Attacked, asking: Askers
+    service: Attacked, roles: Callers
 ) -> None:
     """What had been downloaded before was handed out without asking the policy."""
-    image_id = asking.owner.active(DATA, visibility="private")
+    image_id = roles.owner.active(DATA, visibility="private")
     path = f"/v2/images/{image_id}/file"
-    whole = asking.owner.get(path)
+    whole = roles.owner.get(path)
     assert whole.body == DATA
     known = whole.headers["etag"]
     forms: list[Mapping[str, str]] = [
@@ -379,58 +379,58 @@ def test_cve_2013_4428_a_download_is_authorised_in_every_form(
     ]
     roleless = service.caller("ours", "")
     for form in forms:
-        for client, status in ((asking.other, 404), (asking.reader, 403), (roleless, 404)):
+        for client, status in ((roles.other, 404), (roles.reader, 403), (roleless, 404)):
             reply = client.request("GET", path, headers=form)
             assert reply.status == status, (form, client.headers)
             assert "etag" not in reply.headers
         assert service.client.request("GET", path, headers=form).status == 401
-    assert asking.owner.get(path, If_None_Match=known).status == 304
+    assert roles.owner.get(path, If_None_Match=known).status == 304
 
 
-def test_cve_2013_4428_a_deactivated_image_is_for_administrators_only(asking: Askers) -> None:
-    image_id = asking.admin.active(DATA, owner="ours", visibility="public")
+def test_cve_2013_4428_a_deactivated_image_is_for_administrators_only(roles: Callers) -> None:
+    image_id = roles.admin.active(DATA, owner="ours", visibility="public")
     path = f"/v2/images/{image_id}/file"
-    known = asking.owner.get(path).headers["etag"]
-    assert action(asking.admin, image_id, "deactivate").status == 204
-    for client in (asking.owner, asking.other):
+    known = roles.owner.get(path).headers["etag"]
+    assert action(roles.admin, image_id, "deactivate").status == 204
+    for client in (roles.owner, roles.other):
         assert client.get(path).status == 403
         assert client.get(path, Range="bytes=0-9").status == 403
         assert client.get(path, If_None_Match=known).status == 403
         assert "direct_url" not in client.show(image_id)
         assert not client.show(image_id)["locations"]
-    assert asking.admin.get(path).body == DATA
+    assert roles.admin.get(path).body == DATA
 
 
 def test_ossn_0065_clients_neither_see_nor_change_locations_by_default(
     plain: Attacked, web: Origin
 ) -> None:
     """They replaced the data of an image that others used already."""
-    asking = callers(plain)
-    image_id = asking.owner.active(DATA)
+    roles = callers(plain)
+    image_id = roles.owner.active(DATA)
     new = location(web.url("/disk.raw"))
-    for client in (asking.owner, asking.admin):
+    for client in (roles.owner, roles.admin):
         shown = client.show(image_id)
         assert not {"locations", "direct_url"} & shown.keys()
         for change in (add("locations/-", new), replace("locations", [new]), remove("locations/0")):
             assert patch(client, image_id, change).status == 403
-    assert asking.owner.download(image_id).body == DATA
+    assert roles.owner.download(image_id).body == DATA
 
 
 def test_ossn_0090_where_data_lies_is_for_services_only_and_what_it_is_is_hashed(
-    service: Attacked, asking: Askers, web: Origin
+    service: Attacked, roles: Callers, web: Origin
 ) -> None:
     """Without a hash, data could be changed behind the back; CVE-2022-4134."""
-    image_id = asking.owner.create()
-    assert add_location(asking.owner, image_id, web.url("/disk.raw")).status == 202
-    wait_until(lambda: asking.owner.show(image_id)["status"] == "active")
-    assert asking.owner.show(image_id)["os_hash_value"] == SHA512
+    image_id = roles.owner.create()
+    assert add_location(roles.owner, image_id, web.url("/disk.raw")).status == 202
+    wait_until(lambda: roles.owner.show(image_id)["status"] == "active")
+    assert roles.owner.show(image_id)["os_hash_value"] == SHA512
     path = f"/v2/images/{image_id}/locations"
-    for client, status in ((asking.owner, 403), (asking.reader, 403), (asking.other, 404)):
+    for client, status in ((roles.owner, 403), (roles.reader, 403), (roles.other, 404)):
         assert client.get(path).status == status
     assert of_service(service).get(path).status == 200
-    other = asking.owner.create()
+    other = roles.owner.create()
     wrong = {"os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(b"other").hexdigest()}
-    assert add_location(asking.owner, other, web.url("/disk.raw"), **wrong).status == 400
+    assert add_location(roles.owner, other, web.url("/disk.raw"), **wrong).status == 400
     assert service.has_nothing_of(other)
 
 
@@ -461,18 +461,18 @@ WRITES: Mapping[str, Any] = {
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("visibility", ["private", "shared", "community", "public"])
 def test_only_members_of_the_owner_write(
-    service: Attacked, asking: Askers, visibility: str, write: str
+    service: Attacked, roles: Callers, visibility: str, write: str
 ) -> None:
     """Of metadata that everybody could write OSSN-0088 tells, and OSSN-0065 of data."""
-    image_id = asking.admin.active(DATA, owner="ours", visibility="shared", tags=["blue"])
+    image_id = roles.admin.active(DATA, owner="ours", visibility="shared", tags=["blue"])
     for friend in ("friends", "guests"):
-        assert asking.owner.post(members(image_id), {"member": friend}).status == 200
+        assert roles.owner.post(members(image_id), {"member": friend}).status == 200
     assert decide(service.caller("friends"), image_id, "friends", "accepted").status == 200
-    assert patch(asking.admin, image_id, replace("visibility", visibility)).status == 200
+    assert patch(roles.admin, image_id, replace("visibility", visibility)).status == 200
     before = service.everything()
     for client in (
-        asking.other,
-        asking.reader,
+        roles.other,
+        roles.reader,
         service.caller("friends"),
         service.caller("guests"),
         service.caller("ours", ""),
@@ -488,9 +488,9 @@ STATUSES = ("queued", "saving", "active", "killed", "deleted", "pending_delete",
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_cve_2015_5251_no_client_writes_the_status(asking: Askers, status: str) -> None:
+def test_cve_2015_5251_no_client_writes_the_status(roles: Callers, status: str) -> None:
     """A member of the owner set an active image to queued, and uploaded other data."""
-    for client in (asking.owner, asking.admin):
+    for client in (roles.owner, roles.admin):
         assert client.post("/v2/images", {"status": status}).status == 403
         image_id = client.active(DATA)
         before = client.show(image_id)
@@ -513,10 +513,10 @@ def test_cve_2015_5251_no_client_writes_the_status(asking: Askers, status: str) 
 
 @pytest.mark.parametrize("verb", ["remove", "empty", "older", "other"])
 def test_cve_2016_0757_the_last_location_stays(
-    service: Attacked, asking: Askers, web: Origin, verb: str
+    service: Attacked, roles: Callers, web: Origin, verb: str
 ) -> None:
     """Without any, the image was queued again, and took other data under its old name."""
-    client = asking.admin
+    client = roles.admin
     image_id = client.active(DATA)
     change: Mapping[str, Any] = {
         "remove": remove("locations/0"),
@@ -537,9 +537,9 @@ def test_cve_2016_0757_the_last_location_stays(
 
 
 def test_cve_2014_5356_no_upload_is_longer_than_the_limit(
-    service: Attacked, asking: Askers
+    service: Attacked, roles: Callers
 ) -> None:
-    image_id = asking.owner.create()
+    image_id = roles.owner.create()
     too_long: Iterator[bytes] = (bytes(64 << 10) for _ in range(CAP // (64 << 10) + 1))
     for data, headers in (
         (bytes(CAP + 1), {}),
@@ -548,18 +548,18 @@ def test_cve_2014_5356_no_upload_is_longer_than_the_limit(
         (iter([bytes(CAP), b"1"]), {"x_openstack_image_size": str(CAP)}),
         (b"", {"x_openstack_image_size": str(CAP + 1)}),
     ):
-        assert asking.owner.upload(image_id, data, **headers).status in (400, 413)
+        assert roles.owner.upload(image_id, data, **headers).status in (400, 413)
         wait_until(lambda: service.has_nothing_of(image_id))
-    assert asking.owner.upload(image_id, iter([bytes(CAP)])).status == 204
+    assert roles.owner.upload(image_id, iter([bytes(CAP)])).status == 204
 
 
 @pytest.mark.parametrize("told", [None, 10], ids=["true", "lie"])
 def test_cve_2014_5356_no_data_at_a_location_is_longer_either(
-    service: Attacked, asking: Askers, web: Origin, told: int | None
+    service: Attacked, roles: Callers, web: Origin, told: int | None
 ) -> None:
     web.pages["/long"] = Page(bytes(CAP + 1), told=told)
-    image_id = asking.owner.create()
-    reply = add_location(asking.owner, image_id, web.url("/long"))
+    image_id = roles.owner.create()
+    reply = add_location(roles.owner, image_id, web.url("/long"))
     assert reply.status in (400, 413), reply
     assert service.has_nothing_of(image_id)
 
@@ -585,9 +585,9 @@ def test_cve_2016_8611_the_rate_of_creation_is_limited_by_default() -> None:
     assert creates["burst"] > 0
 
 
-def test_properties_and_tags_are_counted_on_every_way(asking: Askers) -> None:
+def test_properties_and_tags_are_counted_on_every_way(roles: Callers) -> None:
     """Glance counts, on some ways, only what is new."""
-    client, four = asking.owner, {f"p{n}": "x" for n in range(4)}
+    client, four = roles.owner, {f"p{n}": "x" for n in range(4)}
     tags = [f"t{n}" for n in range(4)]
     assert client.post("/v2/images", {**four, "p4": "x"}).status == 413
     assert client.post("/v2/images", {"tags": [*tags, "t4"]}).status == 413
@@ -632,12 +632,12 @@ FORBIDDEN_PLACES = (
 
 @pytest.mark.parametrize("place", FORBIDDEN_PLACES)
 def test_cve_2014_9493_files_of_the_server_are_no_locations(
-    service: Attacked, asking: Askers, place: str
+    service: Attacked, roles: Callers, place: str
 ) -> None:
     """They were read, and deleted with the image; CVE-2015-1195 was another spelling of it."""
-    active = asking.owner.active(DATA)
+    active = roles.owner.active(DATA)
     url = place.format(store=service.store, image=active)
-    for client in (asking.owner, asking.admin, of_service(service)):
+    for client in (roles.owner, roles.admin, of_service(service)):
         image_id = client.create()
         replies = [
             add_location(client, image_id, url),
@@ -653,15 +653,15 @@ def test_cve_2014_9493_files_of_the_server_are_no_locations(
         assert service.has_nothing_of(image_id)
         assert not any(SECRET.encode() in reply.body for reply in replies)
         assert client.delete(f"/v2/images/{image_id}").status == 204
-    assert asking.owner.download(active).body == DATA
+    assert roles.owner.download(active).body == DATA
     assert PASSWD.exists()
 
 
-def test_cve_2014_9493_nor_is_data_of_other_images(service: Attacked, asking: Askers) -> None:
-    """Whoever names the place of a store's object reads, or deletes, what is not his."""
-    theirs = asking.other.active(DATA, visibility="private")
+def test_cve_2014_9493_nor_is_data_of_other_images(service: Attacked, roles: Callers) -> None:
+    """A user who names the path of a store's object reads, or deletes, data of others."""
+    theirs = roles.other.active(DATA, visibility="private")
     [(url,)] = service.rows("SELECT value FROM image_locations WHERE image_id = ?", theirs)
-    for client in (asking.owner, asking.admin, of_service(service)):
+    for client in (roles.owner, roles.admin, of_service(service)):
         image_id = client.create()
         for reply in (
             add_location(client, image_id, url),
@@ -674,7 +674,7 @@ def test_cve_2014_9493_nor_is_data_of_other_images(service: Attacked, asking: As
 
 
 def test_cve_2014_0162_no_location_gets_to_a_shell(
-    service: Attacked, asking: Askers, web: Origin, tmp_path: Path
+    service: Attacked, roles: Callers, web: Origin, tmp_path: Path
 ) -> None:
     proof = tmp_path / "proof"
     for url in (
@@ -684,8 +684,8 @@ def test_cve_2014_0162_no_location_gets_to_a_shell(
         f"http://127.0.0.1:{web.port}/$(touch {proof})",
         f"http://127.0.0.1:{web.port}/disk.raw\n;touch {proof}",
     ):
-        image_id = asking.owner.create()
-        assert add_location(asking.owner, image_id, url).status in (400, 403)
+        image_id = roles.owner.create()
+        assert add_location(roles.owner, image_id, url).status in (400, 403)
         assert service.has_nothing_of(image_id)
     assert not proof.exists()
 
@@ -736,7 +736,7 @@ def test_ossn_0078_so_are_the_metadata_services_of_clouds(plain: Attacked, host:
 
 
 def assert_refused_unasked(service: Attacked, url: str) -> None:
-    """See that no asker gets anywhere, and nobody waits for an answer of that host."""
+    """Check that no caller succeeds, and that none waits for an answer of that host."""
     for client in (service.caller("ours"), of_service(service), service.caller("ops", "admin")):
         image_id = service.caller("ours").create(owner="ours")
         began = time.monotonic()
@@ -747,12 +747,12 @@ def assert_refused_unasked(service: Attacked, url: str) -> None:
 
 @pytest.mark.parametrize("way", ["post", "add", "replace"])
 def test_lp_2161330_a_location_is_judged_before_anything_is_asked(
-    service: Attacked, asking: Askers, way: str
+    service: Attacked, roles: Callers, way: str
 ) -> None:
     """The location was looked at from the server itself, before any filter."""
     with tripwire("127.0.0.2") as wire:
         url = f"http://127.0.0.2:{wire.port}/x"
-        for client in (asking.owner, asking.admin):
+        for client in (roles.owner, roles.admin):
             image_id = client.create()
             reply = {
                 "post": lambda c, i: add_location(c, i, url),
@@ -767,20 +767,20 @@ def test_lp_2161330_a_location_is_judged_before_anything_is_asked(
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("host", ["127.0.0.2", "0x7f000002", "[::ffff:127.0.0.2]", "127.2."])
 def test_cve_2026_34881_each_redirect_is_judged_anew(
-    service: Attacked, asking: Askers, web: Origin, host: str, status: int
+    service: Attacked, roles: Callers, web: Origin, host: str, status: int
 ) -> None:
     with tripwire("127.0.0.2") as wire:
         first = web.redirect("/moved", f"http://{host}:{wire.port}/disk.raw", status)
-        image_id = asking.owner.create()
-        assert add_location(asking.owner, image_id, first).status == 400
+        image_id = roles.owner.create()
+        assert add_location(roles.owner, image_id, first).status == 400
         wire.assert_untouched()
         assert service.has_nothing_of(image_id)
         allowed = web.redirect("/within", web.url("/disk.raw"), status)
-        assert add_location(asking.owner, image_id, allowed).status == 202
+        assert add_location(roles.owner, image_id, allowed).status == 202
 
 
 def test_certificates_of_locations_are_verified(
-    service: Attacked, asking: Askers, tmp_path: Path
+    service: Attacked, roles: Callers, tmp_path: Path
 ) -> None:
     """Glance's http store takes any certificate unless it is told not to."""
     certificate, key = tmp_path / "certificate", tmp_path / "key"
@@ -789,8 +789,8 @@ def test_certificates_of_locations_are_verified(
     tls.load_cert_chain(certificate, key)
     with origin(tls) as server:
         url = server.put("/disk.raw", DATA)
-        image_id = asking.owner.create()
-        assert add_location(asking.owner, image_id, url).status == 503
+        image_id = roles.owner.create()
+        assert add_location(roles.owner, image_id, url).status == 503
         assert server.asked == []
         assert service.has_nothing_of(image_id)
 
@@ -835,48 +835,48 @@ UNSAFE = {
 @pytest.mark.parametrize("way", ["length", "chunked", "location"])
 @pytest.mark.parametrize("name", UNSAFE)
 def test_f8_unsafe_data_is_refused_and_never_served(
-    service: Attacked, asking: Askers, web: Origin, name: str, way: str
+    service: Attacked, roles: Callers, web: Origin, name: str, way: str
 ) -> None:
     """Files of the host were read through images that name them.
 
     In Glance 33 what was refused with 415 could still be downloaded from the queued image.
     """
     disk_format, data = UNSAFE[name]
-    image_id = asking.owner.create(disk_format=disk_format)
+    image_id = roles.owner.create(disk_format=disk_format)
     if way == "location":
-        reply = add_location(asking.owner, image_id, web.put(f"/{name}", data))
+        reply = add_location(roles.owner, image_id, web.put(f"/{name}", data))
         assert reply.status == 400, reply
     else:
-        reply = asking.owner.upload(image_id, iter([data]) if way == "chunked" else data)
+        reply = roles.owner.upload(image_id, iter([data]) if way == "chunked" else data)
         assert reply.status == 415, reply
     assert service.has_nothing_of(image_id)
-    for client in (asking.owner, asking.admin, of_service(service)):
+    for client in (roles.owner, roles.admin, of_service(service)):
         for headers in ({}, {"Range": "bytes=0-9"}):
             got = client.request("GET", f"/v2/images/{image_id}/file", headers=headers)
             assert (got.status, got.body) == (204, b"")
 
 
 def test_cve_2024_40767_another_format_than_the_declared_one_is_refused_or_told(
-    service: Attacked, asking: Askers, web: Origin
+    service: Attacked, roles: Callers, web: Origin
 ) -> None:
     """Checks of the declared format were evaded by data in another one."""
-    image_id = asking.owner.create(disk_format="vmdk")
-    assert asking.owner.upload(image_id, qcow2()).status == 415
+    image_id = roles.owner.create(disk_format="vmdk")
+    assert roles.owner.upload(image_id, qcow2()).status == 415
     assert service.has_nothing_of(image_id)
     # At a location it is taken, as in Glance, since it refers to nothing; its size is not believed.
-    reply = add_location(asking.owner, image_id, web.put("/other", qcow2()))
+    reply = add_location(roles.owner, image_id, web.put("/other", qcow2()))
     assert reply.status == 202, reply
-    shown = asking.admin.show(image_id)
+    shown = roles.admin.show(image_id)
     assert (shown["virtual_size"], shown["os_glance_detected_format"]) == (None, "qcow2")
 
 
-def test_cve_2024_40767_raw_data_is_as_large_as_it_is(asking: Askers) -> None:
+def test_cve_2024_40767_raw_data_is_as_large_as_it_is(roles: Callers) -> None:
     """A size from a header within was believed of what was said to be raw."""
-    image_id = asking.owner.active(qcow2(size=1 << 40), disk_format="raw")
-    shown = asking.owner.show(image_id)
+    image_id = roles.owner.active(qcow2(size=1 << 40), disk_format="raw")
+    shown = roles.owner.show(image_id)
     assert shown["virtual_size"] == shown["size"] == len(qcow2())
-    declared = asking.owner.active(qcow2(size=1 << 30), disk_format="qcow2")
-    assert asking.owner.show(declared)["virtual_size"] == 1 << 30
+    declared = roles.owner.active(qcow2(size=1 << 30), disk_format="qcow2")
+    assert roles.owner.show(declared)["virtual_size"] == 1 << 30
 
 
 HUGE = {
@@ -893,13 +893,13 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 def test_lp_1449062_a_crafted_header_costs_neither_time_nor_memory(
-    service: Attacked, asking: Askers, name: str
+    service: Attacked, roles: Callers, name: str
 ) -> None:
     """A few bytes kept a program busy that looked into the image, until memory was full."""
     disk_format, data = HUGE[name]
-    image_id = asking.owner.create(disk_format=disk_format)
+    image_id = roles.owner.create(disk_format=disk_format)
     before, began = service.measure("VmRSS"), time.monotonic()
-    assert asking.owner.upload(image_id, data).status in (204, 415)
+    assert roles.owner.upload(image_id, data).status in (204, 415)
     assert time.monotonic() - began < 5.0
     assert service.measure("VmRSS") - before < 64 << 10
     children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text()

@@ -28,8 +28,7 @@ from imgservice.api.v2.json_schemas.image_schemas import ImageSchemas
 from imgservice.api.v2.json_schemas.schema_file import SchemaFileError
 from imgservice.api.v2.listing import Paging, image_query, links, parse_query, split_values
 from imgservice.api.v2.patches import reader_of
-from imgservice.auth import htpasswd
-from imgservice.auth import users_file as people
+from imgservice.auth import htpasswd, users_file
 from imgservice.auth.certificates import subject_name
 from imgservice.auth.keystone import access_rules
 from imgservice.concurrency.file_watch import Unreadable
@@ -54,7 +53,7 @@ from imgservice.pem import _CERTIFICATE
 from imgservice.policy.files import Sources
 from imgservice.policy.property_protections import read_protections, roles_permission
 from imgservice.process.tls.material import _KEY
-from tests.http.asking import asked, passed
+from tests.http.offline import offline_request, passed
 from tests.security.adversary import Parser, superlinear
 
 LINE = 16 << 10
@@ -82,7 +81,9 @@ def query(raw: str) -> object:
 
 def header(name: str, read: Callable[[Any], object], more: tuple[str, str] = ("A", "b")) -> Any:
     def run(value: str) -> object:
-        return read(asked("/v2/images", more, (name, value.encode()), peer=PEER, method="PUT"))
+        return read(
+            offline_request("/v2/images", more, (name, value.encode()), peer=PEER, method="PUT")
+        )
 
     return run
 
@@ -133,7 +134,9 @@ PARSERS = {
     "query": Parser(query, LINE, ("", "name=in:", "name=in:%22", "sort=", "created_at=gt:", "size=",
                                   "tag=", "limit=", "changed=", "sort_key=name&sort_dir=asc&")),
     "values": Parser(split_values, LINE, ("", '"', '"a"')),
-    "prefer": Parser(lambda text: _preferred(asked(f"/v2/images/a/file?prefer={text}")), LINE),
+    "prefer": Parser(
+        lambda text: _preferred(offline_request(f"/v2/images/a/file?prefer={text}")), LINE
+    ),
     "range": Parser(lambda text: wanted_range(text, None, 100), LINE, ("", "bytes=", "bytes=1-")),
     "content-range": Parser(
         lambda text: wanted_range(None, text, 100), LINE, ("", "bytes ", "bytes 1-2/", "bytes 1")
@@ -164,7 +167,9 @@ PARSERS = {
     "request id": Parser(header("X-OpenStack-Request-Id", step(RequestId(64))), LINE),
     "version": Parser(header("Accept", step(VersionNegotiation(None, None))), LINE),
     "path": Parser(
-        lambda text: passed(VersionNegotiation(None, None), asked(f"/{text}")), LINE, ("", "v2/")
+        lambda text: passed(VersionNegotiation(None, None), offline_request(f"/{text}")),
+        LINE,
+        ("", "v2/"),
     ),
     "body": Parser(lambda text: decode_json(text.encode()), BODY, ("", '"', "[")),
     "pointer": Parser(split_pointer, BODY, ("", "/")),
@@ -220,7 +225,7 @@ def test_cost_grows_with_the_length(name: str) -> None:
 def test_cost_of_a_file_grows_with_its_length(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     readers: dict[str, Callable[[], object]] = {
-        "users": lambda: people.read_users(file),
+        "users": lambda: users_file.read_users(file),
         "policy": lambda: Sources(file).read(),
         "protections": lambda: read_protections(file, roles_permission),
         "htpasswd": lambda: htpasswd.read_htpasswd(file),

@@ -199,7 +199,7 @@ def test_a_precondition_holds_for_the_other_node_as_well(pair: Pair) -> None:
     await_deletions(pair.there, image_id, "204")
 
 
-# -- whom we ask, and what he gets ----------------------------------------------------------------
+# -- which node is asked, and what it gets ---------------------------------------------------------
 
 
 @attrs.frozen

@@ -40,7 +40,7 @@ DEFAULT = {"id": "default"}
 
 
 @attrs.frozen
-class People:
+class EnrolledUsers:
     projects: Mapping[str, str]
     """Their ids."""
     headers: Mapping[str, Mapping[str, str]] = attrs.field(repr=False)
@@ -70,7 +70,7 @@ def log_in(url: str, account: Mapping[str, str]) -> Identity:
 
 
 @contextmanager
-def enrolled(keystone: Identity) -> Iterator[People]:
+def enrolled(keystone: Identity) -> Iterator[EnrolledUsers]:
     """Make projects, users and a role of our own; remove them when the block ends."""
     run, password = f"matrix-{secrets.token_hex(3)}", secrets.token_urlsafe(24)
     with ExitStack() as made:
@@ -97,7 +97,7 @@ def enrolled(keystone: Identity) -> Iterator[People]:
         headers["service's user"]["X-Service-Token"] = tokens["service"]
         for name in STRANGERS:
             headers[name] = {"X-Auth-Token": f"not a token of {run}"} if "garbage" in name else {}
-        yield People(projects, headers, (password, *tokens.values()))
+        yield EnrolledUsers(projects, headers, (password, *tokens.values()))
 
 
 def _scope(name: str, projects: Mapping[str, str]) -> Any:

@@ -11,7 +11,7 @@ from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 
 
-def asked(
+def offline_request(
     path: str = "/v2/images",
     *headers: tuple[str, str | bytes],
     peer: str = "192.0.2.1",
