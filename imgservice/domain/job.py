@@ -42,6 +42,8 @@ class Job:
     """How often a process has claimed the job."""
     error: str | None = None
     """Why the last attempt failed, if that was logged."""
+    is_cancelled: bool = False
+    """Whether the image was deleted, so that the work is for nothing."""
     payload: Mapping[str, object] = attrs.field(factory=dict, hash=False)
     """What else the work needs to know: values that JSON has."""
 

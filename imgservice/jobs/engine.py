@@ -12,7 +12,7 @@ from imgservice.domain.job import LEASE_TIME, LONGEST_PAUSE, NOBODY, Job
 from imgservice.jobs.expiry import LeaseExpiry, Marked
 from imgservice.jobs.handlers import Handler
 from imgservice.service.ports import JobRepository, LeaseOwner
-from imgservice.service.process_jobs import ProcessJobs
+from imgservice.service.process_jobs import JobRun, ProcessJobs
 
 AT_ONCE = 4
 """Jobs that the engine of one process runs at the same time."""
@@ -142,15 +142,17 @@ class JobEngine:
     async def _claim_and_run(self, job: Job) -> None:
         if self._jobs.is_running(job):
             return  # a poll has found it just before another runner began
-        with self._jobs.run(job):  # from now on no poll takes it for left over
+        with self._jobs.run(job) as run:  # from now on no poll takes it for left over
             claimed = await self._repository.claim(job, self._owner.id)
             if claimed is not None:
-                await self._attempt(claimed, self._handlers[claimed.kind])
+                run.job = claimed
+                await self._attempt(run, self._handlers[claimed.kind])
 
-    async def _attempt(self, job: Job, handler: Handler) -> None:
+    async def _attempt(self, run: JobRun, handler: Handler) -> None:
         """Run the handler; a failure keeps neither the engine nor other jobs from going on."""
+        job = run.job
         try:
-            await handler.run(job)
+            await handler.run(run)
         except NotConfigured:
             await self._leave_to_others(job)
         except ImageServiceError:

@@ -10,6 +10,7 @@ from imgservice.domain.errors import Invalid, NotConfigured
 from imgservice.domain.job import DELETE, LOCATION, REMOVE, UPLOAD, Job
 from imgservice.service.hash_host import HashHost
 from imgservice.service.ports import JobRepository, RemovalRepository, StoreChoice, UploadRepository
+from imgservice.service.process_jobs import JobRun
 from imgservice.service.removal import RemovalService
 from imgservice.service.upload_jobs import describe_cleanup
 
@@ -21,7 +22,7 @@ class Handler(Protocol):
     def kind(self) -> str:
         """The `kind` of these jobs."""
 
-    async def run(self, job: Job) -> None:
+    async def run(self, run: JobRun) -> None:
         """Do the work and end the job, with a write that is conditional on its lease.
 
         The job is ours, and its lease is kept meanwhile. `NotConfigured` leaves it to another node;
@@ -42,13 +43,13 @@ class UploadCleanup:
         self._uploads = uploads
         self._stores = stores
 
-    async def run(self, job: Job) -> None:
+    async def run(self, run: JobRun) -> None:
         try:
-            _, store = self._stores.chosen(job.store)
+            _, store = self._stores.chosen(run.job.store)
         except Invalid as error:
             raise NotConfigured(error.message) from None
-        await store.discard(job.image_id)
-        await self._uploads.abandon_upload(job)
+        await store.discard(run.job.image_id)
+        await self._uploads.abandon_upload(run.job)
 
     def describe(self, job: Job) -> str:
         return describe_cleanup(job)
@@ -63,9 +64,9 @@ class LocationCleanup:
         self._uploads = uploads
         self._hash_host = hash_host
 
-    async def run(self, job: Job) -> None:
-        await self._hash_host.clear_for(job)
-        await self._uploads.abandon_upload(job)
+    async def run(self, run: JobRun) -> None:
+        await self._hash_host.clear_for(run.job)
+        await self._uploads.abandon_upload(run.job)
 
     def describe(self, job: Job) -> str:
         return describe_cleanup(job)
@@ -83,9 +84,9 @@ class ImageRemoval:
         self._removal = removal
         self._jobs = jobs
 
-    async def run(self, job: Job) -> None:
-        await self._removal.remove(await self._images.deleted_locations(job.image_id))
-        await self._jobs.end(job)
+    async def run(self, run: JobRun) -> None:
+        await self._removal.remove(await self._images.deleted_locations(run.job.image_id))
+        await self._jobs.end(run.job)
 
     def describe(self, job: Job) -> str:
         return f"Image {job.image_id}: removal of its data"
@@ -100,9 +101,9 @@ class LocationRemoval:
         self._images = images
         self._removal = removal
 
-    async def run(self, job: Job) -> None:
-        await self._removal.remove_lost_data(job.image_id)
-        await self._images.forget_locations(job)
+    async def run(self, run: JobRun) -> None:
+        await self._removal.remove_lost_data(run.job.image_id)
+        await self._images.forget_locations(run.job)
 
     def describe(self, job: Job) -> str:
         return f"Image {job.image_id}: removal of data at former locations"

@@ -16,8 +16,8 @@ class JobRun:
     """A job under way in this process."""
 
     job: Job
-    is_cancelled: bool = False
-    """Whether the image was deleted, so that the work is for nothing."""
+    is_cancelled: bool
+    """Whether to stop, since the image was deleted: look at it between two pieces of work."""
 
 
 class ProcessJobs:
@@ -49,7 +49,7 @@ class ProcessJobs:
     @contextmanager
     def run(self, job: Job) -> Iterator[JobRun]:
         """Keep the lease of the job while the block runs; the job may be recorded in it."""
-        run = self._runs[job.id] = JobRun(job)
+        run = self._runs[job.id] = JobRun(job, job.is_cancelled)
         try:
             yield run
         finally:

@@ -60,7 +60,7 @@ async def test_a_job_is_read_as_it_was_recorded(jobs: JobRepository) -> None:
     plain = await new(jobs)
     full = await new(
         jobs, kind="location", store=None, project="ours", reserved=2**40, payload=PAYLOAD,
-        attempts=3, error="why",
+        attempts=3, error="why", is_cancelled=True,
     )  # fmt: skip
     assert await recorded(jobs) == [plain, full]
     assert await jobs.end(plain)

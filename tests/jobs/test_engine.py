@@ -19,7 +19,7 @@ from imgservice.jobs.engine import AT_ONCE, JobEngine
 from imgservice.jobs.expiry import LeaseExpiry
 from imgservice.jobs.handlers import handler_table
 from imgservice.service.ports import JobRepository
-from imgservice.service.process_jobs import ProcessJobs
+from imgservice.service.process_jobs import JobRun, ProcessJobs
 from tests.contract.databases import database, sqlite_template, sqlite_url
 from tests.contract.test_repository import Clock, clock, new_job, recorded
 from tests.db.numbers import until
@@ -54,11 +54,14 @@ class Handler:
     def __init__(self, repository: JobRepository) -> None:
         self.repository = repository
         self.ran: list[Job] = []
+        self.cancelled: list[bool] = []
         self.error: Exception | None = None
         self.gate: Deferred[None] | None = None
 
-    async def run(self, job: Job) -> None:
+    async def run(self, run: JobRun) -> None:
+        job = run.job
         self.ran.append(job)
+        self.cancelled.append(run.is_cancelled)
         if self.gate is not None:
             await self._passed()
         if self.error is not None:
@@ -288,6 +291,14 @@ async def test_a_heartbeat_learns_of_cancelled_jobs(world: World) -> None:
         await world.repository.cancel(job.image_id, deletion)
         await world.engine.heartbeat()
         assert (run.is_cancelled, other_run.is_cancelled) == (True, False)
+
+
+@ensureDeferred
+async def test_who_takes_a_job_over_knows_that_it_is_cancelled(world: World) -> None:
+    job = await world.add("dead")
+    await world.repository.cancel(job.image_id, new_job(job.image_id, kind="delete"))
+    await world.poll()
+    assert world.handler.cancelled == [True]
 
 
 class Counting:

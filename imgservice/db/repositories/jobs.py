@@ -27,6 +27,7 @@ _COLUMNS = (
     leases.c.reserved,
     leases.c.attempts,
     leases.c.error,
+    leases.c.cancelled,
     leases.c.payload,
 )
 _OWNER: sa.BindParameter[str] = sa.bindparam("held_by")
@@ -118,7 +119,7 @@ async def record(transaction: Transaction, job: Job, now: datetime, lease_time: 
         "attempts": job.attempts,
         "error": job.error,
         "not_before": None,
-        "cancelled": False,
+        "cancelled": job.is_cancelled,
         "created_at": now,
         "expires_at": now + timedelta(seconds=lease_time),
     }
