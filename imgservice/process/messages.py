@@ -1,4 +1,4 @@
-"""What the parent and its workers tell each other, as JSON.
+"""What the parent, the fork server and the workers tell each other, as JSON.
 
 Descriptors that come with a message belong to the receiver.
 """
@@ -116,9 +116,66 @@ class Stop:
     grace: float
 
 
+# -- to the fork server ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Fork:
+    """Fork a child, which has the descriptors that come along."""
+
+    key: int
+    """Names the child in all messages about it."""
+    numbers: Sequence[int]
+    """The number of each descriptor in the child."""
+    arguments: Sequence[str]
+    umask: int
+    folder: str | None = None
+    """The working directory; None: that of the fork server."""
+    environment: Mapping[str, str] | None = None
+    """None: that of the fork server."""
+
+
+@attrs.frozen
+class Reap:
+    """Tell how the child has ended, which has exited."""
+
+    key: int
+    pid: int
+
+
+# -- from the fork server -------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Forked:
+    """The child runs; its pidfd comes along."""
+
+    key: int
+    pid: int
+
+
+@attrs.frozen
+class NotForked:
+    """The child could not be forked."""
+
+    key: int
+    why: str
+
+
+@attrs.frozen
+class Reaped:
+    """The child is gone."""
+
+    key: int
+    code: int
+    """Its exit code; negative: the signal that has ended it."""
+
+
 FromWorker = Ready | Failed | Beat | Give | Leaving
 ToWorker = Listen | Unlisten | Take | UseTls | SetHealth | Close | Retire | Stop
-Message = FromWorker | ToWorker
+ToForkServer = Fork | Reap
+FromForkServer = Forked | NotForked | Reaped
+Message = FromWorker | ToWorker | ToForkServer | FromForkServer
 _KINDS: Mapping[str, type[Message]] = {one.__name__: one for one in get_args(Message)}
 
 

@@ -3,20 +3,17 @@
 import os
 import pickle
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imgservice.concurrency.reactor import Reactor
 from imgservice.process.control import Control, connection, hidden_file
+from imgservice.process.forking import ForkServer
 from imgservice.process.messages import (
     Beat,
     Failed,
@@ -39,8 +36,6 @@ CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
 """Descriptors of a worker."""
 DUMP_TIME = 1.0
 """Seconds that a hanging worker has to write down its stacks."""
-NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES")
-
 _FROM_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 _log = Logger()
@@ -57,7 +52,7 @@ class Bootstrap:
     """Endpoint strings, and the backlog of each; their sockets are the descriptors that follow."""
 
 
-class Worker(ProcessProtocol):
+class Worker:
     """A worker, from its start to its end. Messages that are not about itself go to `heard`."""
 
     def __init__(
@@ -74,7 +69,6 @@ class Worker(ProcessProtocol):
         self._heard = heard
         self.state = WorkerState.STARTING
         self.since, self.began = time.time(), time.monotonic()
-        self.pid = 0
         self.connections = 0
         self.requests = 0
         self.under_way: UnderWay = (0, 0)
@@ -89,9 +83,10 @@ class Worker(ProcessProtocol):
         self.why = ""
         """Why it could not serve, or ended."""
 
-    def spawn(
-        self, command: Sequence[str], log_file: str | None, sockets: Sequence[ListeningSocket]
+    def start(
+        self, forks: ForkServer, log_file: str | None, sockets: Sequence[ListeningSocket]
     ) -> None:
+        """Have it forked, with these sockets and what it needs to begin."""
         bootstrap = Bootstrap(
             self.setup, log_file, [(one.description, one.backlog) for one, _ in sockets]
         )
@@ -99,19 +94,21 @@ class Worker(ProcessProtocol):
         secret = hidden_file(pickle.dumps(bootstrap))
         self._stacks = hidden_file(b"")
         descriptors = {
-            0: 0, 1: 1, 2: 2, CONTROL: theirs.fileno(), BOOTSTRAP: secret, STACKS: self._stacks,
+            CONTROL: theirs.fileno(), BOOTSTRAP: secret, STACKS: self._stacks,
             **{FIRST_SOCKET + n: bound.fileno() for n, (_, bound) in enumerate(sockets)},
         }  # fmt: skip
-        environment = {k: v for k, v in os.environ.items() if k not in NOT_FOR_WORKERS}
+        name = [f"slot={self.slot}", f"generation={self.setup.generation}"]
         try:
-            process = self._reactor.spawnProcess(
-                self, sys.executable, list(command), env=environment, childFDs=descriptors
-            )
+            self._child = forks.fork(name, descriptors, self._child_ended)
         finally:
             theirs.close()
             os.close(secret)
-        self._process, self.pid = process, process.pid
         self._control = Control(self._reactor, ours, self._received, lambda: None)
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 until it is forked."""
+        return self._child.pid
 
     @property
     def is_ready(self) -> bool:
@@ -156,14 +153,14 @@ class Worker(ProcessProtocol):
         if not self.ready.called:
             self.ready.callback(result)
 
-    def processEnded(self, reason: Failure) -> None:
+    def _child_ended(self, why: str, by: int | None) -> None:
         # Its last messages may not be read yet.
         self._control.doRead()
         self._control.close()
         os.close(self._stacks)
         self.state = WorkerState.ENDED
-        self.was_killed = getattr(reason.value, "signal", None) in _FROM_OTHERS
-        self.why = self.why or _how(reason)
+        self.was_killed = by in _FROM_OTHERS
+        self.why = self.why or why
         self._settle(Failure(WorkerPoolError(self.why)))
         self.ended.callback(None)
 
@@ -202,17 +199,13 @@ class Worker(ProcessProtocol):
             self.send(Stop(grace))
 
     def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessExitedAlready):
-            self._process.signalProcess(number)
+        self._child.signal(signal.SIGKILL)
 
     def kill_hanging(self, silence: float) -> None:
         """Log where it hangs, and kill it."""
         self.last_sign = time.monotonic() + DUMP_TIME  # so that it is not found again meanwhile
         self.why = f"its reactor did not turn for {silence:.0f} seconds"
-        self._signal(signal.SIGUSR2)
+        self._child.signal(signal.SIGUSR2)
         self._reactor.callLater(DUMP_TIME, self._log_and_kill)
 
     def _log_and_kill(self) -> None:
@@ -227,12 +220,3 @@ class Worker(ProcessProtocol):
             stacks=stacks or "(none: it did not react to SIGUSR2)",
         )
         self.kill()
-
-
-def _how(reason: Failure) -> str:
-    if reason.check(ProcessDone):
-        return "it ended"
-    number = getattr(reason.value, "signal", None)
-    if number is not None:
-        return f"it was ended by {signal.Signals(number).name}"
-    return f"it ended with exit code {getattr(reason.value, 'exitCode', None)}"

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from imgservice.concurrency.reactor import Reactor, looping_call, sleep
 from imgservice.config.sections import Config
+from imgservice.process.forking import ForkServer
 from imgservice.process.messages import Beat, Close, Give, Leaving, Message, SetHealth, Take
 from imgservice.process.phases import WorkerState
 from imgservice.process.processors import worker_count
@@ -47,7 +48,7 @@ class Workers:
         self,
         reactor: Reactor,
         count: int,
-        command: Sequence[str],
+        forks: ForkServer,
         log_file: Callable[[Config], str | None],
         give_up: Callable[[str], None],
     ) -> None:
@@ -55,7 +56,7 @@ class Workers:
         self.trouble: str | None = None
         self.troubles = TroubleLog()
         self._reactor = reactor
-        self._command = command
+        self._forks = forks
         self._log_file = log_file
         self._give_up = give_up
         """Called with the reason when no worker can serve any more."""
@@ -94,8 +95,8 @@ class Workers:
         slot.coming = worker
         self._others.add(worker)
         worker.ended.addCallback(lambda _: self._ended(worker))
-        name = [*self._command, f"slot={slot.index}", f"generation={self._setup.generation}"]
-        worker.spawn(name, self._log_file(self._setup.config), self._sockets.of(slot.index))
+        log_file = self._log_file(self._setup.config)
+        worker.start(self._forks, log_file, self._sockets.of(slot.index))
         try:
             await worker.ready
         finally:
@@ -210,6 +211,7 @@ class Workers:
         before, count = self._setup, len(self._slots)
         wanted = self.slots = self.count(setup)
         change.begin()
+        self._forks.renew()
         self._setup, self._is_proving = setup, True
         try:
             await self._succeed(self._slots.at(0), change)
@@ -302,6 +304,7 @@ class Workers:
         for call in late:
             if call.active():
                 call.cancel()
+        await self._forks.stop()
 
     def _all(self) -> list[Worker]:
         return [*self._slots.workers, *self._others]
@@ -310,6 +313,7 @@ class Workers:
         self._is_stopping = True
         for worker in self._all():
             worker.kill()
+        self._forks.kill()
 
     # -- reporting --------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from imgservice.concurrency.reactor import Reactor, installed_reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
 from imgservice.process.addresses import ListenError
+from imgservice.process.forking import ForkServer
 from imgservice.process.in_process import InProcess
 from imgservice.process.processors import worker_count
 from imgservice.process.supervisor import StartError, Supervisor
@@ -22,7 +23,9 @@ from imgservice.wiring.load import Files, examine
 from imgservice.wiring.main_process import MainProcess, ProcessOptions, tell
 from imgservice.wiring.privileged_helper import PrivilegedHelper
 
-WORKER = [sys.executable, "-P", "-m", "imgservice.worker"]
+FORK_SERVER = [sys.executable, "-P", "-m", "imgservice.fork_server"]
+NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES")
+"""Variables of the environment that are for this process alone."""
 
 _log = Logger()
 
@@ -126,4 +129,5 @@ def _worker_pool(
     count = worker_count(config)
     if not count:
         return InProcess(reactor, process.build)
-    return Workers(reactor, count, WORKER, options.log_path, process.give_up)
+    forks = ForkServer(reactor, FORK_SERVER, NOT_FOR_WORKERS)
+    return Workers(reactor, count, forks, options.log_path, process.give_up)

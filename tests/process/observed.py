@@ -50,8 +50,16 @@ class ObservedService(Service):
         self.signal(signal.SIGHUP)
 
     def descendants(self) -> list[int]:
-        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
+        """Return all processes that the service has started, and those that these have."""
+        return [*self.children(), *self.forked()]
+
+    def children(self) -> list[int]:
+        """Return the fork server and the privileged helper, as far as there are any."""
+        return _children(self.pid)
+
+    def forked(self) -> list[int]:
+        """Return the workers, which are children of the fork server."""
+        return [pid for child in self.children() for pid in _children(child)]
 
     def end(self) -> None:
         """Kill the workers, too: some tests leave them without their parent."""
@@ -61,6 +69,14 @@ class ObservedService(Service):
             command = Path(f"/proc/{pid}/cmdline")
             if command.exists() and b"imgservice" in command.read_bytes():
                 os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended meanwhile
+    return [int(child) for child in found.split()]
 
 
 def server_options(workers: int, **server: Any) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from imgservice.process.addresses import bind
+from imgservice.process.forking import ForkServer
 from imgservice.process.messages import Beat, Give, Message
 from imgservice.process.worker_process import Worker
-from imgservice.wiring.launch import WORKER
+from imgservice.wiring.launch import FORK_SERVER
 from imgservice.wiring.load import prepare, read_setup
 
 IDLE = 600
@@ -41,11 +42,11 @@ async def test_a_worker_ends_when_all_that_it_gave_away_is_on_its_way(tmp_path: 
         assert not descriptors or isinstance(message, Give)
         given.extend(descriptors)
 
-    worker = Worker(reactor, 0, setup, heard)
+    worker, forks = Worker(reactor, 0, setup, heard), ForkServer(reactor, FORK_SERVER, ())
     with ExitStack() as stack:
         (bound,) = bind(setup.addresses[0], 1, True, None)
         stack.callback(bound.close)
-        worker.spawn(WORKER, str(tmp_path / "log"), [(setup.addresses[0], bound)])
+        worker.start(forks, str(tmp_path / "log"), [(setup.addresses[0], bound)])
         stack.callback(worker.kill)
         await worker.ready
         for _ in range(IDLE):
@@ -58,6 +59,7 @@ async def test_a_worker_ends_when_all_that_it_gave_away_is_on_its_way(tmp_path: 
         while _runs(worker.pid) and time.monotonic() < deadline:
             time.sleep(0.05)  # our reactor stands still, and reads nothing
         await worker.ended
+        await forks.stop()
     for one in given:
         os.close(one)
     assert len(given) == IDLE

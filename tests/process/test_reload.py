@@ -33,7 +33,7 @@ def test_many_times_in_a_row(tmp_path: Path, workers: int, times: int) -> None:
         if workers:
             assert not before & set(service.pids())
         wait_until(lambda: service.workers("retiring") == [], 30)
-        assert len(service.descendants()) == workers
+        assert len(service.forked()) == workers
 
 
 def test_signals_in_one_burst_end_with_what_is_in_the_file(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_more_workers_and_fewer(tmp_path: Path) -> None:
                 wait_until(lambda: service.workers("retiring") == [], 30)
         assert state.failures == []
         assert all(count > 10 for count in state.done.values()), state.done
-        assert len(service.descendants()) == 2
+        assert len(service.forked()) == 2
 
 
 WRONG = {
@@ -253,4 +253,4 @@ def test_a_worker_killed_during_a_roll(tmp_path: Path) -> None:
             time.sleep(0.3 * generation)
             os.kill(service.pids()[-1], signal.SIGKILL)
             service.until(3, generation)
-        wait_until(lambda: len(service.descendants()) == 3, 30)
+        wait_until(lambda: len(service.forked()) == 3, 30)

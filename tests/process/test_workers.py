@@ -35,7 +35,7 @@ def test_connections_are_spread(service: ObservedService) -> None:
 
 
 def test_the_parent_serves_nobody(service: ObservedService) -> None:
-    assert sorted(service.descendants()) == sorted(service.pids())
+    assert sorted(service.forked()) == sorted(service.pids())
     before = {one["pid"]: one["requests"] for one in service.workers()}
     for _ in range(20):
         assert service.client.get("/healthcheck").status == 200
@@ -76,11 +76,11 @@ def test_a_killed_worker_takes_only_its_own_requests_along(tmp_path: Path) -> No
 def test_who_kills_workers_does_not_end_the_service(tmp_path: Path) -> None:
     with observed(tmp_path, server_options(1)) as service:
         for _ in range(6):  # more often than workers may fail to start by themselves
-            wait_until(lambda: service.descendants() != [], 30)
-            killed = service.descendants()[0]
+            wait_until(lambda: service.forked() != [], 30)
+            killed = service.forked()[0]
             os.kill(killed, signal.SIGKILL)
-            wait_until(lambda pid=killed: pid not in service.descendants(), 30)
-        wait_until(lambda: service.descendants() != [], 30)
+            wait_until(lambda pid=killed: pid not in service.forked(), 30)
+        wait_until(lambda: service.forked() != [], 30)
         service.until(1)
         assert service.client.get("/healthcheck").status == 200
 

@@ -1,0 +1,19 @@
+"""The program of the fork server: forks worker processes until its parent is gone."""
+
+import socket
+import sys
+
+from imgservice.concurrency.late_reactor import postpone_reactor
+from imgservice.process.fork_server import CONTROL, serve
+
+
+def main() -> int:
+    """Import the service without making a reactor, then fork workers."""
+    postpone_reactor()
+    from imgservice import worker
+
+    return serve(socket.socket(fileno=CONTROL), worker.main)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
