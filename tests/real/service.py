@@ -19,6 +19,7 @@ import yaml
 
 from imgservice.db.schema.upgrade import upgrade
 from tests.real.client import Client
+from tests.real.warm import WarmService, warm
 
 TWISTD = Path(sys.executable).with_name("twistd")
 IMGSERVICE = Path(sys.executable).with_name("imgservice")
@@ -77,7 +78,9 @@ class Service:
         self.prefix: Sequence[str] = ()
         """A command that starts the command which comes after it."""
         self.command: Sequence[str | Path] = (IMGSERVICE, "run")
-        self._process: subprocess.Popen[bytes] | None = None
+        self.is_cold = False
+        """Whether it starts in an interpreter of its own, not as a fork of a warm one."""
+        self._process: subprocess.Popen[bytes] | WarmService | None = None
 
     def _options(self, more: Mapping[str, Any]) -> dict[str, Any]:
         server = {"listen": [f"tcp:{self.port}:interface=127.0.0.1"], **more.get("server", {})}
@@ -103,11 +106,14 @@ class Service:
 
     def start(self) -> "Service":
         """Start it and wait until it answers."""
-        command = [*self.prefix, *self.command, "--config", self.config]
+        command = [str(each) for each in (*self.prefix, *self.command, "--config", self.config)]
         with self.output.open("ab") as output, self.said.open("ab") as said:
-            self._process = subprocess.Popen(
-                command, cwd=self.directory, stdout=output, stderr=said
-            )
+            if command[0] == str(IMGSERVICE) and not self.is_cold:
+                self._process = WarmService(warm(), command, self.directory, output, said)
+            else:
+                self._process = subprocess.Popen(
+                    command, cwd=self.directory, stdout=output, stderr=said
+                )
         deadline = time.monotonic() + START_TIME
         while not self._answers():
             assert self._process.poll() is None, self.said.read_text()

@@ -1,0 +1,114 @@
+"""Services that are forked from a process which has imported everything.
+
+That is what the fork server does for workers. Here it saves the second of imports that each of some
+hundred services would cost; from the command line on, a forked service runs the same code.
+"""
+
+import atexit
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO
+
+from imgservice.concurrency.late_reactor import postpone_reactor
+from imgservice.process.fork_server import serve
+from imgservice.process.messages import Fork, Forked, Message, Reap, Reaped, decode, encode
+
+IMPORTED = (
+    "imgservice.cli", "imgservice.commands.run", "imgservice.worker", "alembic.command",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+)  # fmt: skip
+
+
+class WarmService:
+    """One service, with the methods of `subprocess.Popen` that the tests use."""
+
+    def __init__(self, warm: "_Warm", command: Sequence[str], folder: Path, output: IO[bytes],
+                 errors: IO[bytes]) -> None:  # fmt: skip
+        self._warm = warm
+        self.returncode: int | None = None
+        self.pid, self._pidfd = warm.fork(command, folder, [output.fileno(), errors.fileno()])
+
+    def poll(self) -> int | None:
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._look(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("imgservice", timeout or 0)
+        return code
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._pidfd], [], [], timeout)[0]:
+            self.returncode = self._warm.reap(self.pid)
+            os.close(self._pidfd)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class _Warm:
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", __name__, str(theirs.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        self._lock = threading.Lock()
+        atexit.register(self._end)
+
+    def fork(self, command: Sequence[str], folder: Path, outputs: Sequence[int]) -> tuple[int, int]:
+        mask = os.umask(0o022)
+        os.umask(mask)
+        with Path(os.devnull).open() as nothing:
+            fork = Fork(0, [0, 1, 2], command, mask, str(folder), dict(os.environ))
+            answer, [pidfd] = self._ask(fork, [nothing.fileno(), *outputs])
+        assert isinstance(answer, Forked)
+        return answer.pid, pidfd
+
+    def reap(self, pid: int) -> int:
+        answer, _ = self._ask(Reap(0, pid), [])
+        assert isinstance(answer, Reaped)
+        return answer.code
+
+    def _ask(self, message: Fork | Reap, descriptors: Sequence[int]) -> tuple[Message, list[int]]:
+        with self._lock:
+            socket.send_fds(self._control, [encode(message)], descriptors)
+            data, received, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
+        return decode(data), received
+
+    def _end(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
+@cache
+def warm() -> _Warm:
+    """Return the process from which services are forked; the first call starts it."""
+    return _Warm()
+
+
+def _run() -> int:
+    from imgservice.cli import main
+
+    main(prog_name="imgservice")
+    return 0
+
+
+if __name__ == "__main__":
+    postpone_reactor()
+    for name in IMPORTED:
+        import_module(name)
+    sys.exit(serve(socket.socket(fileno=int(sys.argv[1])), _run))
