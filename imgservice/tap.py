@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from imgservice.wiring.launch import ImageService, make_service
+from imgservice.wiring.launch import ImageServer, make_service
 from imgservice.wiring.main_process import ProcessOptions
 
 
@@ -18,7 +18,7 @@ class Options(usage.Options):
     longdesc = "A server for the OpenStack Images API."
 
 
-def makeService(options: Options) -> ImageService:
+def makeService(options: Options) -> ImageServer:
     """Build the service, or end the process with one line that says why not."""
     path = Path(options["config"]) if options["config"] is not None else None
     return make_service(_moved(path, options.parent), _process_options(options))

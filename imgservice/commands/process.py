@@ -26,7 +26,7 @@ SETTLED = 2.0
 
 
 @attrs.frozen
-class Worker:
+class WorkerStatus:
     slot: int
     pid: int
     state: str
@@ -37,7 +37,7 @@ class Worker:
 
 
 @attrs.frozen
-class Trouble:
+class TroubleStatus:
     what: str
     why: str
     since: float
@@ -55,9 +55,9 @@ class State:
     wanted: int
     generation: int
     listen: Sequence[str]
-    workers: Sequence[Worker]
+    workers: Sequence[WorkerStatus]
     trouble: str | None
-    troubles: Sequence[Trouble] = ()
+    troubles: Sequence[TroubleStatus] = ()
 
     @property
     def connections(self) -> int:

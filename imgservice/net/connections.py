@@ -23,7 +23,7 @@ from imgservice.net.limits import FetchLimits
 from imgservice.net.tls import TlsPolicy
 
 
-class Endpoint(Protocol):
+class ClientEndpoint(Protocol):
     """Twisted's `IStreamClientEndpoint`, for type checkers."""
 
     def connect(self, factory: IProtocolFactory, /) -> Deferred[IProtocol]: ...
@@ -32,7 +32,7 @@ class Endpoint(Protocol):
 class EndpointFactory(Protocol):
     """Twisted's `IAgentEndpointFactory`, for type checkers."""
 
-    def endpointForURI(self, uri: URI, /) -> Endpoint: ...
+    def endpointForURI(self, uri: URI, /) -> ClientEndpoint: ...
 
 
 @implementer(IAgentEndpointFactory)
@@ -71,16 +71,16 @@ def pinned_endpoint(
     return GuardedEndpoint([_over_tls(one, tls, host, target.port) for one in plain], limits)
 
 
-def _over_tls(endpoint: Endpoint, tls: TlsPolicy, host: bytes, port: int) -> Endpoint:
+def _over_tls(endpoint: ClientEndpoint, tls: TlsPolicy, host: bytes, port: int) -> ClientEndpoint:
     creator = tls.creatorForNetloc(host, port)
-    return cast(Endpoint, wrapClientTLS(creator, cast(IStreamClientEndpoint, endpoint)))
+    return cast(ClientEndpoint, wrapClientTLS(creator, cast(IStreamClientEndpoint, endpoint)))
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 class GuardedEndpoint:
     """Connects to the first of several endpoints that answers."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], limits: FetchLimits) -> None:
+    def __init__(self, endpoints: Sequence[ClientEndpoint], limits: FetchLimits) -> None:
         self._endpoints = endpoints
         self._limits = limits
 

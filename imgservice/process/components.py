@@ -33,7 +33,7 @@ class Retiring(Protocol):
         """
 
 
-class Resource:
+class OpenResource:
     """A component that was opened when it was made, and only has to be released."""
 
     def __init__(self, name: str, release: Callable[[], Awaitable[object] | object]) -> None:
@@ -89,4 +89,4 @@ class Components:
 
 
 def _name(component: Component) -> str:
-    return repr(component) if isinstance(component, Resource) else type(component).__name__
+    return repr(component) if isinstance(component, OpenResource) else type(component).__name__

@@ -19,7 +19,7 @@ from imgservice.process.addresses import Address, keep_alive
 from imgservice.process.components import Component, Components
 from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls.contexts import ServerContexts
-from imgservice.process.tls.transport import Endpoint, TlsEndpoint
+from imgservice.process.tls.transport import ListeningEndpoint, TlsEndpoint
 
 POLL = 0.05
 PORTION = 100
@@ -99,9 +99,11 @@ class Serving:
             self._site.connection_limits.watch(port)
             self._listening.setdefault(key, []).append(_Listening(address, port))
 
-    def _endpoint(self, address: Address, bound: socket.socket) -> Endpoint:
+    def _endpoint(self, address: Address, bound: socket.socket) -> ListeningEndpoint:
         is_shared = self._is_one_of_several and not address.is_divisible
-        endpoint: Endpoint = SocketEndpoint(self._reactor, bound, address.backlog, is_shared)
+        endpoint: ListeningEndpoint = SocketEndpoint(
+            self._reactor, bound, address.backlog, is_shared
+        )
         if address.is_proxied:
             endpoint = proxyEndpoint(cast(IStreamServerEndpoint, endpoint))
         if self.contexts is not None:

@@ -34,7 +34,7 @@ from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
 from imgservice.http.networks import networks
 from imgservice.http.pipeline import Step
-from imgservice.process.components import Component, Resource
+from imgservice.process.components import Component, OpenResource
 from imgservice.process.probes import Probe
 from imgservice.troubles import Troubles
 from imgservice.wiring.keystone import (
@@ -103,7 +103,7 @@ def _basic(config: Config, reactor: Reactor) -> Authentication:
         users = lambda user: file().get(user)  # noqa: E731  the file may have changed
     threads = Threads(reactor, PASSWORD_THREADS, "password")
     step = Basic(Passwords(htpasswd, threads), users)
-    components = [Resource("password threads", threads.stop)]
+    components = [OpenResource("password threads", threads.stop)]
     return Authentication(Guarded((_own_pages(config),), step), basic.CHALLENGE, components)
 
 

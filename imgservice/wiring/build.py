@@ -22,7 +22,7 @@ from imgservice.http.pipeline import Pipeline
 from imgservice.http.routing import Tasks
 from imgservice.http.sending import Sender
 from imgservice.http.site import StreamingSite
-from imgservice.process.components import Component, Resource
+from imgservice.process.components import Component, OpenResource
 from imgservice.process.probes import Probe, Probes
 from imgservice.process.serving import Built
 from imgservice.service.events import Listener
@@ -154,10 +154,10 @@ def _components(parts: _Parts, services: Services) -> Sequence[Component]:
         *(one for one in parts.events.all if isinstance(one, Component)),
         *parts.limits.components,
         *parts.authentication.components,
-        Resource("threads", parts.threads.stop),
-        Resource("database", parts.database.close),
+        OpenResource("threads", parts.threads.stop),
+        OpenResource("database", parts.database.close),
         BackgroundJobs(reactor, services.jobs, troubles),
-        Resource("handlers", parts.tasks.ended),
+        OpenResource("handlers", parts.tasks.ended),
         Probes(reactor, _probes(parts), troubles, parts.config.healthcheck.interval),
     ]
 

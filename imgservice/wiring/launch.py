@@ -30,7 +30,7 @@ NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDN
 _log = Logger()
 
 
-class ImageService(MultiService):
+class ImageServer(MultiService):
     """The root of our services; brings the log observer to the application that it joins."""
 
     def __init__(
@@ -89,7 +89,7 @@ class ImageService(MultiService):
             fail(str(error))
 
 
-def make_service(path: Path | None, options: ProcessOptions) -> ImageService:
+def make_service(path: Path | None, options: ProcessOptions) -> ImageServer:
     """Build the service, or end the process with one line that says why not."""
     reactor = installed_reactor()
     make_monotonic(reactor)
@@ -109,7 +109,7 @@ def _print_nothing(*_: object) -> None:
     """Print no traceback of an error that was told already."""
 
 
-def _service(path: Path | None, options: ProcessOptions, reactor: Reactor) -> ImageService:
+def _service(path: Path | None, options: ProcessOptions, reactor: Reactor) -> ImageServer:
     """Read the configuration, and make everything that needs no rights."""
     source = Files(path)
     setup = source.read(1)
@@ -117,7 +117,7 @@ def _service(path: Path | None, options: ProcessOptions, reactor: Reactor) -> Im
     process = MainProcess(reactor, path, options, setup.config)
     pool = _worker_pool(reactor, setup.config, process, options)
     supervisor = Supervisor(reactor, setup, source, pool, process)
-    service = ImageService(supervisor, path, process, options)
+    service = ImageServer(supervisor, path, process, options)
     if not worker_count(setup.config):  # workers are watched by their parent
         process.watchdog.setServiceParent(service)
     return service

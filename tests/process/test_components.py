@@ -21,7 +21,7 @@ from imgservice.config.sections import Config
 from imgservice.http.limits import ServerLimits
 from imgservice.http.site import StreamingSite
 from imgservice.process.addresses import bind, read_address
-from imgservice.process.components import Component, Components, Resource, Retiring
+from imgservice.process.components import Component, Components, OpenResource, Retiring
 from imgservice.process.in_process import InProcess
 from imgservice.process.serving import Built, Serving
 from imgservice.process.sockets import Sockets
@@ -248,7 +248,11 @@ async def test_a_resource_is_released_when_those_after_it_have_stopped() -> None
         events.append("closed")
 
     components = Components(
-        [Resource("threads", threads.stop), Resource("database", closed), Part(events, "cache")]
+        [
+            OpenResource("threads", threads.stop),
+            OpenResource("database", closed),
+            Part(events, "cache"),
+        ]
     )
     await components.start()
     assert await threads.run(lambda: 1) == 1
@@ -257,4 +261,4 @@ async def test_a_resource_is_released_when_those_after_it_have_stopped() -> None
     with pytest.raises(RuntimeError):
         threads.run(lambda: 1)
     await components.stop()  # there is nothing left
-    assert not isinstance(Resource("threads", threads.stop), Retiring)
+    assert not isinstance(OpenResource("threads", threads.stop), Retiring)

@@ -26,7 +26,7 @@ _REASONS = {
 """Why rows that are old enough are kept."""
 
 
-class Options(TypedDict):
+class PurgeOptions(TypedDict):
     age_in_days: int
     max_rows: int
     dry_run: bool
@@ -56,7 +56,7 @@ def _purge_options(days: int) -> Callable[[Callable[P, None]], Callable[P, None]
 @with_config
 @with_url
 @_purge_options(days=30)
-def purge(url: str, **options: Unpack[Options]) -> None:
+def purge(url: str, **options: Unpack[PurgeOptions]) -> None:
     """Remove for good what was deleted long ago, except images themselves.
 
     Removes members, properties, tags, locations and tasks that are marked as deleted, the oldest
@@ -69,7 +69,7 @@ def purge(url: str, **options: Unpack[Options]) -> None:
 @with_config
 @with_url
 @_purge_options(days=180)
-def purge_images(url: str, **options: Unpack[Options]) -> None:
+def purge_images(url: str, **options: Unpack[PurgeOptions]) -> None:
     """Remove for good the rows of images that were deleted long ago.
 
     After that any user can create an image with such an id: choose an age after which nobody uses
@@ -78,7 +78,7 @@ def purge_images(url: str, **options: Unpack[Options]) -> None:
     _purge(url, IMAGES, options)
 
 
-def _purge(url: str, parts: Sequence[PurgedTable], options: Options) -> None:
+def _purge(url: str, parts: Sequence[PurgedTable], options: PurgeOptions) -> None:
     limit = None if options["max_rows"] == -1 else options["max_rows"]
     purge = Purge(url, parts, _days_ago(options["age_in_days"]), limit)
     waiting = purge.waiting()

@@ -61,7 +61,7 @@ class _TlsFactory(TLSMemoryBIOFactory):
     protocol = TlsTransport
 
 
-class Endpoint(Protocol):
+class ListeningEndpoint(Protocol):
     """Where a site listens; like Twisted's, but it listens at once."""
 
     def listen(self, factory: ConnectionFactory, /) -> Deferred[Acceptor]: ...
@@ -71,7 +71,7 @@ class Endpoint(Protocol):
 class TlsEndpoint:
     """Speaks TLS on the connections of another endpoint."""
 
-    def __init__(self, clock: Clock, endpoint: Endpoint, contexts: ServerContexts) -> None:
+    def __init__(self, clock: Clock, endpoint: ListeningEndpoint, contexts: ServerContexts) -> None:
         self._clock = clock
         self._endpoint = endpoint
         self._contexts = cast(IOpenSSLServerConnectionCreator, contexts)
