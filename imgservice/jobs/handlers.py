@@ -27,7 +27,7 @@ class Handler(Protocol):
 
         The job is ours, and its lease is kept meanwhile. `NotConfigured` leaves it to another node;
         after any other exception it is tried again later, here or elsewhere. So do nothing that
-        may not be done twice.
+        may not be done twice. Work that takes long stops soon after `run.is_cancelled` is set.
         """
 
     def describe(self, job: Job) -> str:
