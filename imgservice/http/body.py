@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import orjson
-from twisted.internet.defer import Deferred
 
+from imgservice.concurrency.wakeup import WakeUp
 from imgservice.domain.errors import BodyAborted, Invalid, TooLarge
 
 UNREAD_LIMIT = 64 << 10
@@ -54,7 +54,7 @@ class RequestBody:
         self._buffered = 0
         self._paused = False
         self._discarding = False
-        self._waiter: Deferred[None] | None = None
+        self._progress = WakeUp()
         self._wanted = 0
         self._failure: BodyAborted | None = None
 
@@ -74,8 +74,7 @@ class RequestBody:
         self._begin()
         while self._buffered < wanted and not self.complete and self._failure is None:
             self._wanted = wanted
-            self._waiter = Deferred()
-            await self._waiter
+            await self._progress.wait()
         if self._failure is not None:
             raise self._failure
         return self._take(wanted)
@@ -155,21 +154,21 @@ class RequestBody:
         if self._buffered >= self._window and not self._paused:
             self._paused = True
             self._flow.pause_body()
-        if self._waiter is not None and self._buffered >= self._wanted:
-            self._wake()
+        if self._buffered >= self._wanted and self._progress.is_awaited:
+            self._progress.wake()
 
     def end(self) -> None:
         """End the body. The socket is still read, to notice when the client disconnects."""
         self._resume()
         self.complete = True
-        self._wake()
+        self._progress.wake()
 
     def fail(self, reason: str, kind: type[BodyAborted] = BodyAborted) -> None:
         """Fail the body: the rest of it will not arrive."""
         if not self.complete and self._failure is None:
             self._failure = kind(reason)
             self._pieces.clear()
-            self._wake()
+            self._progress.wake()
 
     @property
     def is_awaited(self) -> bool:
@@ -179,11 +178,6 @@ class RequestBody:
     @property
     def failed(self) -> bool:
         return self._failure is not None
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.callback(None)
 
 
 def decode_json(data: bytes) -> Any:

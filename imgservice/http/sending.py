@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Clock
 from imgservice.concurrency.threads import Threads
+from imgservice.concurrency.wakeup import WakeUp
 from imgservice.http.aborted import ClientGone, ShortData, cut
 from imgservice.http.request import RequestChannel, StreamingRequest
 from imgservice.http.sendfile import FileBody, SendFile, Turns
@@ -85,13 +85,12 @@ class Gate:
     def __init__(self) -> None:
         self._open = True
         self._gone = False
-        self._waiter: Deferred[None] | None = None
+        self._change = WakeUp()
 
     async def passable(self) -> None:
         """Wait until the connection accepts data; `ClientGone` when it never will again."""
         if not self._open and not self._gone:
-            self._waiter = Deferred()
-            await self._waiter
+            await self._change.wait()
         if self._gone:
             raise ClientGone
 
@@ -100,7 +99,7 @@ class Gate:
 
     def resumeProducing(self) -> None:
         self._open = True
-        self._wake()
+        self._change.wake()
 
     def stopProducing(self) -> None:
         """Do nothing: `close` is called once the request knows of the loss."""
@@ -108,12 +107,7 @@ class Gate:
     def close(self) -> None:
         """Let nothing pass any more, since the client is gone."""
         self._gone = True
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.callback(None)
+        self._change.wake()
 
 
 async def _send_blocks(

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from imgservice.concurrency.reactor import Clock
+from imgservice.concurrency.wakeup import WakeUp
 from imgservice.domain.context import Context
 from imgservice.domain.errors import BodyAborted, TooManyRequests
 from imgservice.domain.rates import CROWDED, Buckets, Places
@@ -38,7 +39,7 @@ class Throttle:
         slowest = min(buckets.rate.per_second for buckets, _ in payers)
         self.piece = max(SMALLEST_PIECE, int(slowest / PIECES_A_SECOND))
         """How much to move at a time, at most."""
-        self._waiter: Deferred[None] | None = None
+        self._pause = WakeUp()
         self._ended = request.disconnected
         request.notifyFinish().addBoth(self._end)
 
@@ -54,9 +55,8 @@ class Throttle:
         debt = self.pay(count)
         if debt <= 0 or self._ended:
             return
-        waiter = self._waiter = Deferred()
-        timer = self._clock.callLater(debt, self._wake)
-        await waiter
+        timer = self._clock.callLater(debt, self._pause.wake)
+        await self._pause.wait()
         if timer.active():
             timer.cancel()
 
@@ -77,12 +77,7 @@ class Throttle:
 
     def _end(self, _: object) -> None:
         self._ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.callback(None)
+        self._pause.wake()
 
 
 async def while_connected(

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol as Interface
 
-from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -13,6 +12,7 @@ from twisted.web.client import Response, ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from imgservice.concurrency.reactor import Clock, ThreadedReactor, twisted_clock
+from imgservice.concurrency.wakeup import WakeUp
 from imgservice.domain.errors import TooLarge
 from imgservice.net.errors import FetchFailed
 from imgservice.net.limits import FetchLimits
@@ -105,7 +105,7 @@ class _Body(Protocol):
         self._paused = False
         self._ended = False
         self._error: FetchFailed | None = None
-        self._reader: Deferred[None] | None = None
+        self._arrival = WakeUp()
 
     async def read(self) -> bytes:
         """Return the next piece, empty at the end."""
@@ -126,10 +126,10 @@ class _Body(Protocol):
         self.transport.loseConnection()
 
     async def _wait(self) -> None:
-        self._reader = Deferred()
+        arrival = self._arrival.wait()
         begin = self._clock.seconds()
         try:
-            await self._reader.addTimeout(self._limits.idle, twisted_clock(self._clock))
+            await arrival.addTimeout(self._limits.idle, twisted_clock(self._clock))
         except Overdue as error:
             raise FetchFailed("sends no more data") from error
         self._waited += self._clock.seconds() - begin
@@ -154,15 +154,10 @@ class _Body(Protocol):
         if self._waiting >= MOST_WAITING and not self._paused:
             self._paused = True
             self.transport.pauseProducing()
-        self._wake()
+        self._arrival.wake()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._ended = True
         if reason is None or not reason.check(ResponseDone, PotentialDataLoss):
             self._error = FetchFailed("breaks off in the middle of its data")
-        self._wake()
-
-    def _wake(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None and not reader.called:
-            reader.callback(None)
+        self._arrival.wake()
