@@ -14,7 +14,9 @@ from imgservice.db.repositories.rows import image_columns, is_live
 from imgservice.db.schema.tables import images
 
 _SELECT = Statement(
-    sa.select(*image_columns("asking")).where(images.c.id == sa.bindparam("image"), is_live(images))
+    sa.select(*image_columns("project")).where(
+        images.c.id == sa.bindparam("image"), is_live(images)
+    )
 )
 
 
@@ -30,7 +32,7 @@ class Select:
     def run(self, seconds: float) -> tuple[int, Usage]:
         """Read the image for so long; return how often, and what one thread needed for it."""
         compiled = _SELECT.compiled(Postgresql.dialect)
-        values = compiled.values({"image": self.image, "asking": None})
+        values = compiled.values({"image": self.image, "project": None})
         count, deadline = 0, time.monotonic() + seconds
         with (
             psycopg.connect(self.url, autocommit=True) as connection,

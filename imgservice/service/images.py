@@ -145,8 +145,8 @@ class ImageService:
 
         noted = _Noted(change)
         with self._removal.losing_locations(image_id) as job:
-            asking, quota = context.project, located.quota
-            changed = await self._images.update(image_id, noted, asking, job, quota)
+            project, quota = context.project, located.quota
+            changed = await self._images.update(image_id, noted, project, job, quota)
             if any(each.name == LOCATIONS and each.verb == "remove" for each in operations):
                 await self._removal.remove_lost(job)
         self._tell(context, noted, changed)

@@ -19,8 +19,8 @@ class ImageRepository(Protocol):
         Here and below: `TooLarge` if the project would exceed its quota.
         """
 
-    async def get(self, image_id: str, asking: str | None = None) -> Image:
-        """Return the image, with the membership of the project `asking`.
+    async def get(self, image_id: str, project: str | None = None) -> Image:
+        """Return the image, with the membership of that project.
 
         `ImageNotFound` if there is none, or it is deleted.
         """
@@ -36,14 +36,14 @@ class ImageRepository(Protocol):
         self,
         image_id: str,
         change: Callable[[Image], Image],
-        asking: str | None = None,
+        project: str | None = None,
         job: Job | None = None,
         quota: Quota | None = None,
     ) -> Image:
         """Apply `change` to the image, record the result, and return it.
 
         This is atomic: nobody else changes the image in between. `change` gets the image with the
-        membership of the project `asking`. It must be a pure function, since it may be called more
+        membership of that project. It must be a pure function, since it may be called more
         than once, and in any thread. If it raises, nothing is recorded, and the error is raised
         here. If it returns the same object, nothing is recorded either; otherwise `updated_at` is
         set. If the image loses locations, the job that removes their data is recorded, too.

@@ -10,7 +10,7 @@ from imgservice.auth.keystone.errors import CredentialsRefused
 from imgservice.auth.keystone.tokens import KeystoneTokens
 from imgservice.config.sections import Config
 from imgservice.db.engine.database import Database
-from imgservice.db.engine.url import place
+from imgservice.db.engine.url import database_address
 from imgservice.db.probe import probe as probe_database
 from imgservice.process.probes import Probe
 from imgservice.store.interface import Store, TellsTrouble
@@ -20,7 +20,7 @@ DATABASE = "database"
 
 
 def database_name(config: Config) -> str:
-    return f"Database {place(config.database.url.reveal())}"
+    return f"Database {database_address(config.database.url.reveal())}"
 
 
 def database_probe(config: Config, database: Database) -> Probe:

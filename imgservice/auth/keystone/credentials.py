@@ -97,7 +97,7 @@ class IssuedToken:
         self._expires = 0.0
         self._renew = 0.0
         self._not_before = 0.0
-        self._asking: SingleFlight[None, str] = SingleFlight()
+        self._lookups: SingleFlight[None, str] = SingleFlight()
 
     async def get(self) -> str:
         now = self._clock()
@@ -115,7 +115,7 @@ class IssuedToken:
             self._token = None
 
     def _issue(self) -> Deferred[str]:
-        return self._asking.share(None, self._ask)
+        return self._lookups.share(None, self._ask)
 
     async def _ask(self) -> str:
         document = {"auth": self._credentials.document}

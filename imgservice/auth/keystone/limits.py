@@ -75,7 +75,7 @@ class KeystoneLimits:
         self._service: Cache[tuple[str, str | None]] = Cache(1, clock)
         self._registered: Cache[RegisteredLimits] = Cache(1, clock)
         self._limits: Cache[Mapping[Resource, int]] = Cache(MOST_PROJECTS, clock)
-        self._asking: SingleFlight[bytes, Mapping[Resource, int]] = SingleFlight()
+        self._lookups: SingleFlight[bytes, Mapping[Resource, int]] = SingleFlight()
         self._registering: SingleFlight[None, RegisteredLimits] = SingleFlight()
         self._queue = FairQueue(reactor, rules.connections, MOST_WAITING)
 
@@ -93,12 +93,12 @@ class KeystoneLimits:
             await self._guarded(self._registering.share(None, self._find_registered))
 
     async def _found(self, key: bytes, project: str) -> Mapping[Resource, int]:
-        return await self._guarded(self._asking.share(key, lambda: self._find(key, project)))
+        return await self._guarded(self._lookups.share(key, lambda: self._find(key, project)))
 
-    async def _guarded(self, asking: Deferred[T]) -> T:
+    async def _guarded(self, answer: Deferred[T]) -> T:
         """Wait for the answer; report why there is none, and raise `Unavailable`."""
         try:
-            return await asking.addTimeout(self._rules.timeout, twisted_clock(self._reactor))
+            return await answer.addTimeout(self._rules.timeout, twisted_clock(self._reactor))
         except Misconfigured as error:
             self._report(str(error))
         except KeystoneUnreachable:

@@ -63,7 +63,7 @@ class KeystoneTokens:
         self._clock = clock
         self._known: Cache[Identity] = Cache(rules.cache_size)
         self._invalid: Cache[bool] = Cache(MOST_INVALID)
-        self._asking: SingleFlight[bytes, Identity | None] = SingleFlight()
+        self._lookups: SingleFlight[bytes, Identity | None] = SingleFlight()
         self._queue = FairQueue(reactor, rules.connections, MOST_WAITING)
 
     async def identify(
@@ -81,7 +81,7 @@ class KeystoneTokens:
             return identity if allow_expired or identity.expires > self._clock() else None
         if not _TOKEN.fullmatch(token) or self._invalid.get(key):
             return None
-        return await self._asking.share(
+        return await self._lookups.share(
             key, lambda: self._find_out(key, token.decode(), source, allow_expired)
         )
 

@@ -19,7 +19,7 @@ class Compiled:
 
     sql: str
     names: tuple[str, ...]
-    """The parameters, in the order of their places in the text."""
+    """The parameters, in the order of their positions in the text."""
     constants: Parameters
     bind: tuple[tuple[int, Process], ...]
     result: tuple[tuple[int, Process], ...]
@@ -28,8 +28,8 @@ class Compiled:
         """Return the values for the DBAPI; `KeyError` names a missing parameter."""
         given = {**self.constants, **parameters} if self.constants else parameters
         values: list[object] = [given[name] for name in self.names]
-        for place, process in self.bind:
-            values[place] = process(values[place])
+        for position, process in self.bind:
+            values[position] = process(values[position])
         return values
 
     def rows(self, raw: Sequence[Row]) -> Sequence[Row]:
@@ -38,8 +38,8 @@ class Compiled:
 
     def _row(self, raw: Row) -> Row:
         row = list(raw)
-        for place, process in self.result:
-            row[place] = process(row[place])
+        for position, process in self.result:
+            row[position] = process(row[position])
         return tuple(row)
 
 
@@ -72,10 +72,10 @@ def _compile(core: ClauseElement, dialect: Dialect) -> Compiled:
         sql=str(compiler),
         names=names,
         constants={n: bind.value for n, bind in compiler.binds.items() if not bind.required},
-        bind=_places(kind.bind_processor(dialect) for kind in binds),
-        result=_places(kind.result_processor(dialect, None) for kind in results),
+        bind=_positions(kind.bind_processor(dialect) for kind in binds),
+        result=_positions(kind.result_processor(dialect, None) for kind in results),
     )
 
 
-def _places(processes: Iterable[Process | None]) -> tuple[tuple[int, Process], ...]:
-    return tuple((place, process) for place, process in enumerate(processes) if process)
+def _positions(processes: Iterable[Process | None]) -> tuple[tuple[int, Process], ...]:
+    return tuple((position, process) for position, process in enumerate(processes) if process)

@@ -39,7 +39,7 @@ def parse_url(url: str) -> tuple[str, URL]:
     return kind, parsed
 
 
-def place(url: str) -> str:
+def database_address(url: str) -> str:
     """Return where the database is, for messages, without user and password."""
     kind, parsed = parse_url(url)
     if kind == "sqlite":

@@ -81,8 +81,10 @@ class Images:
 
         await self._charged(quota, work)
 
-    async def get(self, image_id: str, asking: str | None = None) -> Image:
-        found = await self._database.lookup(GET, {"image": image_id, "asking": asking}, _to_images)
+    async def get(self, image_id: str, project: str | None = None) -> Image:
+        found = await self._database.lookup(
+            GET, {"image": image_id, "project": project}, _to_images
+        )
         if not found:
             raise ImageNotFound(image_id)
         return found[0]
@@ -121,14 +123,14 @@ class Images:
         self,
         image_id: str,
         change: Callable[[Image], Image],
-        asking: str | None = None,
+        project: str | None = None,
         job: Job | None = None,
         quota: Quota | None = None,
     ) -> Image:
         async def work(transaction: Transaction) -> Image:
             if quota is not None:  # in the order in which uploads lock, too
                 await quotas.lock(transaction, quota.project)
-            before = await locked(transaction, image_id, asking)
+            before = await locked(transaction, image_id, project)
             after = change(before)
             if after is before:
                 return before

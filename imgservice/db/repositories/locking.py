@@ -11,7 +11,7 @@ from imgservice.domain.image import Image
 
 THIS = images.c.id == sa.bindparam("image")
 
-GET = Statement(sa.select(*image_columns("asking")).where(THIS, is_live(images)))
+GET = Statement(sa.select(*image_columns("project")).where(THIS, is_live(images)))
 # Reading comes after it: what a database reads in the statement that waits for the lock may be old.
 _LOCK = Statement(sa.select(images.c.id).where(THIS, is_live(images)).with_for_update())
 _STATUS = Statement(sa.select(images.c.status).where(THIS, is_live(images)))
@@ -23,10 +23,10 @@ async def lock(transaction: Transaction, image_id: str) -> None:
         raise ImageNotFound(image_id)
 
 
-async def locked(transaction: Transaction, image_id: str, asking: str | None = None) -> Image:
+async def locked(transaction: Transaction, image_id: str, project: str | None = None) -> Image:
     """Return the image, which nobody else changes until the transaction ends."""
     await lock(transaction, image_id)
-    found = await transaction.execute(GET, {"image": image_id, "asking": asking})
+    found = await transaction.execute(GET, {"image": image_id, "project": project})
     return to_image(found.rows[0])
 
 
