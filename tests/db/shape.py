@@ -4,6 +4,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from imgservice.db.schema.tables import own_metadata
+
+TABLES_SINCE_JOBS = own_metadata.tables.keys() - {"imgsvc_leases", "imgsvc_projects"}
+"""Our tables of revisions after `0003_jobs`, which a database of that revision does not have."""
+
 
 def shape(path: Path) -> dict[str, Any]:
     """Describe every table but ours: columns, indexes, foreign keys, checks."""

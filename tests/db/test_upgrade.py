@@ -19,7 +19,7 @@ from imgservice.db.schema import upgrade as upgrade_module
 from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.tables import GLANCE_REVISION, OWN_REVISION, glance_metadata, own_metadata
 from imgservice.db.schema.upgrade import check_schema, upgrade
-from tests.db.shape import shape
+from tests.db.shape import TABLES_SINCE_JOBS, shape
 
 GLANCE = Path(__file__).with_name("glance_2024_1_contract01.json")
 """The shape of the tables that `glance-manage db sync` of Glance 33 makes."""
@@ -59,8 +59,7 @@ def glance(present: Path) -> Path:
     """A database as Glance itself made it, with an image."""
     execute(
         present,
-        "DROP TABLE imgsvc_leases",
-        "DROP TABLE imgsvc_projects",
+        *(f"DROP TABLE {name}" for name in own_metadata.tables),
         "DROP TABLE imgsvc_alembic_version",
         "INSERT INTO images (id, status, created_at, deleted, min_disk, min_ram)"
         " VALUES ('x', 'active', '2026-01-01 00:00:00.000000', 0, 0, 0)",
@@ -134,8 +133,11 @@ JOB = (None, 0, None, None, 0)
 """What a lease of an earlier revision gets: no payload, no attempts, no time, no error, not
 cancelled."""
 BEFORE_JOBS = [
-    f"ALTER TABLE imgsvc_leases DROP COLUMN {name}"
-    for name in ("payload", "attempts", "not_before", "error", "cancelled")
+    *(f"DROP TABLE {name}" for name in TABLES_SINCE_JOBS),
+    *(
+        f"ALTER TABLE imgsvc_leases DROP COLUMN {name}"
+        for name in ("payload", "attempts", "not_before", "error", "cancelled")
+    ),
 ]
 
 

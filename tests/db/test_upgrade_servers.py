@@ -18,6 +18,7 @@ from imgservice.db.schema.tables import (
     own_metadata,
 )
 from imgservice.db.schema.upgrade import check_schema, upgrade
+from tests.db.shape import TABLES_SINCE_JOBS
 from tests.servers import Server
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
@@ -132,6 +133,7 @@ def test_leases_become_jobs(empty: Empty, done: int) -> None:
     """Even if MariaDB has kept what a process that was killed has added."""
     upgrade(empty.url)
     empty.run(
+        *(f"DROP TABLE {name}" for name in TABLES_SINCE_JOBS),
         *(f"ALTER TABLE imgsvc_leases DROP COLUMN {name}" for name in JOB_COLUMNS[done:]),
         "UPDATE imgsvc_alembic_version SET version_num = '0002_quotas'",
         OLD_LEASE.format("before"),
