@@ -129,7 +129,7 @@ class JobEngine:
     def _end_runner(self, runner: Deferred[None]) -> None:
         self._runners.discard(runner)
         if self._done and not self._runners:
-            _log.info("Cleaned up {done} unfinished operation(s)", done=self._done)
+            _log.info("Finished {done} background job(s)", done=self._done)
             self._done = 0
 
     async def _run_queue(self) -> None:

@@ -169,7 +169,7 @@ async def test_a_cleanup_that_fails_again_and_again_is_told_of_once(tmp_path: Pa
             await engine.idle()
             assert told == [
                 f"Image {image_id}: cleanup after its upload done",
-                "Cleaned up 1 unfinished operation(s)",
+                "Finished 1 background job(s)",
             ]
         for component in reversed(components):
             await component.stop()
