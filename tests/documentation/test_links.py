@@ -1,4 +1,4 @@
-"""Links between the pages lead somewhere, and the index leads to every page."""
+"""Links between the pages lead somewhere, the index leads to every page, and named files exist."""
 
 import re
 from collections.abc import Iterator, Set
@@ -11,6 +11,19 @@ from tests.documentation.blocks import REPOSITORY, pages, tokens
 
 INDEX = "docs/README.md"
 CHANGES = sorted(str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("news/*.md"))
+
+
+FOR_CONTRIBUTORS = [
+    page
+    for page in pages()
+    if page.startswith(("CONTRIBUTING", "docs/explanation/", "docs/how-to/add-a-"))
+]
+"""Pages about the code."""
+_PATH = re.compile(r"[\w-]+(/[\w-]+)*(/|/[\w-]+\.[a-z]+(::\w+)?)")
+ROOTS = ("", "imgservice", "tests")
+"""Folders where the paths in these pages begin."""
+_EXAMPLE = "vault"
+"""What the files of examples have in their names, which do not exist."""
 
 
 def _links(page: str) -> Iterator[str]:
@@ -66,3 +79,23 @@ def test_the_index_has_every_page() -> None:
 
 def test_the_readme_leads_to_the_index() -> None:
     assert INDEX in set(_links("README.md"))
+
+
+def _paths(page: str) -> Iterator[str]:
+    """Yield what a page has in backticks and looks like a path with a slash in it."""
+    for token in tokens(page):
+        for child in token.children or ():
+            if child.type == "code_inline" and _PATH.fullmatch(child.content):
+                yield child.content
+
+
+def _exists(path: str) -> bool:
+    """Tell whether there is such a file, and such a test in it if the path names one."""
+    name, _, test = path.partition("::")
+    found = [file for root in ROOTS if (file := REPOSITORY / root / name).exists()]
+    return any(not test or f"def {test}(" in file.read_text() for file in found)
+
+
+@pytest.mark.parametrize("page", FOR_CONTRIBUTORS)
+def test_the_files_that_a_page_names_exist(page: str) -> None:
+    assert [path for path in _paths(page) if not _exists(path) and _EXAMPLE not in path] == []
