@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
+# The kinds: at most 16 characters, as the column of the table.
 UPLOAD = "upload"
 """An object is being added to `store`."""
 LOCATION = "location"

@@ -26,8 +26,9 @@ class Handler(Protocol):
         """Do the work and end the job, with a write that is conditional on its lease.
 
         The job is ours, and its lease is kept meanwhile. `NotConfigured` leaves it to another node;
-        after any other exception it is tried again later, here or elsewhere. So do nothing that
-        may not be done twice. Work that takes long stops soon after `run.is_cancelled` is set.
+        after any other exception it is tried again later, here or elsewhere, however often. So do
+        nothing that may not be done twice, and end a job that can never succeed, for example
+        because its image is gone. Work that takes long stops soon after `run.is_cancelled` is set.
         """
 
     def describe(self, job: Job) -> str:
