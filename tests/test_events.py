@@ -29,9 +29,9 @@ ABOUT: dict[str, Any] = {
 }
 
 
-@attrs.define(eq=False)
+@attrs.define
 class Recording:
-    """Notes what it hears, and raises while it is broken."""
+    """Notes what it hears, and raises while it is broken; like any such value, it has no hash."""
 
     hears: tuple[type[Event], ...]
     heard: list[Event] = attrs.field(factory=list)

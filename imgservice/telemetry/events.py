@@ -21,7 +21,8 @@ class EventHub:
         self.all = tuple(listeners)
         self._troubles = troubles
         self._by_class: dict[type[Event], Sequence[Listener]] = {}
-        self._failing: set[Listener] = set()
+        self._failing: set[int] = set()
+        """By identity, since a listener may be a value that cannot be hashed."""
 
     def tell(self, event: Event) -> None:
         for listener in self.listeners(type(event)):
@@ -42,15 +43,15 @@ class EventHub:
         return found
 
     def _fails(self, listener: Listener, error: Exception) -> None:
-        self._failing.add(listener)
+        self._failing.add(id(listener))
         name = type(listener).__name__
         why = f"{type(error).__name__}: {error}"
         if self._troubles.report(_key(listener), f"The listener {name}", why, False):
             _log.failure("The listener {name} cannot handle an event", name=name)
 
     def _works(self, listener: Listener) -> None:
-        if listener in self._failing:
-            self._failing.remove(listener)
+        if id(listener) in self._failing:
+            self._failing.remove(id(listener))
             self._troubles.clear(_key(listener))
 
 
