@@ -3,12 +3,15 @@
 import socket
 import sys
 
+from setproctitle import setproctitle
+
 from imgservice.concurrency.late_reactor import postpone_reactor
 from imgservice.process.fork_server import CONTROL, serve
 
 
 def main() -> int:
     """Import the service without making a reactor, then fork workers."""
+    setproctitle("imgservice-fork-server")
     postpone_reactor()
     from imgservice import worker
 

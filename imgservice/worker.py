@@ -8,6 +8,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
+from setproctitle import setproctitle
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
@@ -52,6 +53,7 @@ _log = Logger()
 
 def main() -> int:
     """Serve until told to end; errors go to the parent, which logs them."""
+    setproctitle(f"imgservice-worker {' '.join(sys.argv)}")
     # The terminal signals all processes; the parent acts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

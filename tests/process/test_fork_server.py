@@ -78,6 +78,16 @@ def test_workers_have_no_more_than_they_are_given(service: ObservedService) -> N
         assert targets.count(f"{service.output}") <= 2, targets
 
 
+def _title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+
+
+def test_ps_tells_which_process_is_which(service: ObservedService) -> None:
+    assert _title(_fork_server(service)) == "imgservice-fork-server"
+    for worker in service.workers():
+        assert _title(worker["pid"]) == f"imgservice-worker slot={worker['slot']} generation=1"
+
+
 def test_workers_go_on_when_it_dies(tmp_path: Path) -> None:
     with observed(tmp_path, server_options(2)) as service:
         before, dead = service.pids(), _fork_server(service)
