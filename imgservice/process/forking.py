@@ -21,6 +21,8 @@ from imgservice.process.fork_server import CONTROL
 from imgservice.process.messages import Fork, Forked, Message, NotForked, Reap, Reaped
 
 PACKAGE = Path(__file__).parents[1]
+END_TIME = 5.0
+"""Seconds that a fork server without children has to end."""
 Ended = Callable[[str, int | None], None]
 """Called with the reason why a child has ended, and the signal that has ended it, if one has."""
 
@@ -46,11 +48,11 @@ class Child:
         self._reactor.addReader(self)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal. Before it is forked, SIGKILL is for the fork server, which then hangs."""
+        """Send a signal; SIGKILL goes to the fork server if it still has to fork or reap it."""
         if self._pidfd is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
-        elif number is signal.SIGKILL and not self.pid:
+        elif number is signal.SIGKILL:
             self._server.kill()
 
     def end(self, why: str, by: int | None = None) -> None:
@@ -122,10 +124,13 @@ class ForkServer:
             self._running = None
 
     async def stop(self) -> None:
-        """End it, once all children have ended."""
+        """End it, once all children have ended; kill it if it hangs."""
         for one in self._all():
             one.leave()
+            late = self._reactor.callLater(END_TIME, one.kill)
             await one.ended
+            if late.active():
+                late.cancel()
 
     def kill(self) -> None:
         for one in self._all():
@@ -220,8 +225,13 @@ def _umask() -> int:
 
 def _how(code: int) -> tuple[str, int | None]:
     if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}", -code
+        return f"it was ended by {_signal_name(-code)}", -code
     return (f"it ended with exit code {code}" if code else "it ended"), None
+
+
+def _signal_name(number: int) -> str:
+    names = {one.value: one.name for one in signal.Signals}
+    return names.get(number, f"signal {number}")  # most real-time signals have no name
 
 
 def package_stamp() -> object:

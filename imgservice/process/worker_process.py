@@ -199,7 +199,8 @@ class Worker:
             self.send(Stop(grace))
 
     def kill(self) -> None:
-        self._child.signal(signal.SIGKILL)
+        if not self.has_ended:
+            self._child.signal(signal.SIGKILL)
 
     def kill_hanging(self, silence: float) -> None:
         """Log where it hangs, and kill it."""

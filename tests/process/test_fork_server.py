@@ -142,3 +142,28 @@ def test_a_reload_after_an_upgrade_starts_another_one(tmp_path: Path) -> None:
         wait_until(lambda: first not in service.children(), 30)
         assert len(service.children()) == 1
         assert sorted(service.forked()) == sorted(service.pids())
+
+
+def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path) -> None:
+    with observed(tmp_path, server_options(1, shutdown_grace=1)) as service:
+        os.kill(_fork_server(service), signal.SIGSTOP)
+        service.signal(signal.SIGTERM)
+        assert service.wait() == -signal.SIGTERM
+
+
+def test_one_that_hangs_is_killed_when_a_worker_is_to_be_replaced(tmp_path: Path) -> None:
+    with observed(tmp_path, server_options(1, hang_limit=1)) as service:
+        [worker], hanging = service.pids(), _fork_server(service)
+        os.kill(hanging, signal.SIGSTOP)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: service.pids() not in ([], [worker]), 30)
+        assert _fork_server(service) != hanging
+
+
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
+    with observed(tmp_path, server_options(1)) as service:
+        [worker], server = service.pids(), _fork_server(service)
+        os.kill(worker, 40)
+        wait_until(lambda: "it was ended by signal 40" in service.log.read_text(), 30)
+        service.until(1)
+        assert _fork_server(service) == server
