@@ -21,7 +21,7 @@ MOMENTS = {
     "auth/keystone/credentials.py": "when Keystone says that a token ends",
     "auth/keystone/tokens.py": "when Keystone says that a token ends",
     "auth/tokens.py": "until when the operator lets a token live",
-    "commands/db.py": "the age of rows, in days",
+    "commands/db/purge.py": "the age of rows, in days",
     "service/events.py": "when something happened",
     "telemetry/logs.py": "the times of lines",
     "process/worker_process.py": "since when, for people",

@@ -155,7 +155,7 @@ def test_a_mistake_of_ours_is_logged_once(lines: list[str]) -> None:
     for _ in range(5):
         clock.advance(INTERVAL)
     assert whys(troubles) == ["KeyError"]
-    assert len(lines) == 2 and lines[1] == "Looking at Thing failed"
+    assert len(lines) == 2 and lines[1] == "The probe of Thing failed unexpectedly"
 
 
 def test_what_requests_notice_is_looked_at_in_trouble_only() -> None:
