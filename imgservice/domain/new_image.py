@@ -39,6 +39,7 @@ class NewImage:
         for name in self.properties:
             check_property_name(name)
         for name in _TEXTS:
-            check_storable(name, getattr(self, name))
-        for name, value in self.properties.items():
-            check_storable(name, value)
+            if value := getattr(self, name):
+                check_storable(name, value)
+        for name, text in self.properties.items():
+            check_storable(name, text)

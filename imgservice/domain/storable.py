@@ -1,5 +1,7 @@
 """Text that every database can hold: the rule for whatever is recorded of an image."""
 
+from collections.abc import Sequence
+
 from imgservice.domain.errors import Invalid
 from imgservice.domain.names import IMAGE_FIELDS
 
@@ -13,18 +15,25 @@ def check_storable(name: str, value: object) -> None:
     Glance's tables in MySQL hold no 4-byte UTF-8, and PostgreSQL holds no null characters. The
     values of properties have a limit of their own, see `ImageLimits`.
     """
-    values = value if isinstance(value, (list, tuple)) else (value,)
-    texts = [text for text in values if isinstance(text, str)]
-    for text in (name, *texts):
-        if text and (max(text) > "\uffff" or "\0" in text):
+    for text in (name, *_texts(value)):
+        # Nearly all text is ASCII, which is known without looking at its characters.
+        if "\0" in text or (not text.isascii() and max(text) > "\uffff"):
             kind = "null" if "\0" in text else "4 byte unicode"
             raise Invalid(f"{_called(name)} can't contain {kind} characters.")
     if len(name) > LONGEST_NAME:
         raise Invalid(
             f"The property name {name[:40]!r}... is longer than {LONGEST_NAME} characters."
         )
-    if name in IMAGE_FIELDS and any(len(text) > LONGEST_NAME for text in texts):
+    if name in IMAGE_FIELDS and max(map(len, _texts(value)), default=0) > LONGEST_NAME:
         raise Invalid(f"{_called(name)} can't be longer than {LONGEST_NAME} characters.")
+
+
+def _texts(value: object) -> Sequence[str]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        return [text for text in value if isinstance(text, str)]
+    return ()
 
 
 def _called(name: str) -> str:

@@ -8,8 +8,6 @@ from imgservice.telemetry.logs import Output, json_line, moment
 from imgservice.telemetry.requests import RequestFinished
 
 _PROBES = b"/healthcheck"
-_CHOSEN = ("request_id", "client", "user", "project", "method", "path")
-"""What clients choose."""
 
 
 class AccessLog:
@@ -26,8 +24,7 @@ class AccessLog:
         if not isinstance(event, RequestFinished):
             return
         if self._with_probes or event.uri is None or not event.uri.startswith(_PROBES):
-            facts = _facts(event)
-            self._output.write(json_line(**facts) if self._as_json else _text(facts))
+            self._output.write(json_line(**_facts(event)) if self._as_json else _text(event))
 
 
 def _facts(event: RequestFinished) -> Mapping[str, object]:
@@ -48,10 +45,20 @@ def _facts(event: RequestFinished) -> Mapping[str, object]:
     }
 
 
-def _text(facts: Mapping[str, object]) -> bytes:
-    chosen = words([str(facts[name] or "-") for name in _CHOSEN])
-    end = "aborted" if facts["aborted"] else facts["status"]
+def _text(event: RequestFinished) -> bytes:
+    context = event.context
+    chosen = words(
+        (
+            event.request_id or "-",
+            event.client,
+            context.user or "-",
+            context.project or "-",
+            event.method or "-",
+            "-" if event.uri is None else target(event.uri),
+        )
+    )
+    end = "aborted" if event.aborted else event.status
     return (
-        f"{facts['time']} access {chosen} {end}"
-        f" in={facts['received']} out={facts['sent']} {facts['seconds']:.4f}s\n"
+        f"{moment(event.at)} access {chosen} {end}"
+        f" in={event.received} out={event.sent} {event.seconds:.4f}s\n"
     ).encode()
