@@ -1,5 +1,6 @@
 """Make the service, for `imgservice run` and for `twistd imgservice`."""
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,9 @@ def _service(path: Path | None, options: ProcessOptions, reactor: Reactor) -> Im
     source = Files(path)
     setup = source.read(1)
     examine(path, setup.config)
+    # What was imported stays: do not look at it in each collection of garbage.
+    gc.collect()
+    gc.freeze()
     process = MainProcess(reactor, path, options, setup.config)
     pool = _worker_pool(reactor, setup.config, process, options)
     supervisor = Supervisor(reactor, setup, source, pool, process)
