@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+SLOWEST = 20
+"""Files that are listed in the end."""
+
 # On a busy machine an example may take any time.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
@@ -60,3 +63,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         return (yield)
     finally:
         handle.inner_test = inner
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell which files the time went to: their tests, fixtures and services."""
+    seconds: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                file = report.nodeid.partition("::")[0]
+                seconds[file] = seconds.get(file, 0) + report.duration
+    terminalreporter.section("slowest files")
+    for file in sorted(seconds, key=lambda one: -seconds[one])[:SLOWEST]:
+        terminalreporter.write_line(f"{seconds[file]:7.1f} s  {file}")
+    terminalreporter.write_line(f"{sum(seconds.values()):7.1f} s  in all, by all processes")
