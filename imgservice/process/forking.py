@@ -19,6 +19,7 @@ from imgservice.concurrency.reactor import DescriptorReactor, Reactor
 from imgservice.process.control import Control, connection
 from imgservice.process.fork_server import CONTROL
 from imgservice.process.messages import Fork, Forked, Message, NotForked, Reap, Reaped
+from imgservice.process.umask import present_umask
 
 PACKAGE = Path(__file__).parents[1]
 END_TIME = 5.0
@@ -168,7 +169,7 @@ class _Running(ProcessProtocol):
         self, key: int, arguments: Sequence[str], descriptors: Mapping[int, int], ended: Ended
     ) -> Child:
         child = self._children[key] = Child(self._reactor, key, ended, self)
-        message = Fork(key, list(descriptors), arguments, _umask())
+        message = Fork(key, list(descriptors), arguments, present_umask())
         self._control.send(message, [os.dup(one) for one in descriptors.values()])
         return child
 
@@ -215,12 +216,6 @@ class _Running(ProcessProtocol):
             if child.has_exited or not child.pid:
                 self._end(child.key, "the fork server ended")
         self.ended.callback(None)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _how(code: int) -> tuple[str, int | None]:

@@ -25,6 +25,7 @@ from imgservice.process.state import StateFile, describe
 from imgservice.process.systemd import SystemdNotifier
 from imgservice.process.tls.material import TlsMaterial
 from imgservice.process.tls.reloader import TlsReloader
+from imgservice.process.umask import present_umask
 from imgservice.process.worker_pool import WorkerPool, WorkerPoolError
 
 LOOK = 1.0
@@ -111,7 +112,8 @@ class Supervisor(Service):
 
     def startService(self) -> None:
         super().startService()
-        _set_umask(self._setup.config)
+        self._first_umask = present_umask()
+        self._set_umask()
         self._hooks.prepare(self._setup.config)
         self._take_signals()
         self._looks.start(min(LOOK, self._notify.watchdog_interval or LOOK), now=False)
@@ -206,13 +208,14 @@ class Supervisor(Service):
         change = self._sockets.prepare(setup.addresses, self._pool.count(setup))
         # What was read holds for whatever is bound or started from now on.
         before, self._setup = self._setup, setup
+        self._set_umask()
         try:
             await self._pool.change(setup, self._sockets, change)
         except WorkerPoolError:
             self._setup = before
+            self._set_umask()
             raise
         change.finish()
-        _set_umask(setup.config)
         self._hooks.apply(setup.config)
         self._watch_tls()
         _log.info("Reloaded: serving with configuration {n}", n=setup.generation)
@@ -221,6 +224,10 @@ class Supervisor(Service):
         was, wanted = self._setup.config.server.workers, config.server.workers
         if (was == 0) != (wanted == 0):
             raise ConfigError(f"server.workers: from {was} to {wanted} needs a restart")
+
+    def _set_umask(self) -> None:
+        umask = self._setup.config.server.umask
+        os.umask(self._first_umask if umask is None else int(umask, 8))
 
     # -- leaving the rotation, and coming back ----------------------------------------------------
 
@@ -331,11 +338,6 @@ class Supervisor(Service):
         if self._looks.running:
             self._looks.stop()
         self._state.remove()
-
-
-def _set_umask(config: Config) -> None:
-    if config.server.umask is not None:
-        os.umask(int(config.server.umask, 8))
 
 
 def _counted(count: int, what: str) -> str:

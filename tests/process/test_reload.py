@@ -211,6 +211,23 @@ def test_an_address_that_is_gone_is_told_when_it_is_wanted_back(
         assert service.client.get("/healthcheck").status == 200
 
 
+def _umask(pid: int) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("Umask:"))
+
+
+@HOW_MANY
+def test_the_umask_changes_and_changes_back(tmp_path: Path, workers: int) -> None:
+    with observed(tmp_path, server_options(workers, umask=None)) as service:
+        [at_start] = {_umask(pid) for pid in service.pids()}
+        service.reconfigure(server_options(workers, umask="053"))
+        service.until(workers or 1, 2)
+        assert {_umask(pid) for pid in service.pids()} == {"0053"}
+        service.reconfigure(server_options(workers, umask=None))
+        service.until(workers or 1, 3)
+        assert {_umask(pid) for pid in service.pids()} == {at_start}
+
+
 def test_the_log_moves(tmp_path: Path) -> None:
     with observed(tmp_path, server_options(2)) as service:
         log = tmp_path / "elsewhere"
