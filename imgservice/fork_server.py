@@ -6,11 +6,12 @@ import sys
 from setproctitle import setproctitle
 
 from imgservice.concurrency.late_reactor import postpone_reactor
-from imgservice.process.fork_server import CONTROL, serve
+from imgservice.process.fork_server import CONTROL, ignore_group_signals, serve
 
 
 def main() -> int:
     """Import the service without making a reactor, then fork workers."""
+    ignore_group_signals()
     setproctitle("imgservice-fork-server")
     postpone_reactor()
     from imgservice import worker

@@ -38,10 +38,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 in the end."""
 
 
-def serve(control: socket.socket, run: Callable[[], int]) -> int:
-    """Fork children, until the other end is closed; in a child, return what `run` returns."""
+def ignore_group_signals() -> None:
+    """Leave signals to the parent: call it as early as possible, for imports take a second."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def serve(control: socket.socket, run: Callable[[], int]) -> int:
+    """Fork children, until the other end is closed; in a child, return what `run` returns."""
     gc.collect()
     gc.freeze()  # so that collections in a child leave the shared memory alone, and do not copy it
     control.setblocking(True)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import imgservice
 from tests.process.observed import ObservedService, observed, server_options
-from tests.real.service import wait_until
+from tests.real.service import IMGSERVICE, wait_until
 
 SYS_KCMP = 312
 """On x86-64."""
@@ -128,6 +129,23 @@ def test_a_signal_to_all_processes_ends_them_once(tmp_path: Path) -> None:
         assert service.wait() == -signal.SIGTERM
         wait_until(lambda: not [pid for pid in left if Path(f"/proc/{pid}").exists()], 30)
         assert "Traceback" not in service.log.read_text()
+
+
+def test_ctrl_c_while_it_imports_is_told_in_no_traceback(tmp_path: Path) -> None:
+    service = ObservedService(tmp_path, server_options(2))
+    command = [str(IMGSERVICE), "run", "--config", str(service.config)]
+    with service.output.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=output, stderr=output, start_new_session=True
+        )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(
+        lambda: "imgservice-fork-server" in map(_title, map(int, children.read_text().split()))
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == -signal.SIGINT
+    assert "Traceback" not in service.output.read_text()
+    assert "fork server" not in service.output.read_text()
 
 
 def test_a_reload_after_an_upgrade_starts_another_one(tmp_path: Path) -> None:

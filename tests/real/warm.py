@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from imgservice.concurrency.late_reactor import postpone_reactor
-from imgservice.process.fork_server import serve
+from imgservice.process.fork_server import ignore_group_signals, serve
 from imgservice.process.messages import Fork, Forked, Message, Reap, Reaped, decode, encode
 
 IMPORTED = (
@@ -108,6 +108,7 @@ def _run() -> int:
 
 
 if __name__ == "__main__":
+    ignore_group_signals()
     postpone_reactor()
     for name in IMPORTED:
         import_module(name)
