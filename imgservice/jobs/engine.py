@@ -18,6 +18,8 @@ AT_ONCE = 4
 """Jobs that the engine of one process runs at the same time."""
 MOST_READ = 500
 """Jobs that one statement reads."""
+MOST_LEFT = 10 * MOST_READ
+"""Jobs that are left to other nodes, and read beside the others."""
 
 _log = Logger()
 
@@ -101,7 +103,9 @@ class JobEngine:
         watched: list[Marked] = []
         for holding in await self._repository.holdings():
             if holding.owner == NOBODY:
-                found += await self._repository.due(self._kinds, MOST_READ)
+                # Jobs that are left to other nodes are read first, and must not hide the others.
+                left = min(len(self._left_to_others), MOST_LEFT)
+                found += await self._repository.due(self._kinds, MOST_READ + left)
             elif holding.owner == self._owner.id:
                 # What does not run has failed together with the database, or nobody knows it.
                 found += [

@@ -15,7 +15,7 @@ from imgservice.db.engine.statement import Parameters, Statement
 from imgservice.db.repositories.jobs import Jobs
 from imgservice.domain.errors import Conflict, NotConfigured, Unavailable
 from imgservice.domain.job import LEASE_TIME, LONGEST_PAUSE, NOBODY, Job
-from imgservice.jobs.engine import AT_ONCE, JobEngine
+from imgservice.jobs.engine import AT_ONCE, MOST_READ, JobEngine
 from imgservice.jobs.expiry import LeaseExpiry
 from imgservice.jobs.handlers import handler_table
 from imgservice.service.ports import JobRepository
@@ -235,6 +235,18 @@ async def test_what_is_not_configured_here_is_left_to_others(
     world.pass_time(10)
     assert len(await world.poll()) == 1
     assert world.told == []
+
+
+@ensureDeferred
+async def test_jobs_that_are_left_to_others_do_not_hide_the_rest(world: World) -> None:
+    for _ in range(MOST_READ):
+        await world.add(NOBODY)
+    world.handler.error = NotConfigured("There is no such store here.")
+    assert len(await world.poll()) == MOST_READ
+    world.pass_time(1)
+    job = await world.add(NOBODY)
+    world.handler.error = None
+    assert [one.id for one in await world.poll()] == [job.id]
 
 
 @ensureDeferred

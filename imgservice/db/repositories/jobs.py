@@ -96,7 +96,7 @@ def _due(kinds: tuple[str, ...]) -> Statement:
     return Statement(
         sa.select(*_COLUMNS)
         .where(leases.c.holder == NOBODY, _is_one_of(kinds), is_due)
-        .order_by(column, leases.c.id)
+        .order_by(sa.func.coalesce(column, leases.c.created_at), leases.c.id)
         .limit(sa.bindparam("most", type_=sa.Integer))
     )
 
