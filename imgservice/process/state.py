@@ -9,9 +9,6 @@ import orjson
 from twisted.logger import Logger
 
 from imgservice.concurrency.processes import start_time
-from imgservice.process.phases import Life
-from imgservice.process.setup import Setup
-from imgservice.process.worker_pool import WorkerPool
 
 _log = Logger()
 
@@ -45,32 +42,6 @@ class StateFile:
     def remove(self) -> None:
         if self._path is not None and self._written is not None:
             self._path.unlink(missing_ok=True)
-
-
-def describe(
-    life: Life, since: float, setup: Setup, pool: WorkerPool, trouble: str | None
-) -> Mapping[str, object]:
-    """Return what there is to say of the service; `trouble` is our own."""
-    return {
-        "phase": life.phase,
-        "phase_since": round(life.since, 3),
-        "phase_began": round(life.began, 3),
-        "since": round(since, 3),
-        "wanted": pool.slots,
-        "generation": setup.generation,
-        "listen": [one.description for one in setup.addresses],
-        "workers": pool.report(),
-        "trouble": trouble or pool.trouble,
-        "troubles": [
-            {
-                "what": one.what,
-                "why": one.why,
-                "since": round(one.since, 3),
-                "essential": one.is_essential,
-            }
-            for one in pool.troubles.present
-        ],
-    }
 
 
 def read_state(path: Path) -> Mapping[str, Any] | None:

@@ -18,10 +18,11 @@ from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError
 from imgservice.process.descriptors import raise_descriptor_limit
 from imgservice.process.phases import Life, Phase
+from imgservice.process.report import describe
 from imgservice.process.setup import Setup, Source
 from imgservice.process.signals import Ending
 from imgservice.process.sockets import Sockets
-from imgservice.process.state import StateFile, describe
+from imgservice.process.state import StateFile
 from imgservice.process.systemd import SystemdNotifier
 from imgservice.process.tls.material import TlsMaterial
 from imgservice.process.tls.reloader import TlsReloader
