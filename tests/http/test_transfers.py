@@ -148,7 +148,8 @@ async def test_a_project_shares_its_rate_and_another_has_its_own(
     results = await DeferredList([Deferred.fromCoroutine(talk) for talk in talks])
     *red, blue = [seconds for _, seconds in results]
     assert paced(max(red), 3 * size)
-    assert min(red) > 0.8 * max(red), "each gets its part all the time"
+    # One after the other, the first would end after a third of the time.
+    assert min(red) > 0.6 * max(red), "each gets its part all the time"
     assert paced(blue, size, early=0.25)
 
 

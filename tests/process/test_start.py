@@ -194,7 +194,9 @@ def test_wrong_places(told: Told, text: str, message: str) -> None:
     ],
 )
 def test_databases_that_cannot_be_there(tmp_path: Path, url: str, message: str) -> None:
-    assert Attempt(tmp_path, f"database: {{url: '{url}'}}").says().startswith(message)
+    listen = "server: {listen: ['tcp:PORT:interface=127.0.0.1']}"
+    text = f"{{database: {{url: '{url}'}}, {listen}}}"
+    assert Attempt(tmp_path, text).says().startswith(message)
 
 
 def test_missing_configuration(tmp_path: Path) -> None:

@@ -304,7 +304,8 @@ def test_cve_2014_1948_the_password_of_the_database_is_told_to_nobody(
     tmp_path: Path, name: str
 ) -> None:
     file = tmp_path / "c.yaml"
-    document = {**options(tmp_path), "database": {"url": DATABASE}}
+    server = {"listen": ["tcp:0:interface=127.0.0.1"]}
+    document = {**options(tmp_path), "server": server, "database": {"url": DATABASE}}
     file.write_text(yaml.safe_dump(document))
     started: list[Any] = [TWISTD, "--nodaemon", "--pidfile=", "imgservice", "--config", file]
     checked: list[Any] = [IMGSERVICE, "check", "--config", file]
