@@ -11,11 +11,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Reactor
-from imgservice.process.messages import Message, decode, encode
+from imgservice.process.messages import LARGEST, MOST_DESCRIPTORS, Message, decode, encode
 
-LARGEST = 1 << 16
-MOST_DESCRIPTORS = 250
-"""In one message; the kernel takes 253."""
 PAUSE = 0.05
 """Seconds to wait when too many descriptors are in flight."""
 MOST_AT_ONCE = 64

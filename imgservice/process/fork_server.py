@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 
 from imgservice.concurrency.late_reactor import make_reactor
 from imgservice.process.messages import (
+    LARGEST,
+    MOST_DESCRIPTORS,
     Fork,
     Forked,
     FromForkServer,
@@ -31,8 +33,6 @@ from imgservice.process.messages import (
 
 STDERR = 2
 CONTROL = 3
-LARGEST = 1 << 17
-MOST_DESCRIPTORS = 250
 _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 """Those that a whole process group may get: the parent acts on them, and closes the control socket
 in the end."""
@@ -84,11 +84,6 @@ def _prepare_child(message: Fork, descriptors: Sequence[int]) -> None:
     """Set what the child would have if its parent had started it."""
     _place(descriptors, message.numbers)
     os.umask(message.umask)
-    if message.folder is not None:
-        os.chdir(message.folder)
-    if message.environment is not None:
-        os.environ.clear()
-        os.environ.update(message.environment)
     sys.argv = list(message.arguments)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)

@@ -11,6 +11,11 @@ import orjson
 
 from imgservice.troubles import Trouble
 
+LARGEST = 1 << 16
+"""Bytes of a message."""
+MOST_DESCRIPTORS = 250
+"""In one message; the kernel takes 253."""
+
 
 def _pair(found: Sequence[int]) -> tuple[int, int]:
     return found[0], found[1]
@@ -129,10 +134,6 @@ class Fork:
     """The number of each descriptor in the child."""
     arguments: Sequence[str]
     umask: int
-    folder: str | None = None
-    """The working directory; None: that of the fork server."""
-    environment: Mapping[str, str] | None = None
-    """None: that of the fork server."""
 
 
 @attrs.frozen

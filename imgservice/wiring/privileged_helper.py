@@ -23,13 +23,8 @@ from imgservice.config.errors import ConfigError
 from imgservice.config.loader import load
 from imgservice.config.sections import Config
 from imgservice.process.addresses import Address, ListenError, copies
-from imgservice.process.control import (
-    LARGEST,
-    MOST_DESCRIPTORS,
-    connection,
-    hidden_file,
-    read_hidden_file,
-)
+from imgservice.process.control import connection, hidden_file, read_hidden_file
+from imgservice.process.messages import LARGEST, MOST_DESCRIPTORS
 from imgservice.process.setup import Setup
 from imgservice.process.tls.files import read_material, signature
 from imgservice.process.tls.material import TlsMaterial

@@ -18,14 +18,29 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO
 
+import orjson
+
 from imgservice.concurrency.late_reactor import postpone_reactor
+from imgservice.process.control import hidden_file, read_hidden_file
 from imgservice.process.fork_server import ignore_group_signals, serve
-from imgservice.process.messages import Fork, Forked, Message, Reap, Reaped, decode, encode
+from imgservice.process.messages import (
+    LARGEST,
+    Fork,
+    Forked,
+    Message,
+    Reap,
+    Reaped,
+    decode,
+    encode,
+)
+from imgservice.process.umask import present_umask
 
 IMPORTED = (
     "imgservice.cli", "imgservice.commands.run", "imgservice.worker", "alembic.command",
     "sqlalchemy.dialects.sqlite.pysqlite",
 )  # fmt: skip
+PLACE = 3
+"""The descriptor from which a child reads its working directory and its environment."""
 
 
 class WarmService:
@@ -70,11 +85,11 @@ class _Warm:
         atexit.register(self._end)
 
     def fork(self, command: Sequence[str], folder: Path, outputs: Sequence[int]) -> tuple[int, int]:
-        mask = os.umask(0o022)
-        os.umask(mask)
+        place = hidden_file(orjson.dumps([str(folder), dict(os.environ)]))
         with Path(os.devnull).open() as nothing:
-            fork = Fork(0, [0, 1, 2], command, mask, str(folder), dict(os.environ))
-            answer, [pidfd] = self._ask(fork, [nothing.fileno(), *outputs])
+            fork = Fork(0, [0, 1, 2, PLACE], command, present_umask())
+            answer, [pidfd] = self._ask(fork, [nothing.fileno(), *outputs, place])
+        os.close(place)
         assert isinstance(answer, Forked)
         return answer.pid, pidfd
 
@@ -86,7 +101,7 @@ class _Warm:
     def _ask(self, message: Fork | Reap, descriptors: Sequence[int]) -> tuple[Message, list[int]]:
         with self._lock:
             socket.send_fds(self._control, [encode(message)], descriptors)
-            data, received, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
+            data, received, _, _ = socket.recv_fds(self._control, LARGEST, 1)
         return decode(data), received
 
     def _end(self) -> None:
@@ -103,6 +118,10 @@ def warm() -> _Warm:
 def _run() -> int:
     from imgservice.cli import main
 
+    folder, environment = orjson.loads(read_hidden_file(PLACE))
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
     main(prog_name="imgservice")
     return 0
 
