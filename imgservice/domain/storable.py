@@ -15,7 +15,8 @@ def check_storable(name: str, value: object) -> None:
     Glance's tables in MySQL hold no 4-byte UTF-8, and PostgreSQL holds no null characters. The
     values of properties have a limit of their own, see `ImageLimits`.
     """
-    for text in (name, *_texts(value)):
+    texts = _texts(value)
+    for text in (name, *texts):
         # Nearly all text is ASCII, which is known without looking at its characters.
         if "\0" in text or (not text.isascii() and max(text) > "\uffff"):
             kind = "null" if "\0" in text else "4 byte unicode"
@@ -24,7 +25,7 @@ def check_storable(name: str, value: object) -> None:
         raise Invalid(
             f"The property name {name[:40]!r}... is longer than {LONGEST_NAME} characters."
         )
-    if name in IMAGE_FIELDS and max(map(len, _texts(value)), default=0) > LONGEST_NAME:
+    if name in IMAGE_FIELDS and max(map(len, texts), default=0) > LONGEST_NAME:
         raise Invalid(f"{_called(name)} can't be longer than {LONGEST_NAME} characters.")
 
 

@@ -1,7 +1,7 @@
 """Routing: Klein, fed with declared routes, and what all handlers have in common."""
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from klein import Klein
@@ -23,7 +23,6 @@ from imgservice.http.route import Body, Route, handlers_of
 NO_ROOM = "Too many clients have not read their answers yet. Try again later."
 
 T = TypeVar("T")
-Encode: TypeAlias = Callable[[Response], Coroutine[Deferred[object], object, Response]]
 _log = Logger()
 
 

@@ -99,11 +99,6 @@ class ForkServer:
         self._former: set[_Running] = set()
         self._keys = 0
 
-    @property
-    def pid(self) -> int:
-        """The process that forks; 0 if there is none."""
-        return self._running.pid if self._running is not None else 0
-
     def fork(self, arguments: Sequence[str], descriptors: Mapping[int, int], ended: Ended) -> Child:
         """Start a child that has these descriptors, by their numbers in the child.
 

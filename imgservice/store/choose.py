@@ -13,7 +13,6 @@ class UnknownStore(Invalid):
 
     def __init__(self, store_id: str) -> None:
         super().__init__(f"Store '{store_id}' is not configured on this server")
-        self.store_id = store_id
 
 
 class StoreNotConfigured(StoreUnavailable, NotConfigured):

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -11,9 +10,9 @@ from imgservice.db.engine.aggregate import unindexed
 from imgservice.db.engine.database import Transaction
 from imgservice.db.engine.inserts import Inserts
 from imgservice.db.engine.statement import Statement
-from imgservice.db.repositories.rows import is_live, location_row
+from imgservice.db.repositories.rows import is_live, location_row, metadata_text
 from imgservice.db.schema.tables import image_locations
-from imgservice.domain.image import Image, Location
+from imgservice.domain.image import Image
 
 _COLUMNS = image_locations.c
 _OF_IMAGE = _COLUMNS.image_id == sa.bindparam("image")
@@ -106,7 +105,12 @@ async def record(transaction: Transaction, before: Image, after: Image, now: dat
     new = {location.url: location for location in after.locations}
     gone = [{"image": before.id, "row": old[url].row, "now": now} for url in old if url not in new]
     changed = [
-        {"image": before.id, "row": old[url].row, "now": now, "new_meta_data": _metadata(new[url])}
+        {
+            "image": before.id,
+            "row": old[url].row,
+            "now": now,
+            "new_meta_data": metadata_text(new[url]),
+        }
         for url in new
         if url in old and new[url].metadata != old[url].metadata
     ]
@@ -130,7 +134,3 @@ async def rewrite(transaction: Transaction, image_id: str) -> None:
         [(misplaced,)] = (await transaction.execute(_REWRITE, {"image": image_id})).rows
         if not misplaced:
             return
-
-
-def _metadata(location: Location) -> str:
-    return orjson.dumps(dict(location.metadata)).decode()

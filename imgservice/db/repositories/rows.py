@@ -162,11 +162,16 @@ def location_rows(image: Image) -> list[Parameters]:
     return [location_row(image.id, location, image.created_at) for location in image.locations]
 
 
+def metadata_text(location: Location) -> str:
+    """Return the metadata as its column has it."""
+    return orjson.dumps(dict(location.metadata)).decode()
+
+
 def location_row(image_id: str, location: Location, now: datetime) -> Parameters:
     return {
         "image_id": image_id,
         "value": location.url,
-        "meta_data": orjson.dumps(dict(location.metadata)).decode(),
+        "meta_data": metadata_text(location),
         "status": "active",
         "created_at": now,
         "updated_at": now,
