@@ -12,6 +12,12 @@ DEEPEST = 32
 Loader = type[yaml.BaseLoader | yaml.SafeLoader | yaml.CBaseLoader | yaml.CSafeLoader]
 
 
+def line_of(error: yaml.MarkedYAMLError) -> int:
+    """Return the line, from 1, of a mistake."""
+    mark = error.problem_mark or error.context_mark
+    return mark.line + 1 if mark else 1
+
+
 def compose(text: str, loader: Loader) -> yaml.Node | None:
     """Return the tree of the text; `yaml.MarkedYAMLError` has the place of a mistake."""
     depth = 0

@@ -13,7 +13,7 @@ import yaml
 from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.domain.context import Context
 from imgservice.domain.roles import with_implied
-from imgservice.yaml_text import Loader, compose
+from imgservice.yaml_text import Loader, compose, line_of
 
 # Every scalar is a string to this loader: a user may be called 007, or yes.
 _Loader: Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -58,9 +58,7 @@ def _composed(text: str) -> yaml.Node | None:
     try:
         return compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise UsersFileError(line, f"not valid YAML: {error.problem}") from None
+        raise UsersFileError(line_of(error), f"not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise UsersFileError(1, f"not valid YAML: {error}") from None
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import yaml
 
+from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.config.converter import Mistakes, structure
 from imgservice.config.errors import ConfigError, OptionError, dotted
 from imgservice.config.sections import Config
-from imgservice.yaml_text import compose
+from imgservice.yaml_text import compose, line_of
 
 
 def load(path: Path | None) -> Config:
@@ -16,10 +17,9 @@ def load(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+        text = read_text(path)
+    except Unreadable as error:
+        raise ConfigError(str(error)) from None
     return parse(text, str(path))
 
 
@@ -29,8 +29,7 @@ def parse(text: str, name: str) -> Config:
         root = compose(text, _Loader)
         document = None if root is None else _Loader("").construct_document(root)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{name}:{line}: not valid YAML: {_problem(error)}") from None
+        raise ConfigError(f"{name}:{line_of(error)}: not valid YAML: {_problem(error)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {error}") from None
     if document is None:

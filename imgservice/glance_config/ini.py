@@ -10,6 +10,8 @@ from typing import NoReturn
 import attrs
 from oslo_config.iniparser import BaseParser
 
+from imgservice.concurrency.file_watch import Unreadable, read_text
+
 DEFAULT = "DEFAULT"
 _LONGEST_WAY = 50
 _LONGEST_TEXT = 1 << 20
@@ -52,10 +54,9 @@ def read_files(paths: Iterable[Path], folders: Iterable[Path]) -> list[Assignmen
     found = []
     for path in [*paths, *(path for folder in folders for path in _in_folder(folder))]:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise IniError(f"{path}: cannot be read: {reason}") from None
+            text = read_text(path)
+        except Unreadable as error:
+            raise IniError(str(error)) from None
         found += parse(text, str(path))
     return found
 

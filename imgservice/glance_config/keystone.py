@@ -53,15 +53,14 @@ def convert_keystone(conversion: Conversion, needed_by: Assignment | None) -> No
 
 def _convert_server(conversion: Conversion, place: str) -> None:
     conversion.option("auth.keystone.url", string, f"{place}/auth_url")
-    for key, read, name in (
-        ("www_authenticate_uri", string, "www_authenticate_uri"),
+    for key, read, *names in (
+        ("www_authenticate_uri", string, "www_authenticate_uri", "auth_uri"),
         ("ca_file", string, "cafile"),
         ("timeout", whole(1), "http_connect_timeout"),
         ("service_token_roles", words, "service_token_roles"),
         ("service_token_roles_required", boolean, "service_token_roles_required"),
     ):
-        names = [f"{GROUP}/{name}", *([f"{GROUP}/auth_uri"] if key.startswith("www") else [])]
-        conversion.option(f"auth.keystone.{key}", read, *names)
+        conversion.option(f"auth.keystone.{key}", read, *(f"{GROUP}/{name}" for name in names))
     _convert_insecure(conversion)
     _convert_cache_time(conversion)
 
@@ -86,11 +85,9 @@ def _convert_cache_time(conversion: Conversion) -> None:
 def _convert_application(conversion: Conversion, place: str, kind: Assignment | None) -> None:
     if kind is not None:
         conversion.converted.add(kind)
-    for name in ("application_credential_id", "application_credential_secret"):
-        if name.endswith("id"):
-            conversion.option(f"auth.keystone.{name}", string, f"{place}/{name}")
-        else:
-            conversion.secret(f"auth.keystone.{name}", f"{place}/{name}")
+    own = "auth.keystone.application_credential"
+    conversion.option(f"{own}_id", string, f"{place}/application_credential_id")
+    conversion.secret(f"{own}_secret", f"{place}/application_credential_secret")
     if conversion.document.get("auth.keystone.application_credential_id") is None and kind:
         conversion.wrong(kind, "needs application_credential_id")
     _keep_rest(conversion, place)

@@ -2,12 +2,12 @@
 
 import socket
 from collections.abc import Container, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from itertools import chain
 
 from imgservice.config.sections import Config
 from imgservice.domain.units import Duration
-from imgservice.domain.url_filter import Refused, UrlFilter, read_host
+from imgservice.domain.url_filter import Address, Refused, UrlFilter, read_host
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.serving import Chain
 from imgservice.net.interfaces import own_addresses
@@ -59,7 +59,7 @@ def _remark_on_hosts(conversion: Conversion) -> None:
         )
 
 
-def _needed(host: str, own: Container[IPv4Address | IPv6Address]) -> Sequence[str]:
+def _needed(host: str, own: Container[Address]) -> Sequence[str]:
     """Return the networks without which the host is refused."""
     if host.lower().rstrip(".") in (*_OWN_NAMES, socket.gethostname().lower()):
         return ("127.0.0.1/32", "::1/128")
@@ -73,7 +73,7 @@ def _needed(host: str, own: Container[IPv4Address | IPv6Address]) -> Sequence[st
     return ()
 
 
-def _address(host: str) -> IPv4Address | IPv6Address | None:
+def _address(host: str) -> Address | None:
     try:
         return ip_address(read_host(host))
     except (ValueError, Refused):

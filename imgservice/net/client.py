@@ -114,7 +114,7 @@ class Fetcher:
 
     async def check(self, url: str) -> None:
         """Raise `Refused` when the URL must not be fetched; connects to nothing."""
-        await self._addresses(self._allowed(read_url(url)))
+        await self._addresses(read_url(url))
 
     async def open(
         self, method: str, url: str, headers: Mapping[str, str] | None = None
@@ -141,12 +141,8 @@ class Fetcher:
         """
         return await self._fetch(method, read_url(url), headers)
 
-    def _allowed(self, target: HttpUrl) -> HttpUrl:
-        self._rules.check(target)
-        return target
-
     async def _fetch(self, method: str, target: HttpUrl, headers: Mapping[str, str]) -> Fetched:
-        addresses = await self._addresses(self._allowed(target))
+        addresses = await self._addresses(target)
         endpoint = pinned_endpoint(self._reactor, target, addresses, self._tls, self._limits)
         return await _exchange(
             self._reactor,
@@ -159,7 +155,8 @@ class Fetcher:
         )
 
     async def _addresses(self, target: HttpUrl) -> Sequence[str]:
-        """Return the addresses of the host; `Refused` if one of them may not be reached."""
+        """Return the addresses of the host; `Refused` if it or one of them may not be reached."""
+        self._rules.check(target)
         addresses: Sequence[str] = [target.host]
         if not is_address(target.host):
             addresses = await self._resolve(target.host)

@@ -3,9 +3,9 @@
 import socket
 from collections.abc import Container
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address
 
-Address = IPv4Address | IPv6Address
+from imgservice.domain.url_filter import Address
 
 
 def own_addresses() -> Container[Address]:

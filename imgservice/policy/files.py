@@ -7,7 +7,7 @@ import attrs
 import yaml
 
 from imgservice.concurrency.file_watch import Unreadable, read_text
-from imgservice.yaml_text import compose
+from imgservice.yaml_text import compose, line_of
 
 Text = str | Sequence[str | Sequence[str]]
 """The policy language, or its older form: a list of alternatives, each a list of requirements."""
@@ -79,8 +79,8 @@ def _read(path: Path) -> Iterator[tuple[str, Written]]:
     try:
         root = compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Unreadable(f"{path}:{line}: not valid YAML or JSON: {error.problem}") from None
+        place = f"{path}:{line_of(error)}"
+        raise Unreadable(f"{place}: not valid YAML or JSON: {error.problem}") from None
     except yaml.YAMLError as error:
         raise Unreadable(f"{path}: not valid YAML or JSON: {error}") from None
     if root is None or _value(root) is None:

@@ -64,19 +64,18 @@ def make_authentication(
     config: Config, reactor: Reactor, troubles: Troubles | None = None
 ) -> Authentication:
     """Make what `auth.mode` needs; `OptionError` for a file that cannot be used."""
-    if config.auth.mode == "keystone":
-        return _keystone(config, reactor, troubles)
-    makers: Mapping[str, Callable[[Config, Reactor], Authentication]] = {
-        "none": _none,
-        "basic": _basic,
-        "tokens": _tokens,
-        "client_certificate": _client_certificate,
-        "trusted_headers": _trusted_headers,
+    makers: Mapping[str, Callable[[], Authentication]] = {
+        "none": lambda: _none(config),
+        "basic": lambda: _basic(config, reactor),
+        "tokens": lambda: _tokens(config),
+        "keystone": lambda: _keystone(config, reactor, troubles),
+        "client_certificate": lambda: _client_certificate(config),
+        "trusted_headers": lambda: _trusted_headers(config),
     }
-    return makers[config.auth.mode](config, reactor)
+    return makers[config.auth.mode]()
 
 
-def _none(config: Config, _reactor: Reactor) -> Authentication:
+def _none(config: Config) -> Authentication:
     local = config.auth.none
     roles = with_implied(local.roles)
     hosts = KnownHosts((*local.hosts, *_public_host(config)), "auth.none.hosts")
@@ -84,7 +83,7 @@ def _none(config: Config, _reactor: Reactor) -> Authentication:
     return Authentication(Guarded((hosts, _own_pages(config)), step))
 
 
-def _trusted_headers(config: Config, _reactor: Reactor) -> Authentication:
+def _trusted_headers(config: Config) -> Authentication:
     trusted = config.auth.trusted_headers
     guards: list[Guard] = [_own_pages(config)]
     if trusted.hosts:
@@ -111,7 +110,7 @@ def _own_project(user: str, roles: Sequence[str]) -> Context:
     return context_of(user, user, roles)
 
 
-def _tokens(config: Config, _reactor: Reactor) -> Authentication:
+def _tokens(config: Config) -> Authentication:
     owners = _watched(("auth", "tokens", "file"), config.auth.tokens.file, read_owners)
     return Authentication(StaticTokens(Tokens(owners)), tokens.CHALLENGE)
 
@@ -124,7 +123,7 @@ def _keystone(config: Config, reactor: Reactor, troubles: Troubles | None) -> Au
     return Authentication(step, challenge, components, keystone_probes(tokens))
 
 
-def _client_certificate(config: Config, _reactor: Reactor) -> Authentication:
+def _client_certificate(config: Config) -> Authentication:
     if config.server.tls is None or config.server.tls.client_ca is None:
         raise OptionError(("auth", "mode"), "client_certificate needs server.tls.client_ca")
     place = ("auth", "client_certificate", "file")

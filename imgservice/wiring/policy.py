@@ -31,7 +31,7 @@ def make_rules(config: Config, warn: Callable[[str], None] = log_warning) -> Rul
     `warn` gets what may be a mistake in the files, now and whenever they are read again.
     """
     options, sources = config.policy, policy_sources(config)
-    if not has_policies(config):
+    if not sources and options.enforce_new_defaults:
         return DefaultRules(options.enforce_scope)
     # It imports oslo.policy, which takes a third of a second and 7 MiB.
     from imgservice.policy.rules import PolicyRules
@@ -59,11 +59,6 @@ def read_policies(config: Config) -> "Policy":
         )
     except Unreadable as error:
         raise OptionError(("policy",), str(error)) from None
-
-
-def has_policies(config: Config) -> bool:
-    """Tell whether the configuration changes the default rules."""
-    return bool(policy_sources(config)) or not config.policy.enforce_new_defaults
 
 
 def policy_sources(config: Config) -> Sources:
