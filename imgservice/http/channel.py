@@ -11,16 +11,16 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol
 
-import orjson
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import _MalformedChunkedDataError
 
 from imgservice.domain.errors import BodyTooSlow
-from imgservice.http.answer_memory import LARGE, AnswerMemory
+from imgservice.http.answer_memory import LARGE
 from imgservice.http.body import UNREAD_LIMIT, RequestBody
 from imgservice.http.half_closed import HalfClosedChannel
-from imgservice.http.request import StreamingRequest
+from imgservice.http.request import RequestSite, StreamingRequest
+from imgservice.http.response import error_object, reason
 from imgservice.http.timeouts import TimedSite
 
 READ_SIZE = 256 << 10
@@ -45,7 +45,7 @@ class TransferDecoder(Protocol):
     def dataReceived(self, data: bytes, /) -> object: ...
 
 
-class ServingSite(TimedSite, Protocol):
+class ServingSite(TimedSite, RequestSite, Protocol):
     """The site, as its connections see it."""
 
     draining: bool
@@ -53,11 +53,6 @@ class ServingSite(TimedSite, Protocol):
 
     @property
     def channels(self) -> set["StreamingChannel"]: ...
-
-    @property
-    def answers(self) -> AnswerMemory: ...
-
-    def log(self, request: StreamingRequest, /) -> None: ...
 
 
 class StreamingChannel(HalfClosedChannel):
@@ -132,10 +127,10 @@ class StreamingChannel(HalfClosedChannel):
         self.speaks_http_1_1 = self._version == b"HTTP/1.1"
         has_host, self._has_host = self._has_host, False
         if self.speaks_http_1_1 and not has_host:
-            self._refuse(400, b"Bad Request", "There is no Host header.")
+            self._refuse(400, "There is no Host header.")
             return
         if self._command not in METHODS:
-            self._refuse(501, b"Not Implemented", "The method of the request is not known.")
+            self._refuse(501, "The method of the request is not known.")
             return
         super().allHeadersReceived()
         if self.length != 0:
@@ -156,9 +151,9 @@ class StreamingChannel(HalfClosedChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         if self.requests:
-            self._refuse(431, b"Request Header Fields Too Large", "A header is too long.")
+            self._refuse(431, "A header is too long.")
         else:
-            self._refuse(414, b"URI Too Long", "The URL is too long.")
+            self._refuse(414, "The URL is too long.")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         too_large = (
@@ -166,21 +161,18 @@ class StreamingChannel(HalfClosedChannel):
             or self._receivedHeaderCount > self.maxHeaders
         )
         if too_large:
-            self._refuse(
-                431, b"Request Header Fields Too Large", "The headers are too many or too long."
-            )
+            self._refuse(431, "The headers are too many or too long.")
         else:
-            self._refuse(400, b"Bad Request", "The head of the request is malformed.")
+            self._refuse(400, "The head of the request is malformed.")
 
-    def _refuse(self, status: int, reason: bytes, message: str) -> None:
+    def _refuse(self, status: int, message: str) -> None:
         """Answer a request that cannot be handled, and end the connection."""
         if self._leaving:
             return
-        error = {"message": message, "code": status, "title": reason.decode()}
-        body = orjson.dumps({"error": error})  # as in http.errors without an Accept header
+        body = error_object(status, message)
         self.transport.write(
             b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (status, reason, len(body), body)
+            b"Content-Length: %d\r\n\r\n%s" % (status, reason(status), len(body), body)
         )
         for request in self.requests:
             request.refused(status)

@@ -12,7 +12,7 @@ from werkzeug.http import parse_accept_header
 
 from imgservice.domain import errors
 from imgservice.http.request import StreamingRequest
-from imgservice.http.response import Response, title
+from imgservice.http.response import Response, error_object, title
 
 STATUS: dict[type[errors.ImageServiceError], int] = {
     errors.Invalid: 400,
@@ -103,8 +103,7 @@ def error_body(
     elif form == JSON:
         body = orjson.dumps({"message": message, "code": head, "title": phrase})
     else:
-        error = {"message": message, "code": status, "title": phrase}
-        body = orjson.dumps({"error": error})
+        body = error_object(status, message)
     kind = JSON if form == "*/*" else form
     return Response(status, body, kind if kind == JSON else f"{kind}; charset=UTF-8", headers or {})
 

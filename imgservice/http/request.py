@@ -167,6 +167,11 @@ class StreamingRequest(Request):
             self.body.fail("The client closed the connection before the end of the request body.")
 
     @property
+    def source(self) -> str:
+        """The address of the client, or of the nearest thing to it that is known."""
+        return self.client_address or self.peer
+
+    @property
     def disconnected(self) -> bool:
         return bool(self._disconnected)
 

@@ -79,6 +79,7 @@ def no_content() -> Response:
 # Twisted has no phrase for these, or not the one that clients of Glance show to users.
 _PHRASES = {
     413: "Request Entity Too Large",
+    414: "URI Too Long",
     416: "Request Range Not Satisfiable",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
@@ -94,3 +95,9 @@ def reason(status: int) -> bytes:
 
 def title(status: int) -> str:
     return reason(status).decode("ascii")
+
+
+def error_object(status: int, message: str) -> bytes:
+    """Return an error as Keystone writes it, for clients that name no type."""
+    error = {"message": message, "code": status, "title": title(status)}
+    return orjson.dumps({"error": error})

@@ -13,7 +13,7 @@ from werkzeug.routing import Map, Rule
 
 from imgservice.domain.documents import Json
 from imgservice.domain.errors import ImageServiceError, Invalid
-from imgservice.http.aborted import ClientGone
+from imgservice.http.aborted import ClientGone, cut
 from imgservice.http.answer_memory import LARGE
 from imgservice.http.errors import RETRY_AFTER, error_body, error_response
 from imgservice.http.request import StreamingRequest
@@ -122,7 +122,7 @@ class ApiApp(Klein):
     def _failed(self, request: StreamingRequest, failure: Failure) -> bytes | None:
         response = error_response(request, failure)
         if request.startedWriting:  # the client must not take a part for the whole
-            request.channel.abort()
+            cut(request)
             return None
         return response.prepare(request)
 

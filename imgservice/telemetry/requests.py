@@ -45,7 +45,7 @@ def _finished(request: StreamingRequest) -> RequestFinished:
     return RequestFinished(
         context=request.context,
         request_id=request.request_id,
-        client=request.client_address or request.peer,
+        client=request.source,
         method=request.method.decode("latin-1") if is_read else None,
         uri=request.uri if is_read else None,
         status=None if request.aborted and not request.startedWriting else request.code,

@@ -29,7 +29,7 @@ class Basic:
         if encoded is None:
             return None
         user, password = _decoded(encoded)
-        address = neighbourhood(request.client_address or request.peer)
+        address = neighbourhood(request.source)
         if not await self._passwords.are_right(user, password, address):
             raise NotAuthenticated("The user or the password is wrong.", CHALLENGE)
         context = self._users(user)

@@ -40,7 +40,7 @@ class KeystoneToken:
             return None
         service = await self._service(request)
         identity = await self._tokens.identify(
-            token, _source(request), service is not None and self._is_service(service)
+            token, request.source, service is not None and self._is_service(service)
         )
         if identity is None or not self._permits(identity, service, request):
             return None
@@ -53,7 +53,7 @@ class KeystoneToken:
         if not request.requestHeaders.hasHeader(b"x-service-token"):
             return None
         token = _only(request, b"x-service-token")
-        service = await self._tokens.identify(token, _source(request)) if token else None
+        service = await self._tokens.identify(token, request.source) if token else None
         if service is None:
             return None
         if self._service_roles_required and not self._is_service(service):
@@ -92,7 +92,3 @@ def _only_if_alone(request: StreamingRequest) -> bytes | None:
     if request.requestHeaders.hasHeader(b"x-auth-token"):
         return None
     return _only(request, b"x-storage-token")
-
-
-def _source(request: StreamingRequest) -> str:
-    return request.client_address or request.peer

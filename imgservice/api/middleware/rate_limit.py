@@ -8,7 +8,7 @@ import attrs
 from imgservice.domain.errors import NotAuthenticated, TooManyRequests
 from imgservice.domain.rates import Buckets
 from imgservice.http.networks import Networks, is_within, neighbourhood
-from imgservice.http.request import StreamingRequest
+from imgservice.http.request import NO_ADDRESS, StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.route import Cost, Route
 from imgservice.http.routing import RouteMap
@@ -68,8 +68,8 @@ class AddressLimit:
 
     def _key(self, request: StreamingRequest) -> str | None:
         """Return what to count by; None for exempt addresses and Unix sockets."""
-        address = request.client_address or request.peer
-        if address == "-" or (self._exempt and is_within(address, self._exempt)):
+        address = request.source
+        if address == NO_ADDRESS or (self._exempt and is_within(address, self._exempt)):
             return None
         return neighbourhood(address)
 

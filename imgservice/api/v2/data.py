@@ -85,11 +85,10 @@ class DataRoutes:
         check_unchanged(request, current)
         if is_known(request, current):
             return not_modified(current)
-        part = _wanted_part(request, current, found.size)
         if request.method == b"HEAD":
-            _set_headers(request, found, part)
+            _set_headers(request, found, None)
             return None
-        return await self._send(request, found, part)
+        return await self._send(request, found, _wanted_part(request, current, found.size))
 
     async def _send(
         self, request: StreamingRequest, data: ImageData, part: ByteRange | None
@@ -154,7 +153,7 @@ def _validators(image: Image) -> Validators:
 
 
 def _wanted_part(request: StreamingRequest, current: Validators, size: int) -> ByteRange | None:
-    if request.method == b"HEAD" or not wants_part(request, current):
+    if not wants_part(request, current):
         return None
     return wanted_range(request.header("range"), request.header("content-range"), size)
 
