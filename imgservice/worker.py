@@ -70,8 +70,8 @@ class _Worker:
         self._reactor = reactor
         self._setup = bootstrap.setup
         self._sockets = [
-            (read_address(*one), socket.socket(fileno=FIRST_SOCKET + index))
-            for index, one in enumerate(bootstrap.sockets)
+            (address, socket.socket(fileno=FIRST_SOCKET + index))
+            for index, address in enumerate(bootstrap.addresses)
         ]
         self._output, self._observer = make_logs(self._setup.config.logging, bootstrap.log_file)
         globalLogBeginner.beginLoggingTo(

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from imgservice.concurrency.deferreds import after
 from imgservice.domain.documents import Json
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.http.aborted import ClientGone, cut
@@ -55,19 +56,7 @@ class Tasks:
     async def ended(self) -> None:
         """Wait until no handler runs."""
         while self._running:
-            await DeferredList([_after(one) for one in self._running])
-
-
-def _after(running: Deferred[T]) -> Deferred[None]:
-    """Return a Deferred that fires after `running`, and leave the result of that alone."""
-    after: Deferred[None] = Deferred()
-
-    def fire(result: T | Failure) -> T | Failure:
-        after.callback(None)
-        return result
-
-    running.addBoth(fire)
-    return after
+            await DeferredList([after(one) for one in self._running])
 
 
 def _is_expected(failure: Failure) -> bool:

@@ -46,7 +46,6 @@ def ignore_group_signals() -> None:
 
 def serve(control: socket.socket, run: Callable[[], int]) -> int:
     """Fork children, until the other end is closed; in a child, return what `run` returns."""
-    gc.collect()
     gc.freeze()  # so that collections in a child leave the shared memory alone, and do not copy it
     control.setblocking(True)
     while True:

@@ -15,7 +15,7 @@ from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls.contexts import ServerContexts
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all
+from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all, worker_report
 from imgservice.troubles import TroubleLog, Troubles
 
 _log = Logger()
@@ -127,15 +127,4 @@ class InProcess:
 
 
 def _report(serving: Serving, state: WorkerState, generation: int) -> WorkerReport:
-    under_way, transfers = serving.under_way
-    return {
-        "slot": 0,
-        "pid": os.getpid(),
-        "state": state,
-        "since": round(serving.since, 3),
-        "generation": generation,
-        "connections": serving.connections,
-        "requests": serving.requests,
-        "under_way": under_way,
-        "transfers": transfers,
-    }
+    return worker_report(serving, 0, os.getpid(), state, generation)

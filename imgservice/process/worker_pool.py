@@ -34,6 +34,40 @@ class WorkerReport(TypedDict):
     """How many of them move data."""
 
 
+class Counting(Protocol):
+    """What counts its connections and requests."""
+
+    @property
+    def since(self) -> float: ...
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    @property
+    def under_way(self) -> UnderWay: ...
+
+
+def worker_report(
+    counting: Counting, slot: int, pid: int, state: WorkerState, generation: int
+) -> WorkerReport:
+    """Return what there is to say of a process that serves."""
+    under_way, transfers = counting.under_way
+    return {
+        "slot": slot,
+        "pid": pid,
+        "state": state,
+        "since": round(counting.since, 3),
+        "generation": generation,
+        "connections": counting.connections,
+        "requests": counting.requests,
+        "under_way": under_way,
+        "transfers": transfers,
+    }
+
+
 class WorkerPool(Protocol):
     """Whoever serves: this process itself, or others that it watches."""
 

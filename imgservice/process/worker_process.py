@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imgservice.concurrency.reactor import Reactor
+from imgservice.process.addresses import Address
 from imgservice.process.control import Control, connection, hidden_file
 from imgservice.process.forking import ForkServer
 from imgservice.process.messages import (
@@ -30,7 +31,7 @@ from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.process.worker_pool import WorkerPoolError, WorkerReport
+from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, worker_report
 
 CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
 """Descriptors of a worker."""
@@ -48,8 +49,8 @@ class Bootstrap:
     setup: Setup
     log_file: str | None
     """None: standard output."""
-    sockets: Sequence[tuple[str, int]]
-    """Endpoint strings, and the backlog of each; their sockets are the descriptors that follow."""
+    addresses: Sequence[Address]
+    """Where it listens; the sockets are the descriptors that follow."""
 
 
 class Worker:
@@ -87,9 +88,7 @@ class Worker:
         self, forks: ForkServer, log_file: str | None, sockets: Sequence[ListeningSocket]
     ) -> None:
         """Have it forked, with these sockets and what it needs to begin."""
-        bootstrap = Bootstrap(
-            self.setup, log_file, [(one.description, one.backlog) for one, _ in sockets]
-        )
+        bootstrap = Bootstrap(self.setup, log_file, [address for address, _ in sockets])
         ours, theirs = connection()
         secret = hidden_file(pickle.dumps(bootstrap))
         self._stacks = hidden_file(b"")
@@ -120,17 +119,7 @@ class Worker:
 
     def report(self) -> WorkerReport:
         """Return what there is to say of it."""
-        return {
-            "slot": self.slot,
-            "pid": self.pid,
-            "state": self.state,
-            "since": round(self.since, 3),
-            "generation": self.setup.generation,
-            "connections": self.connections,
-            "requests": self.requests,
-            "under_way": self.under_way[0],
-            "transfers": self.under_way[1],
-        }
+        return worker_report(self, self.slot, self.pid, self.state, self.setup.generation)
 
     # -- its messages -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from imgservice.concurrency.deferreds import after
 from imgservice.concurrency.reactor import Reactor, looping_call, sleep
 from imgservice.config.sections import Config
 from imgservice.process.forking import ForkServer
@@ -300,7 +301,7 @@ class Workers:
         for worker in workers:
             worker.stop(grace)
         late = [self._reactor.callLater(grace + KILL_TIME, one.kill) for one in workers]
-        await DeferredList([_after(worker.ended) for worker in workers])
+        await DeferredList([after(worker.ended) for worker in workers])
         for call in late:
             if call.active():
                 call.cancel()
@@ -334,10 +335,3 @@ class Workers:
 
 def _reason(result: object) -> str:
     return result.getErrorMessage() if isinstance(result, Failure) else str(result)
-
-
-def _after(ended: Deferred[None]) -> Deferred[None]:
-    """Fire after `ended`, leaving its result alone."""
-    after: Deferred[None] = Deferred()
-    ended.addBoth(after.callback)
-    return after

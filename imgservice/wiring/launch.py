@@ -116,7 +116,6 @@ def _service(path: Path | None, options: ProcessOptions, reactor: Reactor) -> Im
     setup = source.read(1)
     examine(path, setup.config)
     # What was imported stays: do not look at it in each collection of garbage.
-    gc.collect()
     gc.freeze()
     process = MainProcess(reactor, path, options, setup.config)
     pool = _worker_pool(reactor, setup.config, process, options)

@@ -1,7 +1,7 @@
 """Read the configuration and the keys, and bind sockets, at the start and at a reload."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,12 @@ def read_setup(path: Path | None, generation: int) -> Setup:
     with _placed(path):
         config = load(path)
         return Setup(config, addresses(config), tls_material(config), generation)
+
+
+def read_addresses(path: Path) -> Sequence[Address]:
+    """Read where the service listens, and no keys; `ConfigError` as above."""
+    with _placed(path):
+        return addresses(load(path))
 
 
 def bind_placed(

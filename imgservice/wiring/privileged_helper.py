@@ -28,7 +28,7 @@ from imgservice.process.messages import LARGEST, MOST_DESCRIPTORS
 from imgservice.process.setup import Setup
 from imgservice.process.tls.files import read_material, signature
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.wiring.load import bind_placed, port_of, read_setup
+from imgservice.wiring.load import bind_placed, port_of, read_addresses, read_setup
 
 TIMEOUT = 30.0
 """Seconds that an answer may take."""
@@ -172,7 +172,7 @@ def _found(path: Path, question: _Question) -> object:
 
 
 def _bound(path: Path, question: _Question) -> list[socket.socket]:
-    for address in read_setup(path, 0).addresses:
+    for address in read_addresses(path):
         if address.description == question.description:
             return bind_placed(path, address, question.count, question.is_divided, question.port)
     raise ListenError(f"{question.description!r} is not in {path}")
