@@ -19,9 +19,11 @@ from typing import Literal, cast
 import attrs
 import orjson
 
+from imgservice.concurrency.file_watch import file_state
 from imgservice.config.errors import ConfigError
 from imgservice.config.loader import load
 from imgservice.config.sections import Config
+from imgservice.config.sections.server import TlsOptions
 from imgservice.process.addresses import Address, ListenError, copies
 from imgservice.process.control import connection, hidden_file, read_hidden_file
 from imgservice.process.messages import LARGEST, MOST_DESCRIPTORS
@@ -134,6 +136,23 @@ def check_owner(path: Path) -> None:
         )
 
 
+class _TlsFiles:
+    """Knows which files of TLS the configuration names, and reads it again when it changes.
+
+    The parent asks every second whether these files have changed, and waits for the answer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[object, TlsOptions | None] | None = None
+
+    def options(self) -> TlsOptions | None:
+        state = file_state(str(self._path))
+        if self._read is None or self._read[0] != state:
+            self._read = state, load(self._path).server.tls
+        return self._read[1]
+
+
 def main() -> None:
     """Answer the parent until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -141,19 +160,20 @@ def main() -> None:
     path = Path(sys.argv[1])
     with socket.socket(fileno=int(sys.argv[2])) as parent:
         parent.setblocking(True)
+        files = _TlsFiles(path)
         while data := parent.recv(LARGEST):
-            answer, descriptors = _answer(path, _Question(**orjson.loads(data)))
+            answer, descriptors = _answer(path, files, _Question(**orjson.loads(data)))
             socket.send_fds(parent, [orjson.dumps(attrs.asdict(answer))], descriptors)
             for one in descriptors:
                 os.close(one)
 
 
-def _answer(path: Path, question: _Question) -> tuple[_Answer, list[int]]:
+def _answer(path: Path, files: _TlsFiles, question: _Question) -> tuple[_Answer, list[int]]:
     try:
         check_owner(path)
         if question.ask == "bind":
             return _Answer(), [one.detach() for one in _bound(path, question)]
-        return _Answer(), [hidden_file(pickle.dumps(_found(path, question)))]
+        return _Answer(), [hidden_file(pickle.dumps(_found(path, files, question)))]
     except ConfigError as error:
         return _Answer(str(error)), []
     except ListenError as error:
@@ -162,10 +182,10 @@ def _answer(path: Path, question: _Question) -> tuple[_Answer, list[int]]:
         return _Answer(f"{path}: {error.strerror}"), []
 
 
-def _found(path: Path, question: _Question) -> object:
+def _found(path: Path, files: _TlsFiles, question: _Question) -> object:
     if question.ask == "setup":
         return read_setup(path, question.generation)
-    tls = load(path).server.tls
+    tls = files.options()
     if question.ask == "signature" or tls is None:
         return signature(tls) if tls else None
     return read_material(tls)
