@@ -53,16 +53,26 @@ def _works_for_nobody(python: str) -> bool:
     return True
 
 
+_reserved: list[socket.socket] = []
+
+
 def low_port() -> int:
-    """Return a free port that only root may have: 443 if it is free."""
+    """Return a free port that only root may have: 443 if it is free.
+
+    A name that only one process can have keeps it from tests that run at the same time.
+    """
     port: int
     for port in (443, *range(1023, 900, -1)):
+        name = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                name.bind(f"\0imgservice-tests-port-{port}")
             except OSError:
+                name.close()
                 continue
-            return port
+        _reserved.append(name)
+        return port
     pytest.skip("all low ports are taken")
 
 
