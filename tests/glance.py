@@ -25,6 +25,7 @@ import yaml
 from tests import keystone as keystones
 from tests.keystone import CACHE, PASSWORD, Keystone
 from tests.real.client import Client
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service, free_port, missing
 
 ENVIRONMENT = CACHE / "glance-venv"
@@ -155,8 +156,7 @@ class Glance:
     def beside(self, directory: Path) -> Service:
         """Return a service with what `imgservice convert-config` made of this Glance's files."""
         directory.mkdir()
-        command: list[str | Path] = [IMGSERVICE, "convert-config", self.config]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = run_command(IMGSERVICE, "convert-config", self.config)
         assert done.returncode == 0, done.stderr
         options: dict[str, Any] = yaml.safe_load(done.stdout)
         assert options.pop("logging") == {"file": str(self.directory / "log")}

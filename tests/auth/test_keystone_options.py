@@ -1,8 +1,8 @@
 """The section auth.keystone: what contradicts itself, and what `imgservice check` finds out."""
 
 import re
-import subprocess
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any, cast
 
 import pytest
@@ -14,6 +14,7 @@ from imgservice.config.loader import parse
 from imgservice.wiring.keystone import keystone_challenge, make_keystone_tokens
 from tests.keystone import PASSWORD, Keystone
 from tests.process.certificates import write_certificate
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, free_port
 
 RIGHT: dict[str, Any] = {
@@ -115,7 +116,7 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
 # -- imgservice check -----------------------------------------------------------------------------
 
 
-def check(folder: Path, auth: Any) -> subprocess.CompletedProcess[str]:
+def check(folder: Path, auth: Any) -> CompletedProcess[str]:
     config = folder / "imgservice.yaml"
     options = {
         "auth": auth,
@@ -123,8 +124,7 @@ def check(folder: Path, auth: Any) -> subprocess.CompletedProcess[str]:
         "stores": {"local": {"type": "file", "path": str(folder / "images")}},
     }
     config.write_text(yaml.safe_dump(options))
-    command = [str(IMGSERVICE), "check", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = run_command(IMGSERVICE, "check", "--config", config)
     assert PASSWORD not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

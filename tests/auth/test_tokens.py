@@ -19,8 +19,8 @@ from imgservice.auth.tokens import PREFIX, Tokens, create, read_owners, read_tok
 from imgservice.cli import main
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
-
-IMGSERVICE = Path(sys.executable).with_name("imgservice")
+from tests.real.commands import run_command
+from tests.real.service import IMGSERVICE
 
 
 @pytest.fixture
@@ -224,8 +224,7 @@ def run(*arguments: str | Path) -> Result:
 
 def test_program(file: Path) -> None:
     """The token is all that goes to standard output, so that a script can take it from there."""
-    command = [str(IMGSERVICE), "token", "create", "-f", str(file), "-p", "apollo", "-r", "member"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = run_command(IMGSERVICE, "token", "create", "-f", file, "-p", "apollo", "-r", "member")
     assert owner(file, done.stdout.removesuffix("\n")) is not None
     assert "expires: never" in done.stderr
 

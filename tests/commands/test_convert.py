@@ -1,7 +1,6 @@
 """`imgservice convert-config`, on files as operators of Glance have them."""
 
 import stat
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from imgservice.config.sections.limits import LimitsOptions
 from imgservice.glance_config import ini
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service
 
 PASTE = """
@@ -907,14 +907,12 @@ def service(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Ite
     }
     glance = directory / "glance-api.conf"
     glance.write_text(WHOLE.format(**values))
-    command: list[str | Path] = [IMGSERVICE, "convert-config", glance]
-    command += ["--secrets-to", directory / "secrets"]
-    found = subprocess.run(command, capture_output=True, text=True)
+    secrets = directory / "secrets"
+    found = run_command(IMGSERVICE, "convert-config", glance, "--secrets-to", secrets)
     assert found.returncode == 0, found.stderr
     assert PASSWORD not in found.stdout + found.stderr
     made.config.write_text(found.stdout)
-    check: list[str | Path] = [IMGSERVICE, "check", "--config", made.config]
-    checked = subprocess.run(check, capture_output=True, text=True)
+    checked = run_command(IMGSERVICE, "check", "--config", made.config)
     assert checked.returncode == 0, checked.stderr
     try:
         yield made.start()

@@ -4,8 +4,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,12 +46,12 @@ from imgservice.db.schema.tables import (
     tasks,
 )
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
-from tests.real.service import free_port
+from tests.real.commands import Command, run_command
+from tests.real.service import IMGSERVICE, free_port
 from tests.servers import Server
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
 
-IMGSERVICE = Path(sys.executable).with_name("imgservice")
 NOW = utc_now().replace(microsecond=0)
 CHILDREN = (image_members, image_properties, image_tags, image_locations)
 DRIVERS = {
@@ -80,10 +78,8 @@ class Place:
         assert done.exit_code == code, done.output
         return done.stdout.splitlines()
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def start(self, *arguments: str) -> Command:
+        return Command(*self.command(*arguments))
 
     def execute(self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] = ()) -> None:
         with self.engine.begin() as connection:
@@ -405,9 +401,7 @@ def test_impossible_options(
     sqlite_url: str, tmp_path: Path, arguments: Sequence[str], complaint: str
 ) -> None:
     with placed(sqlite_url, tmp_path) as place:
-        done = subprocess.run(
-            place.command(*arguments), capture_output=True, text=True, check=False
-        )
+        done = run_command(*place.command(*arguments))
     assert done.returncode == 2
     assert complaint in done.stderr
 
@@ -417,13 +411,14 @@ def test_a_bar_is_drawn_on_a_terminal(sqlite_url: str, tmp_path: Path) -> None:
         tags(place, BATCH + 1)
         terminal, end = pty.openpty()
         command = place.command("purge", "--max-rows", "-1")
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, check=True)
+        done = run_command(*command, stderr=end)
         os.close(end)
         drawn = os.read(terminal, 100_000).decode()
+        assert done.returncode == 0, drawn
         os.close(terminal)
     assert "Removing" in drawn
     assert "100%" in drawn
-    assert f"image_tags: {BATCH + 1} removed" in done.stdout.decode()
+    assert f"image_tags: {BATCH + 1} removed" in done.stdout
 
 
 # -- the tables -----------------------------------------------------------------------------------

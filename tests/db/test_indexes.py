@@ -3,8 +3,6 @@
 import random
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,11 +23,12 @@ from imgservice.db.schema.upgrade import check_schema, upgrade
 from imgservice.domain.image import Visibility
 from imgservice.domain.query import Comparison, ImageQuery
 from tests.db.shape import shape
+from tests.real.commands import run_command
+from tests.real.service import IMGSERVICE
 
 NAMES = [one.name for one in EXTRA_INDEXES]
 BEGIN = datetime(2026, 1, 1)
 COUNT = 8 * FEW
-IMGSERVICE = Path(sys.executable).with_name("imgservice")
 
 
 @attrs.frozen
@@ -384,8 +383,9 @@ def test_the_command(plain: Path, tmp_path: Path) -> None:
     config.write_text(f"database: {{url: 'sqlite:///{path}'}}\n")
 
     def run(*arguments: str) -> list[str]:
-        command = [str(IMGSERVICE), "db", "index", *arguments, "--config", str(config)]
-        return subprocess.check_output(command, text=True).splitlines()
+        done = run_command(IMGSERVICE, "db", "index", *arguments, "--config", config)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
 
     def states() -> set[str]:
         lines = [line.split() for line in run("list")]
@@ -406,8 +406,7 @@ def test_the_command(plain: Path, tmp_path: Path) -> None:
 def test_the_command_names_the_option_that_is_wrong(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"database: {{url: 'sqlite:///{tmp_path}/none.db'}}\n")
-    command = [str(IMGSERVICE), "db", "index", "add", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_command(IMGSERVICE, "db", "index", "add", "--config", config)
     assert done.returncode == 1
     assert "database.url: The database" in done.stderr
     assert "does not exist yet" in done.stderr

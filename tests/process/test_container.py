@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.client import Client
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, TWISTD, free_port, missing, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -75,11 +76,11 @@ def commands(tmp_path: Path) -> dict[str, list[str]]:
 
 def test_the_commands_work(tmp_path: Path, commands: dict[str, list[str]]) -> None:
     data = tmp_path / "data"
-    created = subprocess.run(
-        [IMGSERVICE, "token", "create", "--file", data / "tokens", "--project", "apollo",
-         "--role", "member", "--user", "ci"],
-        check=True, capture_output=True, text=True, timeout=60,
+    created = run_command(
+        IMGSERVICE, "token", "create", "--file", data / "tokens", "--project", "apollo",
+        "--role", "member", "--user", "ci",
     )  # fmt: skip
+    assert created.returncode == 0, created.stderr
     token = created.stdout.split()[-1]
 
     def probe() -> int:

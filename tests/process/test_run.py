@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ import pytest
 
 from imgservice import __version__
 from tests.process.observed import ObservedService, server_options
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service, wait_until
 from tests.real.streams import upload_head
 
@@ -100,9 +100,7 @@ def test_nothing_of_twistd_is_left_in_the_folder(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_on_the_command_line(tmp_path: Path, options: list[str], complaint: str) -> None:
-    done = subprocess.run(
-        [IMGSERVICE, "run", *options], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+    done = run_command(IMGSERVICE, "run", *options, cwd=tmp_path)
     assert done.returncode != 0
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
@@ -111,15 +109,10 @@ def test_mistakes_on_the_command_line(tmp_path: Path, options: list[str], compla
 
 @pytest.mark.parametrize("command", ["", "run", "db", "db upgrade", "token create", "policy"])
 def test_help_has_a_short_name(command: str) -> None:
-    shown = [
-        subprocess.run(
-            [IMGSERVICE, *command.split(), name],
-            capture_output=True, text=True, check=True, timeout=60,
-        ).stdout
-        for name in ("-h", "--help")
-    ]  # fmt: skip
-    assert shown[0] == shown[1]
-    assert "Usage: imgservice" in shown[0]
+    short, long = (run_command(IMGSERVICE, *command.split(), name) for name in ("-h", "--help"))
+    assert (short.returncode, short.stdout) == (long.returncode, long.stdout)
+    assert short.returncode == 0
+    assert "Usage: imgservice" in short.stdout
 
 
 def test_the_shell_completes_commands(tmp_path: Path) -> None:
@@ -129,7 +122,5 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
         "COMP_WORDS": "imgservice r",
         "COMP_CWORD": "1",
     }
-    done = subprocess.run(
-        [IMGSERVICE], env=environment, capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run_command(IMGSERVICE, env=environment)
     assert done.stdout.split() == ["plain,run"]

@@ -109,7 +109,7 @@ def test_a_start_that_fails_says_and_logs_nothing_of_it(
 ) -> None:
     attempt = Attempt(tmp_path, "")
     configured(tmp_path, FORMS[0].format(f"{PIECE}@{PIECE}", nobody_there))
-    done = attempt._run(*map(str, command))
+    done = attempt.run(*command)
     assert done.returncode == 1
     assert "an @ that is not escaped" in done.stderr
     assert PIECE not in done.stdout + done.stderr

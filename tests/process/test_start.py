@@ -3,16 +3,17 @@
 import os
 import socket
 import sqlite3
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from imgservice import __version__
 from imgservice.tap import Options, makeService
 from tests.process.certificates import write_certificate
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, TWISTD, Service, free_port, running, wait_until
 
 GOOD = """\
@@ -36,8 +37,8 @@ class Attempt:
 
     def says(self, *arguments: str) -> str:
         """Start, see that it failed as it should, and return the one line of the message."""
-        command = [str(TWISTD), "--nodaemon", "--pidfile=", "imgservice", "-c", "c.yaml"]
-        done = self._run(*command, *arguments)
+        command = (TWISTD, "--nodaemon", "--pidfile=", "imgservice", "-c", "c.yaml")
+        done = self.run(*command, *arguments)
         assert done.returncode == 1, done
         assert "Traceback" not in done.stdout + done.stderr
         with socket.socket() as probe:
@@ -50,18 +51,11 @@ class Attempt:
         return line.removeprefix("imgservice: ")
 
     def checked(self) -> tuple[int, str, str]:
-        done = self._run(str(IMGSERVICE), "check", "-c", "c.yaml")
+        done = self.run(IMGSERVICE, "check", "-c", "c.yaml")
         return done.returncode, done.stdout, done.stderr
 
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            cwd=self.directory,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+    def run(self, *command: str | Path) -> CompletedProcess[str]:
+        return run_command(*command, cwd=self.directory, env=self._environment)
 
 
 def good(more: str = "") -> str:
@@ -212,8 +206,7 @@ def test_configuration_that_is_not_text(tmp_path: Path) -> None:
 
 
 def test_unknown_argument(tmp_path: Path) -> None:
-    command = [str(TWISTD), "--nodaemon", "imgservice", "--port", "80"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = run_command(TWISTD, "--nodaemon", "imgservice", "--port", "80", cwd=tmp_path)
     assert done.returncode == 1
     assert "option --port not recognized" in done.stdout + done.stderr
 
@@ -332,8 +325,7 @@ def test_check_is_content_with_a_good_file(tmp_path: Path) -> None:
 
 def test_check_leaves_a_running_service_alone(tmp_path: Path) -> None:
     with running(tmp_path) as service:
-        command = [str(IMGSERVICE), "check", "-c", str(service.config)]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        assert run_command(IMGSERVICE, "check", "-c", service.config).returncode == 0
         assert service.client.get("/v2/images").status == 200
 
 
@@ -350,8 +342,7 @@ def test_start_says_how_to_try_it(tmp_path: Path) -> None:
 
 
 def test_sample_configuration_starts(tmp_path: Path) -> None:
-    command = [str(IMGSERVICE), "sample"]
-    sample = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+    sample = run_command(IMGSERVICE, "sample").stdout
     service = Service(tmp_path)
     (tmp_path / "var").mkdir()
     service.config.write_text(sample.replace("tcp:9292:", f"tcp:{service.port}:"))

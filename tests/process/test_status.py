@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,27 +11,21 @@ import pytest
 from tests.process.load import SHOW, load
 from tests.process.observed import ObservedService, observed, server_options
 from tests.real.client import receive
+from tests.real.commands import Command, run_command
 from tests.real.service import IMGSERVICE, wait_until
 from tests.real.streams import upload_head
 
 HOW_MANY = pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
 
 
-def _begun(service: ObservedService, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [IMGSERVICE, *command, "--config", service.config],
-        cwd=service.directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _begun(service: ObservedService, *command: str) -> Command:
+    return Command(IMGSERVICE, *command, "--config", service.config, cwd=service.directory)
 
 
 def _run(service: ObservedService, *command: str) -> tuple[int, str, str]:
     """Return the exit code and what was printed."""
-    process = _begun(service, *command)
-    output, errors = process.communicate(timeout=60)
-    return process.returncode, output, errors
+    done = run_command(IMGSERVICE, *command, "--config", service.config, cwd=service.directory)
+    return done.returncode, done.stdout, done.stderr
 
 
 def _refuses(port: int) -> bool:

@@ -19,7 +19,7 @@ import yaml
 
 from imgservice.db.schema.upgrade import upgrade
 from tests.real.client import Client
-from tests.real.warm import WarmService, warm
+from tests.real.warm import WarmProcess
 
 TWISTD = Path(sys.executable).with_name("twistd")
 IMGSERVICE = Path(sys.executable).with_name("imgservice")
@@ -80,7 +80,7 @@ class Service:
         self.command: Sequence[str | Path] = (IMGSERVICE, "run")
         self.is_cold = False
         """Whether it starts in an interpreter of its own, not as a fork of a warm one."""
-        self._process: subprocess.Popen[bytes] | WarmService | None = None
+        self._process: subprocess.Popen[bytes] | WarmProcess | None = None
 
     def _options(self, more: Mapping[str, Any]) -> dict[str, Any]:
         server = {"listen": [f"tcp:{self.port}:interface=127.0.0.1"], **more.get("server", {})}
@@ -107,9 +107,11 @@ class Service:
     def start(self) -> "Service":
         """Start it and wait until it answers."""
         command = [str(each) for each in (*self.prefix, *self.command, "--config", self.config)]
-        with self.output.open("ab") as output, self.said.open("ab") as said:
+        nothing = Path(os.devnull)
+        with self.output.open("ab") as output, self.said.open("ab") as said, nothing.open() as none:
             if command[0] == str(IMGSERVICE) and not self.is_cold:
-                self._process = WarmService(warm(), command, self.directory, output, said)
+                files = [file.fileno() for file in (none, output, said)]
+                self._process = WarmProcess(command, self.directory, os.environ, files)
             else:
                 self._process = subprocess.Popen(
                     command, cwd=self.directory, stdout=output, stderr=said

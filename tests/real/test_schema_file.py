@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.real.client import Client, Reply
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service, running
 
 PROPERTIES: dict[str, dict[str, Any]] = {
@@ -179,8 +179,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str | None, told: str) 
         path.write_text(text)
     config = tmp_path / "imgservice.yaml"
     config.write_text(f"api:\n  schema_file: {path}\n")
-    command: list[str | Path] = [IMGSERVICE, "check", "--config", config]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = run_command(IMGSERVICE, "check", "--config", config, cwd=tmp_path)
     assert done.returncode != 0
     assert f"{config}:2: api.schema_file: {path}: " in done.stderr + done.stdout
     assert told in done.stderr + done.stdout

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests import glance
 from tests.glance import Glance
 from tests.keystone import Keystone
 from tests.real.client import Client
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service
 from tests.servers import Server
 
@@ -207,7 +207,7 @@ def test_there_and_back(there: Glance, identity: Keystone, tmp_path: Path) -> No
     there.stop()
 
     here = there.beside(tmp_path / "imgservice")
-    assert subprocess.run([IMGSERVICE, "check", "--config", here.config]).returncode == 0
+    assert run_command(IMGSERVICE, "check", "--config", here.config).returncode == 0
     try:
         ours = Asked(here.start().client, tokens)
         assert ours.lists() == before

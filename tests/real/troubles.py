@@ -1,9 +1,9 @@
 """What a service tells of what it depends on: to its log, to balancers, to `imgservice status`."""
 
 import json
-import subprocess
 
 from tests.real.client import Client
+from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service
 
 
@@ -22,10 +22,7 @@ def told_troubles(service: Service) -> list[str]:
 
 def status(service: Service) -> tuple[int, str]:
     """Return the exit code of `imgservice status`, and what it prints of troubles."""
-    command = [str(IMGSERVICE), "status", "--config", str(service.config)]
-    done = subprocess.run(
-        command, cwd=service.directory, capture_output=True, text=True, timeout=60
-    )
+    done = run_command(IMGSERVICE, "status", "--config", service.config, cwd=service.directory)
     lines = [line for line in done.stdout.splitlines() if line.startswith("trouble: ")]
     return done.returncode, "\n".join(lines)
 

@@ -1,7 +1,7 @@
-"""Services that are forked from a process which has imported everything.
+"""Services and commands that are forked from a process which has imported everything.
 
 That is what the fork server does for workers. Here it saves the second of imports that each of some
-hundred services would cost; from the command line on, a forked service runs the same code.
+hundred processes would cost; from the command line on, a forked process runs the same code.
 """
 
 import atexit
@@ -12,14 +12,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import NoReturn
 
 import orjson
 
+from imgservice.cli import COMMANDS
 from imgservice.concurrency.late_reactor import postpone_reactor
 from imgservice.process.control import hidden_file, read_hidden_file
 from imgservice.process.fork_server import ignore_group_signals, serve
@@ -36,21 +37,27 @@ from imgservice.process.messages import (
 from imgservice.process.umask import present_umask
 
 IMPORTED = (
-    "imgservice.cli", "imgservice.commands.run", "imgservice.worker", "alembic.command",
-    "sqlalchemy.dialects.sqlite.pysqlite",
+    *(f"imgservice.commands.{place.partition(':')[0]}" for place in COMMANDS.values()),
+    "imgservice.worker", "alembic.command", "sqlalchemy.dialects.sqlite.pysqlite",
+    "twisted.scripts.twistd",
 )  # fmt: skip
 PLACE = 3
 """The descriptor from which a child reads its working directory and its environment."""
 
 
-class WarmService:
-    """One service, with the methods of `subprocess.Popen` that the tests use."""
+class WarmProcess:
+    """`imgservice` or `twistd`, with the methods of `subprocess.Popen` that the tests use."""
 
-    def __init__(self, warm: "_Warm", command: Sequence[str], folder: Path, output: IO[bytes],
-                 errors: IO[bytes]) -> None:  # fmt: skip
-        self._warm = warm
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        descriptors: Sequence[int],
+    ) -> None:
+        """The descriptors are of its standard input, output and errors."""
         self.returncode: int | None = None
-        self.pid, self._pidfd = warm.fork(command, folder, [output.fileno(), errors.fileno()])
+        self.pid, self._pidfd = _warm().fork(command, folder, environment, descriptors)
 
     def poll(self) -> int | None:
         return self._look(0)
@@ -63,8 +70,8 @@ class WarmService:
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._pidfd], [], [], timeout)[0]:
-            self.returncode = self._warm.reap(self.pid)
             os.close(self._pidfd)
+            self.returncode = _warm().reap(self.pid)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -84,11 +91,16 @@ class _Warm:
         self._lock = threading.Lock()
         atexit.register(self._end)
 
-    def fork(self, command: Sequence[str], folder: Path, outputs: Sequence[int]) -> tuple[int, int]:
-        place = hidden_file(orjson.dumps([str(folder), dict(os.environ)]))
-        with Path(os.devnull).open() as nothing:
-            fork = Fork(0, [0, 1, 2, PLACE], command, present_umask())
-            answer, [pidfd] = self._ask(fork, [nothing.fileno(), *outputs, place])
+    def fork(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        descriptors: Sequence[int],
+    ) -> tuple[int, int]:
+        place = hidden_file(orjson.dumps([str(folder), dict(environment)]))
+        fork = Fork(0, [0, 1, 2, PLACE], command, present_umask())
+        answer, [pidfd] = self._ask(fork, [*descriptors, place])
         os.close(place)
         assert isinstance(answer, Forked)
         return answer.pid, pidfd
@@ -110,20 +122,50 @@ class _Warm:
 
 
 @cache
-def warm() -> _Warm:
-    """Return the process from which services are forked; the first call starts it."""
+def _warm() -> _Warm:
+    """Return the process that forks; the first call starts it."""
     return _Warm()
 
 
-def _run() -> int:
+def _run_imgservice() -> None:
     from imgservice.cli import main
 
+    main(prog_name="imgservice")
+
+
+def _run_twistd() -> None:
+    from twisted.scripts.twistd import run
+
+    run()
+
+
+PROGRAMS: Mapping[str, Callable[[], None]] = {
+    "imgservice": _run_imgservice,
+    "twistd": _run_twistd,
+}
+
+
+def _run() -> int:
     folder, environment = orjson.loads(read_hidden_file(PLACE))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    main(prog_name="imgservice")
+    try:
+        PROGRAMS[Path(sys.argv[0]).name]()
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            _leave(ended.code or 0)
+        raise
     return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End as the interpreter does, but destroy no objects: that would copy the shared memory."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

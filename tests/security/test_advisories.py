@@ -9,7 +9,6 @@ import json
 import random
 import ssl
 import struct
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ import yaml
 from tests.origin import Origin, Page, origin
 from tests.process.certificates import write_certificate
 from tests.real.client import Client, Reply, receive
+from tests.real.commands import run_command
 from tests.real.roles import (
     OLDER_PATCH,
     PATCH,
@@ -307,10 +307,10 @@ def test_cve_2014_1948_the_password_of_the_database_is_told_to_nobody(
     server = {"listen": ["tcp:0:interface=127.0.0.1"]}
     document = {**options(tmp_path), "server": server, "database": {"url": DATABASE}}
     file.write_text(yaml.safe_dump(document))
-    started: list[Any] = [TWISTD, "--nodaemon", "--pidfile=", "imgservice", "--config", file]
-    checked: list[Any] = [IMGSERVICE, "check", "--config", file]
+    started: list[str | Path] = [TWISTD, "--nodaemon", "--pidfile=", "imgservice", "--config", file]
+    checked: list[str | Path] = [IMGSERVICE, "check", "--config", file]
     command = checked if name == "check" else started
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = run_command(*command, cwd=tmp_path)
     assert done.returncode == 1
     assert "database.url" in done.stderr
     assert SECRET not in done.stdout + done.stderr
@@ -339,9 +339,7 @@ def test_cve_2014_1948_so_is_that_for_keystone(
             reply = client.get("/v2/images")
             assert reply.status == 503
             assert SECRET.encode() not in reply.body
-    shown = subprocess.run(
-        [IMGSERVICE, "check", "--config", service.config], capture_output=True, text=True
-    )
+    shown = run_command(IMGSERVICE, "check", "--config", service.config)
     assert "mode: keystone" in shown.stdout
     assert SECRET not in shown.stdout + shown.stderr
 
@@ -352,8 +350,7 @@ def test_cve_2024_1141_options_are_printed_without_their_secrets(tmp_path: Path)
     secret.write_text(DATABASE)
     for url in (DATABASE, {"file": str(secret)}):
         file.write_text(yaml.safe_dump({**options(tmp_path), "database": {"url": url}}))
-        command: list[Any] = [IMGSERVICE, "check", "--config", file]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = run_command(IMGSERVICE, "check", "--config", file)
         assert "database:\n  url: " in done.stdout
         assert SECRET not in done.stdout + done.stderr
 
@@ -580,7 +577,7 @@ def test_cve_2016_8611_images_without_number_are_not_created(tmp_path: Path) -> 
 
 
 def test_cve_2016_8611_the_rate_of_creation_is_limited_by_default() -> None:
-    done = subprocess.run([IMGSERVICE, "sample"], capture_output=True, text=True, check=True)
+    done = run_command(IMGSERVICE, "sample")
     creates = yaml.safe_load(done.stdout)["limits"]["rate"]["project"]["creates"]
     assert creates["per_second"] > 0
     assert creates["burst"] > 0
