@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Literal, Protocol
 
@@ -26,6 +27,20 @@ TURN = 0.002
 PROBE_STEP = 128 << 10
 
 
+class BlockBody(Protocol):
+    """A body that comes block by block."""
+
+    @property
+    def is_file(self) -> Literal[False]: ...
+
+    @property
+    def length(self) -> int: ...
+
+    def blocks(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
 class FileBody(Protocol):
     """A body that is a part of a local file."""
 
@@ -40,6 +55,9 @@ class FileBody(Protocol):
 
     @property
     def length(self) -> int: ...
+
+    async def rest(self, done: int, reason: Exception) -> BlockBody | None:
+        """Return what follows the first `done` bytes, from elsewhere, because the file broke."""
 
 
 class Turns:
@@ -93,6 +111,7 @@ class SendFile:
         self._turns = turns
         self._throttle = throttle
         self._pause: DelayedCall | None = None
+        self._body = body
         self._file = body.descriptor
         self._position = self._warm = body.start
         self._end = body.start + body.length
@@ -100,6 +119,11 @@ class SendFile:
         self._socket = os.dup(self._transport.fileno())
         self._done: Deferred[None] = Deferred()
         request.notifyFinish().addErrback(lambda _: self._fail(ClientGone()))
+
+    @property
+    def done(self) -> int:
+        """How many bytes were sent."""
+        return self._position - self._body.start
 
     async def run(self) -> None:
         """Send all of it."""

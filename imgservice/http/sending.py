@@ -1,8 +1,7 @@
 """Sends bodies of answers that are too large for memory."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -12,20 +11,8 @@ from imgservice.concurrency.threads import Threads
 from imgservice.concurrency.wakeup import WakeUp
 from imgservice.http.aborted import ClientGone, ShortData, cut
 from imgservice.http.request import RequestChannel, StreamingRequest
-from imgservice.http.sendfile import FileBody, SendFile, Turns
+from imgservice.http.sendfile import BlockBody, FileBody, SendFile, Turns
 from imgservice.http.throttle import Throttle
-
-
-class BlockBody(Protocol):
-    """A body that comes block by block."""
-
-    @property
-    def is_file(self) -> Literal[False]: ...
-
-    @property
-    def length(self) -> int: ...
-
-    def blocks(self) -> AsyncIterator[bytes]: ...
 
 
 class Sender:
@@ -74,8 +61,15 @@ class Sender:
         sending = SendFile(request, body, self._threads, self._turns, throttle)
         try:
             await sending.run()
+        except ClientGone:
+            raise
+        except Exception as error:
+            reason = error
+        else:
+            return
         finally:
             sending.close()
+        await _send_rest(request, body, sending.done, reason, throttle)
 
 
 @implementer(IPushProducer)
@@ -108,6 +102,21 @@ class Gate:
         """Let nothing pass any more, since the client is gone."""
         self._gone = True
         self._change.wake()
+
+
+async def _send_rest(
+    request: StreamingRequest,
+    body: FileBody,
+    done: int,
+    reason: Exception,
+    throttle: Throttle | None,
+) -> None:
+    """Go on elsewhere after a file broke; raise the reason when that is not possible."""
+    rest = await body.rest(done, reason)
+    if rest is None:
+        raise reason
+    async with aclosing(rest):
+        await _send_blocks(request, rest, throttle)
 
 
 async def _send_blocks(

@@ -250,11 +250,19 @@ class StoreChoice(Protocol):
     def check_preferred(self, store_ids: Sequence[str]) -> None:
         """Raise `Invalid` unless clients may ask for data from these stores."""
 
+    def check_losing(self, store_id: str) -> None:
+        """Raise unless clients may remove copies of data from this store: `NotFound` if they see no
+        stores, `Conflict` if it is unknown."""
+
     def metadata(self, store_id: str) -> Mapping[str, object]:
         """Return what is recorded about the store in the metadata of a location."""
 
-    def holding(self, location: Location) -> DataStore:
-        """Return the store of the location; `NotConfigured` if this node does not have it."""
+    def holding(self, location: Location) -> tuple[str, DataStore]:
+        """Return the store of the location, and its id; `NotConfigured` if this node does not have
+        it."""
+
+    def id_of(self, location: Location) -> str | None:
+        """Return the id of the store of the location, even if this node does not have it."""
 
     def taking(self, url: str) -> tuple[str, DataStore] | None:
         """Return the store that serves objects of others at this URL, and its id; or None."""

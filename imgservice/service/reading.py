@@ -1,69 +1,16 @@
 """Find the data of an image that a caller may read, and open it."""
 
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import ClassVar, Literal, Self, TypeVar
+from collections.abc import Sequence
 
 import attrs
 
 from imgservice.domain.access import Access
 from imgservice.domain.context import Context
-from imgservice.domain.errors import Forbidden, NotFound, Unavailable
+from imgservice.domain.errors import Forbidden, Unavailable
 from imgservice.domain.image import Image, Status
+from imgservice.service.copies import Copies, Copy, Note, OpenBlocks, OpenFile
 from imgservice.service.events import Events, ImageSent
-from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
-from imgservice.store.interface import LocalFiles
-
-T = TypeVar("T")
-
-
-@attrs.frozen
-class Copy:
-    """One of the places from which the data can be read."""
-
-    store: DataStore
-    url: str = attrs.field(repr=False)
-
-
-@attrs.frozen
-class OpenBlocks:
-    """Data that is read block by block."""
-
-    is_file: ClassVar[Literal[False]] = False
-    length: int
-    """How many bytes there should be; the store may turn out to have fewer."""
-    _first: bytes
-    _rest: AsyncGenerator[bytes, None]
-
-    @classmethod
-    async def of(cls, copy: Copy, start: int, length: int) -> Self:
-        """Open the copy by reading its first block: only that shows whether it can be read."""
-        blocks = copy.store.read(copy.url, start, length)
-        return cls(length, await anext(blocks, b""), blocks)
-
-    async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the data. It can be read once."""
-        if self._first:
-            yield self._first
-        async for block in self._rest:
-            yield block
-
-    async def aclose(self) -> None:
-        await self._rest.aclose()
-
-
-@attrs.frozen
-class OpenFile:
-    """Data in a local file, for callers that let the kernel read it."""
-
-    is_file: ClassVar[Literal[True]] = True
-    descriptor: int
-    start: int
-    length: int
-    """How many bytes there should be; the file may be shorter."""
-
-    async def aclose(self) -> None:
-        os.close(self.descriptor)
+from imgservice.service.ports import ImageRepository, StoreChoice
 
 
 @attrs.frozen
@@ -71,56 +18,50 @@ class ImageData:
     """The data of an image that the caller may read."""
 
     image: Image
-    size: int = 0
-    copies: Sequence[Copy] = ()
-    """In the order in which they are tried; none when the image has no data."""
+    size: int
+    _copies: Copies
+
+    @property
+    def copies(self) -> Sequence[Copy]:
+        """In the order in which they are tried; none when the image has no data."""
+        return self._copies.all
 
     async def open(self, start: int = 0, length: int | None = None) -> OpenBlocks | None:
         """Open `length` bytes from `start`, or all up to the end, of the first copy that opens.
 
-        None when no store has the data; `Unavailable` when one may have it, but fails. Close what
-        is returned: `async with aclosing(opened)`.
+        None when no store has the data; `Unavailable` when one may have it, but fails. If the copy
+        breaks while it is read, another one continues it. Close what is returned:
+        `async with aclosing(opened)`.
         """
-        wanted = self.size - start if length is None else length
-        return await self._first_of(lambda copy: OpenBlocks.of(copy, start, wanted))
+        return await self._copies.open(start, self._length(start, length))
 
     async def open_file(
         self, start: int = 0, length: int | None = None
     ) -> OpenFile | OpenBlocks | None:
         """Do as `open` does, but open a copy that is a local file as such."""
-        wanted = self.size - start if length is None else length
+        return await self._copies.open_file(start, self._length(start, length))
 
-        async def open_copy(copy: Copy) -> OpenFile | OpenBlocks:
-            if isinstance(copy.store, LocalFiles):
-                return OpenFile(await copy.store.open_file(copy.url), start, wanted)
-            return await OpenBlocks.of(copy, start, wanted)
-
-        return await self._first_of(open_copy)
-
-    async def _first_of(self, open_copy: Callable[[Copy], Awaitable[T]]) -> T | None:
-        trouble: Unavailable | None = None
-        for copy in self.copies:
-            try:
-                return await open_copy(copy)
-            except NotFound:
-                continue
-            except Unavailable as error:
-                trouble = error
-        if trouble is not None:
-            raise trouble
-        return None
+    def _length(self, start: int, length: int | None) -> int:
+        return self.size - start if length is None else length
 
 
 class ReadingService:
     """Gives callers the data of the images that they may read."""
 
     def __init__(
-        self, images: ImageRepository, stores: StoreChoice, access: Access, events: Events
+        self,
+        images: ImageRepository,
+        stores: StoreChoice,
+        access: Access,
+        events: Events,
+        note: Note,
     ) -> None:
+        """`note` tells the operator when a copy breaks while it is read, and another continues."""
         self._images = images
         self._stores = stores
         self._access = access
         self._events = events
+        self._note = note
 
     async def find(self, context: Context, image_id: str, prefer: Sequence[str] = ()) -> ImageData:
         """Find the data of an image for the caller.
@@ -138,8 +79,9 @@ class ReadingService:
             self._access.require(context, "download_from_store", image)
         self._stores.check_preferred(prefer)
         if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
-            return ImageData(image)
-        return ImageData(image, image.size or 0, self._copies(image, prefer))
+            return ImageData(image, 0, Copies(image.id, (), self._note))
+        copies = Copies(image.id, self._copies(image, prefer), self._note)
+        return ImageData(image, image.size or 0, copies)
 
     def note_sent(self, context: Context, image: Image, sent: int) -> None:
         """Tell that so many bytes of the image's data were sent to the caller."""
@@ -151,7 +93,8 @@ class ReadingService:
         copies, reason = [], None
         for location in self._stores.order(image.locations, prefer):
             try:
-                copies.append(Copy(self._stores.holding(location), location.url))
+                store_id, store = self._stores.holding(location)
+                copies.append(Copy(store_id, store, location.url))
             except Unavailable as error:
                 reason = error
         if reason is not None and not copies:

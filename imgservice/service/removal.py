@@ -97,7 +97,7 @@ class RemovalService:
         elsewhere: NotConfigured | None = None
         for location in locations:
             try:
-                store = self._stores.holding(location)
+                _, store = self._stores.holding(location)
             except NotConfigured as error:
                 elsewhere = error
                 continue

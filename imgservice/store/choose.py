@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from imgservice.domain.errors import Invalid, NotConfigured
+from imgservice.domain.errors import Conflict, Invalid, NotConfigured, NotFound
 from imgservice.domain.image import Location
 from imgservice.domain.location_urls import parse_location
 from imgservice.store.interface import KnowsItsUrls, Store, StoreUnavailable, TakesLocations
@@ -52,12 +52,18 @@ class Stores:
         for store_id in store_ids:
             self.chosen(store_id)
 
+    def check_losing(self, store_id: str) -> None:
+        """Raise `Conflict` unless clients may remove copies of data from this store."""
+        if store_id not in self._stores:
+            raise Conflict(f"The selected store {store_id} is not available on this node.")
+
     def metadata(self, store_id: str) -> Mapping[str, object]:
         """Return what is recorded about the store in the metadata of a location."""
         return {"store": store_id}
 
-    def holding(self, location: Location) -> Store:
-        """Return the store of the location; `StoreNotConfigured` if this node does not have it."""
+    def holding(self, location: Location) -> tuple[str, Store]:
+        """Return the store of the location, and its id; `StoreNotConfigured` if this node does not
+        have it."""
         if location.is_encrypted:
             raise StoreNotConfigured("The location of the data is encrypted, and not readable here")
         store_id = self.id_of(location)
@@ -65,7 +71,7 @@ class Stores:
             raise StoreNotConfigured(
                 "The store that holds the data is not configured on this server"
             )
-        return self._stores[store_id]
+        return store_id, self._stores[store_id]
 
     def taking(self, url: str) -> tuple[str, Store] | None:
         """Return the first store that serves objects of others at this URL, and its id."""
@@ -121,6 +127,9 @@ class SingleStore(Stores):
     def check_preferred(self, store_ids: Sequence[str]) -> None:
         if store_ids:
             raise Invalid("No stores can be preferred: this service does not offer a choice.")
+
+    def check_losing(self, store_id: str) -> None:
+        raise NotFound("The resource could not be found.")
 
     def metadata(self, store_id: str) -> Mapping[str, object]:
         return {}

@@ -17,6 +17,7 @@ from imgservice.api.v2.listing import Paging
 from imgservice.api.v2.locations import LocationRoutes
 from imgservice.api.v2.members import MemberRoutes
 from imgservice.api.v2.schemas import SchemaRoutes
+from imgservice.api.v2.stores import StoreRoutes
 from imgservice.api.v2.table import ROUTES
 from imgservice.api.v2.tags import TagRoutes
 from imgservice.config.sections import Config
@@ -51,6 +52,7 @@ def make_v2(
         _image_routes(config, services, documents, forwarder, transfers),
         DataRoutes(services.uploads, services.reading, sender, transfers, _acceleration(config)),
         LocationRoutes(services.locations, documents, transfers),
+        StoreRoutes(services.store_copies),
         TagRoutes(services.images, find_schemas),
         ActionRoutes(services.images),
         MemberRoutes(services.members),

@@ -40,6 +40,7 @@ from imgservice.service.process_jobs import ProcessJobs
 from imgservice.service.quota import QuotaService
 from imgservice.service.reading import ReadingService
 from imgservice.service.removal import RemovalService
+from imgservice.service.store_copies import StoreCopyService
 from imgservice.service.upload_jobs import UploadJobs
 from imgservice.service.uploads import UploadService
 from imgservice.store.choose import Stores
@@ -56,6 +57,7 @@ class Services:
     uploads: UploadService
     reading: ReadingService
     locations: LocationService
+    store_copies: StoreCopyService
     quotas: QuotaService
     jobs: JobEngine
 
@@ -88,8 +90,9 @@ def make_services(
         ),
         members=MemberService(images, Members(database), limits, access, events),
         uploads=UploadService(images, stores, jobs, upload_jobs, intakes, access, events),
-        reading=ReadingService(images, stores, access, events),
+        reading=ReadingService(images, stores, access, events, _warn),
         locations=locations,
+        store_copies=StoreCopyService(images, stores, removal, access, events),
         quotas=quotas,
         jobs=JobEngine(handlers, repository, jobs, owner),
     )

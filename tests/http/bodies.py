@@ -22,6 +22,9 @@ class _File:
     start: int
     length: int
 
+    async def rest(self, done: int, reason: Exception) -> None:
+        """There is no other copy."""
+
 
 @attrs.frozen
 class _Blocks:
@@ -31,6 +34,9 @@ class _Blocks:
 
     def blocks(self) -> AsyncGenerator[bytes, None]:
         return self._blocks
+
+    async def aclose(self) -> None:
+        await self._blocks.aclose()
 
 
 async def send_file(

@@ -1,5 +1,7 @@
 """An image whose data lies in several stores."""
 
+import os
+import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -7,9 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from glanceclient.exc import HTTPForbidden
 
 from tests.real.client import Reply
 from tests.real.service import Service, running
+from tests.real.test_clients import glance
 
 
 @pytest.fixture
@@ -92,7 +96,66 @@ def test_a_copy_that_is_missing_leaves_the_other(service: Service) -> None:
     assert service.client.delete(f"/v2/images/{image_id}").status == 204
 
 
+@pytest.mark.parametrize("start", [0, 3 << 20])
+def test_a_copy_that_is_too_short_is_continued_from_the_other(service: Service, start: int) -> None:
+    """The client sees no break, and the operator is told."""
+    data = random.Random(1).randbytes(5 << 20)
+    image_id = copied(service, data)
+    os.truncate(service.directory / "near" / image_id, (4 << 20) + 1)
+    reply = service.client.get(f"/v2/images/{image_id}/file", Range=f"bytes={start}-")
+    assert (reply.status, reply.body) == (206, data[start:])
+    assert f"{image_id}: its copy in store near broke at byte 4194305" in service.log.read_text()
+
+
 def test_deleting_removes_all_copies(service: Service) -> None:
     image_id = copied(service, b"data")
     assert service.client.delete(f"/v2/images/{image_id}").status == 204
     assert not list(service.directory.glob(f"*/{image_id}"))
+
+
+# -- removing a copy ------------------------------------------------------------------------------
+
+
+def path(image_id: str, store: str = "near") -> str:
+    return f"/v2/stores/{store}/{image_id}"
+
+
+def test_a_copy_is_removed(service: Service) -> None:
+    image_id = copied(service, b"data")
+    assert service.client.delete(path(image_id)).status == 204
+    assert not (service.directory / "near" / image_id).exists()
+    assert service.client.show(image_id)["stores"] == "local"
+    assert service.client.download(image_id).body == b"data"
+    again = service.client.delete(path(image_id))
+    assert again.status == 404
+    assert f"Image {image_id} is not stored in store near.".encode() in again.body
+    service.assert_clean()
+
+
+@pytest.mark.filterwarnings("ignore")  # what glanceclient warns of is not ours to mend
+def test_glanceclient_removes_a_copy(service: Service) -> None:
+    image_id = copied(service, b"data")
+    with glance(service) as images:
+        images.delete_from_store("near", image_id)
+        assert images.get(image_id)["stores"] == "local"
+        with pytest.raises(HTTPForbidden):
+            images.delete_from_store("local", image_id)
+
+
+def test_the_last_copy_stays(service: Service) -> None:
+    image_id = service.client.active(b"data")
+    reply = service.client.delete(path(image_id, "local"))
+    assert reply.status == 403
+    assert b"only store containing it" in reply.body
+    assert service.client.download(image_id).body == b"data"
+
+
+def test_a_copy_of_what_cannot_lose_one(service: Service) -> None:
+    image_id = copied(service, b"data")
+    assert service.client.delete(path(image_id, "nowhere")).status == 409
+    assert service.client.delete(path("00000000-0000-4000-8000-000000000000")).status == 404
+    assert service.client.delete(path(service.client.create())).status == 409
+    assert service.client.request("POST", f"/v2/images/{image_id}/actions/deactivate").status == 204
+    assert service.client.delete(path(image_id)).status == 409
+    assert service.client.get(path(image_id)).status == 405
+    assert (service.directory / "near" / image_id).exists()

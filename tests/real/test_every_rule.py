@@ -25,6 +25,7 @@ IMAGES = "/v2/images"
 IMAGE = f"{IMAGES}/{{image_id}}"
 FILE, LOCATIONS, MEMBERS = f"{IMAGE}/file", f"{IMAGE}/locations", f"{IMAGE}/members"
 MEMBER, TAG = f"{MEMBERS}/{{member_id}}", f"{IMAGE}/tags/{{tag}}"
+COPY = "/v2/stores/{store_id}/{image_id}"
 DETAIL = "/v2/info/stores/detail"
 
 
@@ -138,6 +139,13 @@ def location_removed(stage: Stage) -> Question:
     return lambda: patch(stage.owner, image_id, remove("locations/0"))
 
 
+def copy_removed(stage: Stage) -> Question:
+    image_id = stage.owner.active(b"data")
+    added = patch(stage.owner, image_id, add("locations/-", place(stage, "/copy")))
+    assert added.status == 200
+    return lambda: stage.admin.delete(f"/v2/stores/local/{image_id}")
+
+
 def place(stage: Stage, path: str) -> Any:
     return {"url": stage.web.url(path), "metadata": {}}
 
@@ -200,6 +208,8 @@ CASES: Mapping[tuple[str, str], Case] = {
     ),
     ("set_image_location", f"PATCH {IMAGE}"): location_replaced,
     ("delete_image_location", f"PATCH {IMAGE}"): location_removed,
+    ("delete_image_location", f"DELETE {COPY}"): copy_removed,
+    ("get_image_location", f"DELETE {COPY}"): copy_removed,
     ("delete_image", f"DELETE {IMAGE}"): deleted,
     ("upload_image", f"PUT {FILE}"): uploaded,
     ("download_image", f"GET {FILE}"): partial(got, path=FILE),
@@ -223,7 +233,6 @@ REFERRED = {"default": "get_images: rule:default\n"}
 """What the files say besides, where no rule of a served request refers to this one by itself."""
 NOT_SERVED = {
     f"POST {IMAGE}/import": "images are not imported yet",
-    "DELETE /v2/stores/": "copies are not removed from single stores yet",
     "/v2/cache": "there is no cache yet",
     "/v2/tasks": "there are no tasks yet",
     "/v2/metadefs/": "there are no definitions of metadata yet",

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -21,10 +21,12 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import Forbidden, ImageNotFound, Invalid, Unavailable
 from imgservice.domain.image import Image, Location, Status
 from imgservice.policy.defaults import DefaultRules
-from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingService
+from imgservice.service.copies import OpenBlocks, OpenFile
+from imgservice.service.reading import ImageData, ReadingService
 from imgservice.store.choose import Stores
 from imgservice.store.file.config import FileConfig
 from imgservice.store.file.store import FileStore
+from imgservice.store.interface import StoreUnavailable
 from imgservice.store.memory import MemoryConfig, MemoryStore
 from imgservice.telemetry.events import EventHub
 from imgservice.troubles import Troubles
@@ -52,6 +54,7 @@ class World:
     images: Images
     stores: Stores
     reading: ReadingService
+    notes: list[str]
 
     async def image(self, *store_ids: str, status: Status = Status.ACTIVE) -> Image:
         """Return an image with copies of `DATA` in these stores."""
@@ -81,11 +84,26 @@ class World:
         (url,) = [one.url for one in image.locations if one.store == store_id]
         await self.stores.chosen(store_id)[1].delete(url)
 
+    def path(self, image: Image, store_id: str) -> Path:
+        return self.directory / store_id / image.id
+
     def unmount(self, store_id: str) -> None:
         shutil.rmtree(self.directory / store_id)
 
     async def find(self, image: Image, *prefer: str) -> ImageData:
         return await self.reading.find(OWNER, image.id, prefer)
+
+
+class _Failing(MemoryStore):
+    """A store that fails after some bytes."""
+
+    async def read(
+        self, url: str, start: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(super().read(url, start, 100_000)) as blocks:
+            async for block in blocks:
+                yield block
+        raise StoreUnavailable("the cable is out")
 
 
 async def _blocks() -> AsyncIterator[bytes]:
@@ -107,11 +125,16 @@ async def world(database: Database, tmp_path: Path, threads: Threads) -> AsyncIt
     }
     for store in files.values():
         await store.check()
-    stores = Stores({**files, "memory": MemoryStore("memory", MemoryConfig(), threads)}, "disk")
+    in_memory = {
+        "memory": MemoryStore("memory", MemoryConfig(), threads),
+        "failing": _Failing("failing", MemoryConfig(), threads),
+    }
+    stores = Stores({**files, **in_memory}, "disk")
     images = Images(database, lease_time=60)
     events = EventHub((), Troubles())
-    reading = ReadingService(images, stores, Access(DefaultRules()), events)
-    yield World(tmp_path, images, stores, reading)
+    notes: list[str] = []
+    reading = ReadingService(images, stores, Access(DefaultRules()), events, notes.append)
+    yield World(tmp_path, images, stores, reading, notes)
 
 
 async def content(opened: OpenBlocks | OpenFile | None) -> bytes:
@@ -224,6 +247,71 @@ async def test_data_that_a_store_may_have(world: World, as_file: bool) -> None:
     world.unmount("disk")
     with pytest.raises(Unavailable):
         await (found.open_file() if as_file else found.open())
+
+
+# -- copies that break ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("following", [["other disk"], ["memory"], ["tape", "memory"]])
+@pytest.mark.parametrize("start", [0, 70_000])
+@pytest_twisted.ensureDeferred
+async def test_another_copy_continues_one_that_became_short(
+    world: World, following: list[str], start: int
+) -> None:
+    image = await world.image("disk", *following)
+    world.path(image, "disk").write_bytes(DATA[:300_000])
+    found = await world.find(image)
+    assert await content(await found.open(start)) == DATA[start:]
+    [note] = world.notes
+    assert note == (
+        f"Image {image.id}: its copy in store disk broke at byte 300000 (there is no more data),"
+        f" and was continued from store {following[-1]}"
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_several_copies_break(world: World) -> None:
+    image = await world.image("disk", "other disk", "memory")
+    world.path(image, "disk").write_bytes(DATA[:200_000])
+    world.path(image, "other disk").write_bytes(DATA[:500_000])
+    found = await world.find(image)
+    assert await content(await found.open()) == DATA
+    assert len(world.notes) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_that_fails_in_the_middle(world: World) -> None:
+    image = await world.image("failing", "disk")
+    found = await world.find(image)
+    assert await content(await found.open()) == DATA
+    assert "(the cable is out)" in world.notes[0]
+    await world.lose(image, "disk")
+    opened = await (await world.find(image)).open()
+    with pytest.raises(Unavailable, match="the cable is out"):
+        await content(opened)
+    assert len(world.notes) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_data_that_is_too_short_everywhere_ends(world: World) -> None:
+    image = await world.image("disk", "other disk")
+    for store_id in ("disk", "other disk"):
+        world.path(image, store_id).write_bytes(DATA[:200_000])
+    assert await content(await (await world.find(image)).open()) == DATA[:200_000]
+    assert world.notes == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_broke_is_continued_as_blocks(world: World) -> None:
+    image = await world.image("disk", "memory")
+    opened = await (await world.find(image)).open_file(5)
+    assert isinstance(opened, OpenFile)
+    async with aclosing(opened):
+        rest = await opened.rest(300_000, OSError("the disk is gone"))
+        assert await content(rest) == DATA[300_005:]
+        assert "(the disk is gone)" in world.notes[0]
+        await world.lose(image, "memory")
+        assert await opened.rest(0, OSError("the disk is gone")) is None
 
 
 # -- closing --------------------------------------------------------------------------------------

@@ -25,8 +25,9 @@ from imgservice.http.response import CACHE_CONTROL, PRIVATE, Response, no_conten
 from imgservice.http.route import NOTHING, OCTETS, Body, Documentation, Route, serves
 from imgservice.http.sending import Sender
 from imgservice.http.throttle import Throttle, Transfers
+from imgservice.service.copies import OpenBlocks, OpenFile
 from imgservice.service.intake import Upload
-from imgservice.service.reading import ImageData, OpenBlocks, OpenFile, ReadingService
+from imgservice.service.reading import ImageData, ReadingService
 from imgservice.service.uploads import UploadService
 
 BLOCK = 1 << 20

@@ -8,6 +8,7 @@ from imgservice.api.v2.info import InfoRoutes
 from imgservice.api.v2.locations import LocationRoutes
 from imgservice.api.v2.members import MemberRoutes
 from imgservice.api.v2.schemas import SchemaRoutes
+from imgservice.api.v2.stores import StoreRoutes
 from imgservice.api.v2.tags import TagRoutes
 from imgservice.http.route import routes_of
 
@@ -15,6 +16,7 @@ NOUNS = (
     ImageRoutes,
     DataRoutes,
     LocationRoutes,
+    StoreRoutes,
     TagRoutes,
     ActionRoutes,
     MemberRoutes,
