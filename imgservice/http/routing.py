@@ -1,7 +1,8 @@
 """Routing: Klein, fed with declared routes, and what all handlers have in common."""
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import cache
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 from klein import Klein
@@ -9,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybe
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule
+from werkzeug.routing import Map, Rule, RuleFactory
 
 from imgservice.concurrency.deferreds import after
 from imgservice.domain.documents import Json
@@ -75,11 +76,11 @@ class ApiApp(Klein):
         self._tasks = tasks
         self._json_limit = json_limit
         self._routes: dict[str, Route] = {}
-        self.url_map.merge_slashes = False
         self.handle_errors(Exception)(self._failed)
-        for noun in nouns:
-            for route, handler in handlers_of(noun):
-                self._add(route, handler)
+        served = [one for noun in nouns for one in handlers_of(noun)]
+        self._url_map = url_map(route for route, _ in served)
+        for route, handler in served:
+            self._add(route, handler)
 
     def _add(self, route: Route, handler: Callable[..., Any]) -> None:
         if route.name in self._routes:
@@ -87,12 +88,7 @@ class ApiApp(Klein):
         self._routes[route.name] = attrs.evolve(
             route, body_limit=route.body_limit or self._json_limit
         )
-        self.route(
-            route.path,
-            methods=[route.method],
-            endpoint=route.name,
-            defaults=dict(route.arguments),
-        )(handler)
+        self.route(route.path, endpoint=route.name)(handler)
 
     def execute_endpoint(
         self, endpoint: str, request: Any, *args: object, **variables: object
@@ -147,15 +143,53 @@ class RouteMap:
     """Finds the route of a request that has not been routed yet."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        rules = [Rule(route.path, methods=[route.method], endpoint=route) for route in routes]
-        self._matcher = Map(rules, merge_slashes=False).bind("")
+        self._routes = {route.name: route for route in routes}
+        self._matcher = url_map(self._routes.values()).bind("")
 
     def find(self, request: StreamingRequest) -> Route | None:
         """Return the route that will serve the request; None when there is none."""
         path = b"/".join(request.postpath).decode("utf-8", "replace")
         try:
-            rule, _ = self._matcher.match(path, request.method.decode("ascii"), return_rule=True)
+            name, _ = self._matcher.match(path, request.method.decode("ascii"))
         except HTTPException:
             return None
-        route: Route = rule.endpoint
-        return route
+        return self._routes[name]
+
+
+_Key: TypeAlias = tuple[str, str, str, tuple[tuple[str, str], ...]]
+"""What tells routes apart: name, method, path and arguments."""
+
+
+def url_map(routes: Iterable[Route]) -> Map:
+    """Return what finds the names of routes; it takes long to make, so equal ones are made once."""
+    return _made_once(
+        tuple(
+            sorted(
+                (route.name, route.method, route.path, tuple(sorted(route.arguments.items())))
+                for route in routes
+            )
+        )
+    )
+
+
+class _Complete(Map):
+    """Has its rules from the beginning: what Klein adds for a handler is one of them."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        super().__init__(merge_slashes=False)
+        for rule in rules:
+            super().add(rule)
+        self.update()
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        """Leave the rules as they are."""
+
+
+@cache
+def _made_once(keys: tuple[_Key, ...]) -> Map:
+    return _Complete(
+        [
+            Rule(path, methods=[method], endpoint=name, defaults=dict(arguments))
+            for name, method, path, arguments in keys
+        ]
+    )

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias
 
 import attrs
 import fastjsonschema
+import orjson
 
 from imgservice.api.v2.json_schemas.fields import UUID, Schema
 from imgservice.domain.errors import Invalid
@@ -18,7 +20,12 @@ LONGEST_FORMATTED = 2048
 
 def compiled_schema(schema: Schema) -> Check:
     """Return what checks a value; `ValueError` for a pattern whose cost nothing bounds."""
-    compiled_check = fastjsonschema.compile(schema, use_default=False)
+    return _compiled_once(orjson.dumps(schema))
+
+
+@lru_cache(maxsize=8)
+def _compiled_once(schema: bytes) -> Check:
+    compiled_check = fastjsonschema.compile(orjson.loads(schema), use_default=False)
     expressions = compiled_check.__globals__["REGEX_PATTERNS"]
     for name, expression in expressions.items():
         if re.fullmatch("[a-z-]+_re_pattern", name):  # of the library itself
