@@ -1,14 +1,17 @@
-"""Check that data has the declared format, and is safe to give to a hypervisor."""
+"""Check that data has the declared format, and is safe to give to a hypervisor.
+
+It imports oslo.utils, which takes long: only what inspects data imports this module.
+"""
 
 import logging
 import struct
 from collections.abc import Sequence
 from typing import Protocol
 
-import attrs
 from oslo_utils.imageutils import format_inspector
 
 from imgservice.domain.errors import UnsupportedContent
+from imgservice.domain.format_rules import FormatRules
 from imgservice.domain.layouts import Broken, Follower, Unsafe, follow
 from imgservice.domain.limits import LARGEST_SIZE
 
@@ -26,19 +29,6 @@ _MORE_MAGIC = {
 
 # It warns of each failed check without naming the image; our refusal names both.
 logging.getLogger(format_inspector.__name__).addHandler(logging.NullHandler())
-
-
-@attrs.frozen
-class FormatRules:
-    """The formats that the operator accepts."""
-
-    require_match: bool = True
-    vmdk_types: Sequence[str] = ("streamOptimized", "monolithicSparse")
-    gpt_safety_checks_nonfatal: Sequence[str] = ()
-    raw_must_be_raw: bool = False
-    """Whether data that is declared raw may not be in another format."""
-    accept_others: bool = False
-    """Whether data in another format than the declared one is accepted, as long as it is safe."""
 
 
 class _Inspected(Protocol):

@@ -48,7 +48,7 @@ class AdoptionService:
         async with self._uploads.begin(image, job, size) as upload:
             # One byte more shows that there is more, without reading however much that is.
             source = Upload(lambda _: guard(store.read(location.url, 0, size + 1)), size)
-            intake = self._intakes.of_location(upload, source, expected.os_hash_algo)
+            intake = await self._intakes.of_location(upload, source, expected.os_hash_algo)
             return await self._read(intake, location, expected)
 
     async def _read(self, intake: Intake, location: Location, expected: Checksums) -> Content:

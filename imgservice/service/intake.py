@@ -1,17 +1,21 @@
 """Inspect, hash and limit the data of an image while it is on its way."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import attrs
 
 from imgservice.domain.errors import ImageGone, ImageTooLarge, Invalid
-from imgservice.domain.formats import FormatCheck, FormatRules
+from imgservice.domain.format_rules import FormatRules
 from imgservice.domain.image import Content, Image, Location
 from imgservice.domain.job import Job
 from imgservice.service.ports import StreamDigests
 from imgservice.service.process_jobs import JobRun
 from imgservice.service.quota import Allowance
+
+if TYPE_CHECKING:
+    from imgservice.domain.formats import FormatCheck
 
 SMALLEST_WINDOW = 64 << 10
 """Bytes that each upload may have in memory, however many there are."""
@@ -20,6 +24,8 @@ Window = Callable[[], int]
 """Tells how many bytes of a stream may wait in memory at present."""
 MakeDigests = Callable[[Window, str | None], StreamDigests]
 """Makes what hashes a stream by an algorithm, None for the configured one."""
+MakeFormatCheck = Callable[[str, str, FormatRules], Awaitable["FormatCheck"]]
+"""Makes what checks data of a disk format in a container format."""
 
 
 @attrs.frozen
@@ -68,18 +74,18 @@ class Intake:
         self,
         upload: UploadRun,
         source: Upload,
-        rules: UploadRules,
+        limit: int,
+        check: "FormatCheck",
         digests: StreamDigests,
         window: Window,
     ) -> None:
-        image = upload.image
-        assert image.disk_format is not None and image.container_format is not None  # noqa: S101
+        """`limit` is how many bytes an image may have."""
         self._upload = upload
         self._source = source
-        self._limit = rules.image_size
+        self._limit = limit
         self._digests = digests
         self._window = window
-        self._format = FormatCheck(image.disk_format, image.container_format, rules.formats)
+        self._format = check
         self._size = 0
         self._checksums = ("", "")
         self._virtual_size: int | None = None
@@ -146,8 +152,11 @@ class Intake:
 class Intakes:
     """Makes intakes, and shares the memory among those that run."""
 
-    def __init__(self, rules: UploadRules, digests: MakeDigests) -> None:
+    def __init__(
+        self, rules: UploadRules, format_check: MakeFormatCheck, digests: MakeDigests
+    ) -> None:
         self._rules = rules
+        self._format_check = format_check
         self._digests = digests
         self._running = 0
 
@@ -165,21 +174,23 @@ class Intakes:
         finally:
             self._running -= 1
 
-    def of_upload(self, upload: UploadRun, source: Upload) -> Intake:
+    async def of_upload(self, upload: UploadRun, source: Upload) -> Intake:
         """Return the intake of data that a client sends."""
-        return self._make(upload, source, self._rules, None)
+        return await self._make(upload, source, self._rules.formats, None)
 
-    def of_location(self, upload: UploadRun, source: Upload, algorithm: str | None) -> Intake:
+    async def of_location(self, upload: UploadRun, source: Upload, algorithm: str | None) -> Intake:
         """Return the intake of data that lies elsewhere, whose format may be any."""
         formats = attrs.evolve(self._rules.formats, accept_others=True)
-        rules = attrs.evolve(self._rules, formats=formats)
-        return self._make(upload, source, rules, algorithm)
+        return await self._make(upload, source, formats, algorithm)
 
-    def _make(
-        self, upload: UploadRun, source: Upload, rules: UploadRules, algorithm: str | None
+    async def _make(
+        self, upload: UploadRun, source: Upload, formats: FormatRules, algorithm: str | None
     ) -> Intake:
+        image = upload.image
+        assert image.disk_format is not None and image.container_format is not None  # noqa: S101
+        check = await self._format_check(image.disk_format, image.container_format, formats)
         digests = self._digests(self._window, algorithm)
-        return Intake(upload, source, rules, digests, self._window)
+        return Intake(upload, source, self._rules.image_size, check, digests, self._window)
 
     def _window(self) -> int:
         """Return how many bytes may wait before the format check, and as many behind it.

@@ -44,7 +44,7 @@ class UploadService:
         self._check_ready(image, source)
         job = self._jobs.new(UPLOAD, image.id, store_id)
         async with self._uploads.begin(image, job, source.size) as upload:
-            intake = self._intakes.of_upload(upload, source)
+            intake = await self._intakes.of_upload(upload, source)
             content = await self._receive(intake, store, self._stores.metadata(store_id))
         self._events.tell(ImageActivated(context=context, image=image.with_content(content)))
 

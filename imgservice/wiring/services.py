@@ -13,7 +13,7 @@ from imgservice.db.repositories.images import Images
 from imgservice.db.repositories.jobs import Jobs
 from imgservice.db.repositories.members import Members
 from imgservice.domain.access import Access
-from imgservice.domain.formats import FormatRules
+from imgservice.domain.format_rules import FormatRules
 from imgservice.domain.limits import LARGEST_SIZE, ImageLimits
 from imgservice.domain.locations import LocationRules
 from imgservice.domain.nodes import Nodes
@@ -44,6 +44,7 @@ from imgservice.service.store_copies import StoreCopyService
 from imgservice.service.upload_jobs import UploadJobs
 from imgservice.service.uploads import UploadService
 from imgservice.store.choose import Stores
+from imgservice.wiring.formats import FormatChecks
 
 _log = Logger()
 
@@ -154,6 +155,7 @@ def _image_size(config: Config) -> int:
 def _make_intakes(config: Config, threads: Threads) -> Intakes:
     return Intakes(
         _upload_rules(config),
+        FormatChecks(threads),
         lambda window, algorithm: Digests(threads, algorithm or config.hash.algorithm, window),
     )
 

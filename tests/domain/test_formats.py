@@ -14,7 +14,8 @@ import attrs
 import pytest
 
 from imgservice.domain.errors import UnsupportedContent
-from imgservice.domain.formats import FormatCheck, FormatRules
+from imgservice.domain.format_rules import FormatRules
+from imgservice.domain.formats import FormatCheck
 from tests.real.images import qemu_img
 
 MIB = 1 << 20

@@ -34,7 +34,8 @@ from imgservice.auth.keystone import access_rules
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
 from imgservice.domain.errors import ImageServiceError, Invalid
-from imgservice.domain.formats import FormatCheck, FormatRules
+from imgservice.domain.format_rules import FormatRules
+from imgservice.domain.formats import FormatCheck
 from imgservice.domain.location_urls import is_encrypted, parse_location, public_url
 from imgservice.domain.locations import read_location
 from imgservice.domain.patch import split_pointer
