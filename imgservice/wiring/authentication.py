@@ -37,13 +37,6 @@ from imgservice.http.pipeline import Step
 from imgservice.process.components import Component, OpenResource
 from imgservice.process.probes import Probe
 from imgservice.troubles import Troubles
-from imgservice.wiring.keystone import (
-    KeystoneConnections,
-    keystone_challenge,
-    make_keystone_step,
-    make_keystone_tokens,
-)
-from imgservice.wiring.probes import keystone_probes
 from imgservice.wiring.watched import watched_file
 
 T = TypeVar("T")
@@ -116,6 +109,14 @@ def _tokens(config: Config) -> Authentication:
 
 
 def _keystone(config: Config, reactor: Reactor, troubles: Troubles | None) -> Authentication:
+    from imgservice.wiring.keystone import (
+        KeystoneConnections,
+        keystone_challenge,
+        keystone_probes,
+        make_keystone_step,
+        make_keystone_tokens,
+    )
+
     tokens = make_keystone_tokens(config, reactor, troubles)
     challenge = keystone_challenge(config.auth.keystone)
     step = make_keystone_step(config, tokens)

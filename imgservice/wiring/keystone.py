@@ -1,6 +1,6 @@
 """From the configuration to what asks Keystone."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,11 +9,13 @@ from twisted.internet.defer import Deferred
 
 from imgservice.api.middleware.keystone import KeystoneToken, challenge_of
 from imgservice.auth.keystone import credentials
+from imgservice.auth.keystone.client import TROUBLE as CONNECTION
 from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.credentials import Credentials, IssuedToken, OwnToken, TokenFile
 from imgservice.auth.keystone.documents import Document
 from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
-from imgservice.auth.keystone.tokens import KeystoneTokens, TokenRules
+from imgservice.auth.keystone.tokens import TROUBLE as VALIDATION
+from imgservice.auth.keystone.tokens import WHAT, KeystoneTokens, TokenRules
 from imgservice.concurrency.file_watch import Unreadable, read_text
 from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import OptionError
@@ -21,6 +23,7 @@ from imgservice.config.sections import Config
 from imgservice.config.sections.keystone import KeystoneAuthOptions
 from imgservice.domain.units import Secret
 from imgservice.net.tls import TlsPolicy, tls_policy
+from imgservice.process.probes import Probe
 from imgservice.troubles import Troubles
 from imgservice.wiring.watched import watched_file
 
@@ -88,6 +91,23 @@ class KeystoneConnections:
     async def _checked(self) -> None:
         with suppress(KeystoneError):  # which is reported
             await self._check()
+
+
+def keystone_probe(asked: KeystoneClient, timeout: float) -> Probe:
+    return Probe(CONNECTION, asked.what, lambda _: asked.probe(timeout), only_in_trouble=True)
+
+
+def keystone_probes(validation: KeystoneTokens) -> Sequence[Probe]:
+    """Return probes that tell when Keystone works again; that it fails, requests find out."""
+
+    async def see_that_it_answers(_: bool) -> None:
+        with suppress(CredentialsRefused):  # which is the other probe's affair
+            await validation.check()
+
+    return [
+        Probe(CONNECTION, validation.client.what, see_that_it_answers, only_in_trouble=True),
+        Probe(VALIDATION, WHAT, lambda _: validation.check(), only_in_trouble=True),
+    ]
 
 
 def keystone_mistake(error: KeystoneError, options: KeystoneAuthOptions) -> OptionError:

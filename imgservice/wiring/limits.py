@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from imgservice.auth.keystone.limit_documents import Place
-from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules
 from imgservice.concurrency.reactor import Reactor
 from imgservice.config.sections import Config
 from imgservice.config.sections.limits import LocalLimitsOptions, ProjectLimitsOptions
@@ -15,8 +13,6 @@ from imgservice.process.probes import Probe
 from imgservice.service.ports import LimitSource
 from imgservice.service.quota import ConfiguredLimits, StorageLimit
 from imgservice.troubles import Troubles
-from imgservice.wiring.keystone import KeystoneConnections, make_keystone_client
-from imgservice.wiring.probes import keystone_probe
 
 
 @attrs.frozen
@@ -38,6 +34,14 @@ def make_limits(config: Config, reactor: Reactor, troubles: Troubles | None = No
 
 
 def _keystone(config: Config, reactor: Reactor, troubles: Troubles | None) -> Limits:
+    from imgservice.auth.keystone.limit_documents import Place
+    from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules
+    from imgservice.wiring.keystone import (
+        KeystoneConnections,
+        keystone_probe,
+        make_keystone_client,
+    )
+
     client, own = make_keystone_client(config, reactor, "limits.keystone", troubles)
     options, auth = config.limits.keystone, config.auth.keystone
     source = KeystoneLimits(

@@ -4,14 +4,12 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError
 from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.upgrade import check_schema, upgrade
-from imgservice.wiring.keystone import keystone_mistake, make_keystone_tokens
 from imgservice.wiring.trial import check_stores, try_build
 from imgservice.wiring.writable import check_database_files
 
@@ -43,6 +41,9 @@ def check_keystone(config: Config, reactor: Reactor) -> None:
     """Check our credentials in Keystone; runs the reactor, which a process may do once."""
     if config.auth.mode != "keystone":
         return
+    from imgservice.auth.keystone.errors import KeystoneError
+    from imgservice.wiring.keystone import keystone_mistake, make_keystone_tokens
+
     tokens, failures = make_keystone_tokens(config, reactor), []
 
     async def ask() -> None:
