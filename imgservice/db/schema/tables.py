@@ -28,8 +28,15 @@ def _checked_boolean() -> sa.Boolean:
     return sa.Boolean(create_constraint=True)
 
 
+@sa.event.listens_for(glance_metadata, "before_create")
+def _as_glance_creates_them(metadata: sa.MetaData, *_: object, **__: object) -> None:
+    """Set the options of MariaDB, for which SQLAlchemy imports its whole dialect."""
+    for table in metadata.tables.values():
+        table.dialect_kwargs.update(mysql_engine="InnoDB", mysql_charset="utf8")
+
+
 def _table(name: str, *items: sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(name, glance_metadata, *items, mysql_engine="InnoDB", mysql_charset="utf8")
+    return sa.Table(name, glance_metadata, *items)
 
 
 def _made_and_changed() -> tuple[sa.Column[object], ...]:
@@ -288,8 +295,6 @@ leases = sa.Table(
     sa.Index("ix_imgsvc_leases_image_id", "image_id"),
     sa.Index("ix_imgsvc_leases_holder", "holder"),
     sa.Index("ix_imgsvc_leases_project", "project"),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
 )
 """The jobs, each with the lease of the process that runs it, which is its `holder`.
 
@@ -301,7 +306,5 @@ projects = sa.Table(
     "imgsvc_projects",
     own_metadata,
     sa.Column("project", sa.String(255), primary_key=True),
-    mysql_engine="InnoDB",
-    mysql_charset="utf8mb4",
 )
 """Whoever adds to what a project has locks its row first, so that limits hold."""
