@@ -69,6 +69,7 @@ class Workers:
         """Whether the first worker of another setup has yet to show that it can serve."""
         self._is_closed = False
         self._is_well = True
+        self._looked = 0.0
         self._looks = looping_call(reactor, self._look)
 
     def count(self, setup: Setup) -> int:
@@ -78,6 +79,7 @@ class Workers:
 
     async def start(self, setup: Setup, sockets: Sockets) -> None:
         self._setup, self._sockets, self._tls = setup, sockets, setup.tls
+        self._looked = time.monotonic()
         self._looks.start(LOOK, now=False)
         began = [Deferred.fromCoroutine(self._fill(slot)) for slot in self._slots]
         outcomes = await DeferredList(began, consumeErrors=True)
@@ -169,7 +171,10 @@ class Workers:
     def _look(self) -> None:
         limit = self._setup.config.server.hang_limit
         now = time.monotonic()
+        # While this process stood still, it heard nothing, and they may have stood still, too.
+        lost, self._looked = max(0.0, now - self._looked - LOOK), now
         for worker in [*self._slots.ready, *self._others]:
+            worker.last_sign = max(worker.last_sign, min(now, worker.last_sign + lost))
             allowed = max(limit, START_TIME) if worker.state is WorkerState.STARTING else limit
             if limit and now - worker.last_sign > allowed:
                 worker.kill_hanging(now - worker.last_sign)
