@@ -58,7 +58,7 @@ def balanced(directory: Path, targets: Sequence[Client]) -> Iterator[Client]:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         client = Client("127.0.0.1", port)
-        wait_until((directory / "pid").exists, 30.0)
+        wait_until((directory / "pid").exists)
         yield client
     finally:
         process.terminate()

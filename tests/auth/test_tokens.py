@@ -108,7 +108,7 @@ for number in range(10):
 def test_many_at_once(file: Path) -> None:
     def ten(project: str) -> str:
         command = [sys.executable, "-c", MAKE_MANY, str(file), project]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
     with ThreadPoolExecutor(4) as pool:
         made = [line.split() for text in pool.map(ten, "abcd") for line in text.splitlines()]

@@ -129,7 +129,7 @@ def test_every_option_of_glance_is_accounted_for(lab: Lab) -> None:
     """Each is converted, quoted in a comment with the reason, or told not to be needed."""
     if not GLANCE.exists():
         missing("there is no Glance; tests/install-openstack installs it")
-    done = subprocess.run([GLANCE, "-c", EVERY_OPTION], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([GLANCE, "-c", EVERY_OPTION], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     options = {(group, name): value for group, name, value in json.loads(done.stdout)}
     assert len(options) > 300

@@ -326,7 +326,7 @@ def test_an_interrupted_purge_goes_on_with_the_next(place: Place, number: signal
             assert running.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         running.send_signal(number)
-        said, complaint = running.communicate(timeout=30)
+        said, complaint = running.communicate(timeout=120)
     finally:
         running.kill()
     assert place.count(image_tags) == total + 3 - BATCH

@@ -266,7 +266,7 @@ def test_processes_that_start_at_once(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
     for process in starting:
-        process.communicate(b"go\n", timeout=60)
+        process.communicate(b"go\n", timeout=120)
     assert [process.returncode for process in starting] == [0] * 4
     assert shape(path) == json.loads(GLANCE.read_text())
     assert execute(path, "SELECT * FROM alembic_version") == [(GLANCE_REVISION,)]

@@ -96,12 +96,12 @@ def _drop_in(path: Path) -> None:
     added.mkdir()
     shutil.copy(path, added / "override.conf")
     command: list[str | Path] = [program, "verify", "--man=no", folder / "imgservice.service"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def _shell(path: Path) -> None:
-    done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

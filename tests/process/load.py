@@ -13,6 +13,8 @@ import attrs
 
 from tests.real.client import Client, receive
 
+LIVELY = 120.0
+"""Seconds that `is_lively` may take on a busy machine."""
 SHOW = b"GET /v2/images/%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -25,9 +27,15 @@ class Load:
     done: dict[str, int] = attrs.field(factory=dict)
     """Requests that went well, by kind of client."""
     failures: list[str] = attrs.field(factory=list)
+    kinds: int = 0
+    """How many kinds of clients there are."""
 
     def went_well(self, kind: str) -> None:
         self.done[kind] = self.done.get(kind, 0) + 1
+
+    def is_lively(self) -> bool:
+        """Tell whether every kind of client has had more than a few answers."""
+        return len(self.done) == self.kinds and min(self.done.values()) > 10
 
     def repeat(self, kind: str, act: Callable[[], None]) -> None:
         while not self.stop.is_set():
@@ -65,6 +73,7 @@ def load(client: Client, image_id: str, pause: float = 0.7, transfers: int = 1) 
     kinds += [("upload", upload)] * transfers
     stays = [Stay(client, image_id, rest) for rest in (0.0, pause, pause, pause)]
     kinds += [("idle" if stay.rest else "busy", stay) for stay in stays]
+    state.kinds = len({kind for kind, _ in kinds})
     threads = [threading.Thread(target=state.repeat, args=kind) for kind in kinds]
     for thread in threads:
         thread.start()

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ class ObservedService(Service):
     def state(self) -> Mapping[str, Any]:
         """Return what it has written of itself; nothing before it has."""
         path = self.directory / "var" / "imgservice.state"
-        found: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            found: Mapping[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
         return found
 
     def workers(self, state: str = "ready") -> Sequence[Mapping[str, Any]]:
@@ -61,14 +64,34 @@ class ObservedService(Service):
         """Return the workers, which are children of the fork server."""
         return [pid for child in self.children() for pid in _children(child)]
 
+    def kill_worker(self) -> None:
+        """Kill one of the workers that serve."""
+        wait_until(self._kills_one)
+
+    def _kills_one(self) -> bool:
+        for pid in reversed(self.pids()):
+            with suppress(ProcessLookupError):  # it has ended since this was written
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
+
     def end(self) -> None:
         """Kill the workers, too: some tests leave them without their parent."""
         left = [one["pid"] for one in self.state().get("workers", ())]
         super().end()
         for pid in left:
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and b"imgservice" in command.read_bytes():
-                os.kill(pid, signal.SIGKILL)
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if b"imgservice" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Return what a process has open."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found[int(entry.name)] = str(entry.readlink())
+    return found
 
 
 def _children(pid: int) -> list[int]:

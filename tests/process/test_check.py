@@ -124,7 +124,7 @@ def test_as_the_user_who_will_run_it(shared: Place) -> None:
         command = [python, "-c", "from imgservice.cli import main; main()", "check"]
         done = subprocess.run(
             [*command, "-c", str(path), *options],
-            env=environment(), cwd="/", capture_output=True, text=True, timeout=60,
+            env=environment(), cwd="/", capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert "Traceback" not in done.stderr
         return done.stderr.splitlines()

@@ -84,7 +84,7 @@ def test_the_commands_work(tmp_path: Path, commands: dict[str, list[str]]) -> No
     token = created.stdout.split()[-1]
 
     def probe() -> int:
-        return subprocess.run(commands["probe"], capture_output=True, timeout=60).returncode
+        return subprocess.run(commands["probe"], capture_output=True, timeout=120).returncode
 
     assert probe() != 0
     with (tmp_path / "output").open("wb") as output:

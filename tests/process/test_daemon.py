@@ -25,7 +25,7 @@ class Daemon:
     def start(self, pid_file: str = "twistd.pid") -> "subprocess.CompletedProcess[str]":
         command = [str(TWISTD), f"--pidfile={pid_file}", "imgservice", "--config", "c.yaml"]
         return subprocess.run(
-            command, cwd=self.directory, capture_output=True, text=True, timeout=30, check=False
+            command, cwd=self.directory, capture_output=True, text=True, timeout=120, check=False
         )
 
     @property

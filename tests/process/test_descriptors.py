@@ -32,6 +32,13 @@ def _cpu_seconds(service: Service) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
+def _used_in_a_second(service: Service) -> float:
+    """Return how many seconds of the processor's time it needs in the next one."""
+    used = _cpu_seconds(service)
+    time.sleep(1)
+    return _cpu_seconds(service) - used
+
+
 def _limit(service: Service) -> int:
     lines = Path(f"/proc/{service.pid}/limits").read_text().splitlines()
     [limit] = [line for line in lines if line.startswith("Max open files")]
@@ -58,14 +65,11 @@ def test_more_connections_than_descriptors(poor: Service) -> None:
         flood = [stack.enter_context(client.connect()) for _ in range(MANY)]
         for one in flood:
             one.sendall(ASK)
-        wait_until(lambda: "have to wait" in poor.log.read_text(), 30)
-        wait_until(lambda: sum(map(_has_answered, flood)) >= 100, 30)
-        time.sleep(1)
+        wait_until(lambda: "have to wait" in poor.log.read_text())
+        wait_until(lambda: sum(map(_has_answered, flood)) >= 100)
+        wait_until(lambda: _used_in_a_second(poor) < 0.5)  # it does not spin
         answered = [one for one in flood if _has_answered(one)]
         assert len(answered) < 225
-        used = _cpu_seconds(poor)
-        time.sleep(1)
-        assert _cpu_seconds(poor) - used < 0.5, "it spins"
 
         # There are descriptors left for the files of connected clients.
         head = f"GET /v2/images/{image_id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -98,7 +102,7 @@ def test_as_many_connections_as_are_configured(tmp_path: Path) -> None:
             flood = [stack.enter_context(client.connect()) for _ in range(60)]
             for one in flood:
                 one.sendall(ASK)
-            wait_until(lambda: sum(map(_has_answered, flood)) >= 20, 30)
+            wait_until(lambda: sum(map(_has_answered, flood)) >= 20)
             assert sum(map(_has_answered, flood)) == 20
             for one in flood:  # as connections end, the others are accepted
                 one.settimeout(30)

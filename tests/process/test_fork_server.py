@@ -2,15 +2,17 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import imgservice
-from tests.process.observed import ObservedService, observed, server_options
+from tests.process.observed import ObservedService, descriptors, observed, server_options
 from tests.real.service import IMGSERVICE, wait_until
 
 SYS_KCMP = 312
@@ -29,12 +31,8 @@ def _fork_server(service: ObservedService) -> int:
     return pid
 
 
-def _descriptors(pid: int) -> dict[int, str]:
-    return {int(one.name): str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()}
-
-
 def _epolls(pid: int) -> list[tuple[int, int]]:
-    found = _descriptors(pid).items()
+    found = descriptors(pid).items()
     return [(pid, number) for number, target in found if target == "anon_inode:[eventpoll]"]
 
 
@@ -51,7 +49,7 @@ def test_it_has_nothing_that_children_must_not_share(service: ObservedService) -
     pid = _fork_server(service)
     assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
     assert _epolls(pid) == []
-    others = {n: target for n, target in _descriptors(pid).items() if n > 2}
+    others = {n: target for n, target in descriptors(pid).items() if n > 2}
     assert [target.partition(":")[0] for target in others.values()] == ["socket"], others
 
 
@@ -75,7 +73,7 @@ def test_workers_share_the_memory_of_what_is_imported(service: ObservedService) 
 def test_workers_have_no_more_than_they_are_given(service: ObservedService) -> None:
     for pid in service.pids():
         assert Path(f"/proc/{pid}/stat").read_text().split()[3] == str(_fork_server(service))
-        targets = list(_descriptors(pid).values())
+        targets = list(descriptors(pid).values())
         assert targets.count(f"{service.output}") <= 2, targets
 
 
@@ -93,12 +91,12 @@ def test_workers_go_on_when_it_dies(tmp_path: Path) -> None:
     with observed(tmp_path, server_options(2)) as service:
         before, dead = service.pids(), _fork_server(service)
         os.kill(dead, signal.SIGKILL)
-        wait_until(lambda: "The fork server" in service.log.read_text(), 30)
+        wait_until(lambda: "The fork server" in service.log.read_text())
         for _ in range(20):
             assert service.client.get("/healthcheck").status == 200
         assert service.pids() == before
         os.kill(before[0], signal.SIGKILL)
-        wait_until(lambda: len(set(service.pids()) - set(before)) == 1, 30)
+        wait_until(lambda: len(set(service.pids()) - set(before)) == 1)
         service.until(2)
         assert _fork_server(service) != dead
         service.signal(signal.SIGHUP)
@@ -111,23 +109,24 @@ def test_a_reload_that_it_fails_changes_nothing(tmp_path: Path) -> None:
         before, hanging = service.pids(), _fork_server(service)
         os.kill(hanging, signal.SIGSTOP)
         service.signal(signal.SIGHUP)
-        wait_until(lambda: service.workers("starting") != [], 30)
+        wait_until(lambda: service.workers("starting") != [])
         os.kill(hanging, signal.SIGKILL)  # in place of two minutes
-        wait_until(lambda: "fork server ended" in (service.state()["trouble"] or ""), 30)
+        wait_until(lambda: "fork server ended" in (service.state()["trouble"] or ""))
         assert service.pids() == before
         service.signal(signal.SIGHUP)
         service.until(1, 2)
-        assert service.state()["trouble"] is None
+        wait_until(lambda: service.state()["trouble"] is None)
 
 
 def test_a_signal_to_all_processes_ends_them_once(tmp_path: Path) -> None:
     with observed(tmp_path, server_options(2)) as service:
         left = service.descendants()
         for pid in left:
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has nothing left to do
+                os.kill(pid, signal.SIGTERM)
         service.signal(signal.SIGTERM)
         assert service.wait() == -signal.SIGTERM
-        wait_until(lambda: not [pid for pid in left if Path(f"/proc/{pid}").exists()], 30)
+        wait_until(lambda: not [pid for pid in left if Path(f"/proc/{pid}").exists()])
         assert "Traceback" not in service.log.read_text()
 
 
@@ -149,17 +148,27 @@ def test_ctrl_c_while_it_imports_is_told_in_no_traceback(tmp_path: Path) -> None
 
 
 def test_a_reload_after_an_upgrade_starts_another_one(tmp_path: Path) -> None:
-    with observed(tmp_path, server_options(2)) as service:
+    packages = tmp_path / "packages"
+    package = packages / "imgservice"  # one of its own, because other services run meanwhile
+    shutil.copytree(Path(imgservice.__file__).parent, package)
+    service = ObservedService(tmp_path, server_options(2))
+    service.prefix = ("env", f"PYTHONPATH={packages}")
+    try:
+        service.start()
+        service.until(2)
         first = _fork_server(service)
         service.signal(signal.SIGHUP)
         service.until(2, 2)
         assert service.children() == [first]
-        os.utime(Path(imgservice.__file__))
+        os.utime(package / "__init__.py")
         service.signal(signal.SIGHUP)
         service.until(2, 3)
-        wait_until(lambda: first not in service.children(), 30)
+        wait_until(lambda: first not in service.children())
         assert len(service.children()) == 1
         assert sorted(service.forked()) == sorted(service.pids())
+        service.stop()
+    finally:
+        service.end()
 
 
 def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path) -> None:
@@ -170,11 +179,11 @@ def test_a_stop_does_not_wait_for_one_that_hangs(tmp_path: Path) -> None:
 
 
 def test_one_that_hangs_is_killed_when_a_worker_is_to_be_replaced(tmp_path: Path) -> None:
-    with observed(tmp_path, server_options(1, hang_limit=1)) as service:
+    with observed(tmp_path, server_options(1, hang_limit=3)) as service:
         [worker], hanging = service.pids(), _fork_server(service)
         os.kill(hanging, signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: service.pids() not in ([], [worker]), 30)
+        wait_until(lambda: service.pids() not in ([], [worker]))
         assert _fork_server(service) != hanging
 
 
@@ -182,6 +191,6 @@ def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
     with observed(tmp_path, server_options(1)) as service:
         [worker], server = service.pids(), _fork_server(service)
         os.kill(worker, 40)
-        wait_until(lambda: "it was ended by signal 40" in service.log.read_text(), 30)
+        wait_until(lambda: "it was ended by signal 40" in service.log.read_text())
         service.until(1)
         assert _fork_server(service) == server

@@ -66,7 +66,7 @@ def test_one_line_for_every_request(tmp_path: Path, kind: str) -> None:
     _, upload, download, refused = lines[:4]
     for one in (upload, download, refused):
         assert (one["client"], one["user"], one["project"]) == ("127.0.0.1", "alice", "ours")
-        assert 0 <= float(one["seconds"]) < 10
+        assert 0 <= float(one["seconds"]) < 60
     assert int(upload["received"]) == int(download["sent"]) == 70_000
     assert download["request_id"] == "req-mine"
     assert re.fullmatch(r"req-[0-9a-f-]{36}", upload["request_id"])

@@ -331,7 +331,8 @@ def test_check_leaves_a_running_service_alone(tmp_path: Path) -> None:
 
 def test_start_says_how_to_try_it(tmp_path: Path) -> None:
     with running(tmp_path) as service:
-        wait_until(service.said.read_text)  # it listens a moment before it says so
+        # It listens a moment before it says so.
+        wait_until(lambda: service.said.read_text().count("\n") == 2)
         line, hint = service.said.read_text().splitlines()
         assert line == (
             f"imgservice {__version__} listens on tcp:{service.port}:interface=127.0.0.1;"

@@ -28,6 +28,11 @@ def _run(service: ObservedService, *command: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def _health(service: ObservedService) -> set[int]:
+    """Return what all workers say: each of many new connections goes to one of them."""
+    return {service.client.get("/healthcheck").status for _ in range(20)}
+
+
 def _refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -120,7 +125,8 @@ def test_status_without_a_state_file(tmp_path: Path) -> None:
 
 @HOW_MANY
 def test_drain_and_back(tmp_path: Path, workers: int) -> None:
-    with observed(tmp_path, server_options(workers, drain_delay=4)) as service:
+    """No connections are accepted then; requests under way are finished."""
+    with observed(tmp_path, server_options(workers, drain_delay=1)) as service:
         client = service.client
         image_id = client.create()
         with client.connect() as idle, client.connect() as upload:
@@ -129,48 +135,59 @@ def test_drain_and_back(tmp_path: Path, workers: int) -> None:
             upload.sendall(upload_head(image_id, "Content-Length: 1000") + bytes(500))
             wait_until(lambda: client.show(image_id)["status"] == "saving")
             draining = _begun(service, "drain")
-            # Health checks are refused first; requests that come nevertheless are served.
-            wait_until(lambda: client.get("/healthcheck").status == 503)
-            assert client.get("/healthcheck").body == b"DRAINING"
-            assert client.show(image_id)["status"] == "saving"
-            code, output, _ = _run(service, "status")
-            assert code == 1
-            assert output.startswith("draining, process ")
-            # Then no connections are accepted; requests under way are finished.
             wait_until(lambda: _refuses(service.port))
             assert idle.recv(1) == b""
             assert draining.poll() is None
             upload.sendall(bytes(500))
             assert receive(upload).status == 204
-        output, errors = draining.communicate(timeout=60)
+        output, errors = draining.communicate(timeout=120)
         assert (draining.returncode, output, errors) == (0, "drained\n", "")
         assert _run(service, "status")[0] == 1
         assert _run(service, "drain", "--undo")[:2] == (0, "back in rotation\n")
-        assert client.get("/healthcheck").status == 200
+        assert _health(service) == {200}
         assert client.show(image_id)["status"] == "active"
         assert _run(service, "status")[0] == 0
 
 
+@HOW_MANY
+def test_health_checks_are_refused_first(tmp_path: Path, workers: int) -> None:
+    """Requests that come nevertheless are served."""
+    with observed(tmp_path, server_options(workers, drain_delay=600)) as service:
+        client = service.client
+        image_id = client.create()
+        with client.connect() as idle:
+            idle.sendall(SHOW % image_id.encode())
+            assert receive(idle).status == 200
+            service.signal(signal.SIGUSR1)
+            wait_until(lambda: _health(service) == {503})
+            assert client.get("/healthcheck").body == b"DRAINING"
+            code, output, _ = _run(service, "status")
+            assert code == 1
+            assert output.startswith("draining, process ")
+            assert client.upload(image_id, b"data").status == 204
+            idle.sendall(SHOW % image_id.encode())
+            assert receive(idle).json()["status"] == "active"
+
+
 @pytest.mark.parametrize("workers", [2])
 def test_drain_undone_in_time(tmp_path: Path, workers: int) -> None:
-    with observed(tmp_path, server_options(workers, drain_delay=60)) as service:
+    with observed(tmp_path, server_options(workers, drain_delay=600)) as service:
         assert _run(service, "drain", "--no-wait")[:2] == (0, "draining\n")
-        wait_until(lambda: service.client.get("/healthcheck").status == 503)
+        wait_until(lambda: _health(service) == {503})
         code, _, errors = _run(service, "drain", "--timeout", "0.5")
         assert (code, errors.startswith("Error: still draining after 0.5 seconds, ")) == (1, True)
         assert _run(service, "drain", "--undo")[0] == 0
-        for _ in range(10):
-            assert service.client.get("/healthcheck").status == 200
+        wait_until(lambda: _health(service) == {200})
 
 
 @HOW_MANY
 def test_nothing_fails_under_load(tmp_path: Path, workers: int) -> None:
     """Clients stay away when health checks are refused, as those of a load balancer do."""
-    with observed(tmp_path, server_options(workers, drain_delay=30)) as service:
+    with observed(tmp_path, server_options(workers, drain_delay=600)) as service:
         with load(service.client, service.client.active(b"data")) as state:
             wait_until(lambda: all(state.done.get(kind, 0) for kind in ("download", "upload")))
             assert _run(service, "drain", "--no-wait")[0] == 0
-            wait_until(lambda: service.client.get("/healthcheck").status == 503)
+            wait_until(lambda: _health(service) == {503})
             _goes_on(state.done)
             state.stop.set()
         assert state.failures == []
@@ -190,4 +207,4 @@ def _goes_on(done: dict[str, int]) -> None:
 def test_a_drained_service_ends_as_any_other(tmp_path: Path, workers: int) -> None:
     with observed(tmp_path, server_options(workers, drain_delay=0)) as service:
         assert _run(service, "drain")[0] == 0
-        assert _refuses(service.port)
+        wait_until(lambda: _refuses(service.port))

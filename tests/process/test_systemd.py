@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -204,7 +205,7 @@ def test_more_time_is_asked_for_while_transfers_end(tmp_path: Path, workers: int
             service.signal(signal.SIGTERM)
             listener.until("STOPPING", "1")
             # Each time for half a minute, so that one which no longer gets on is ended soon.
-            wait_until(lambda: len(listener.all_of("EXTEND_TIMEOUT_USEC")) >= 4, 30)
+            wait_until(lambda: len(listener.all_of("EXTEND_TIMEOUT_USEC")) >= 4)
             upload.sendall(bytes(500))
             assert receive(upload).status == 204
         assert service.wait() == -signal.SIGTERM
@@ -230,7 +231,8 @@ def test_signs_of_life_come_often_enough(tmp_path: Path, workers: int) -> None:
     with manager(tmp_path) as listener, told(service, listener, workers, WATCHDOG_USEC=1_000_000):
         wait_until(lambda: len(listener.all_of("WATCHDOG")) >= 12)
         told_at = [one.at for one in listener.all_of("WATCHDOG")]
-        assert told_at[-1] - told_at[0] < 12
+        # Not the longest pause: on a busy machine one or the other may take any time.
+        assert median(after - before for before, after in pairwise(told_at)) < 1
 
 
 def test_no_signs_of_life_when_all_workers_are_stuck(tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
         log.rename(tmp_path / "rotated")  # what is written in need goes where the log is now
         service.client.get("/v2/images")
         wait_until(log.exists)
-        assert _beats(listener, 3) > 0
+        wait_until(lambda: _beats(listener, 3) > 0)
         os.mkfifo(pipe)
         pipe.rename(policy)  # to open it takes as long as a file server that does not answer
         answers: list[int] = []
@@ -274,12 +276,12 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
             target=lambda: answers.append(service.client.get("/v2/images").status)
         )
         asking.start()
-        wait_until(lambda: "most recent call first" in log.read_text())
-        dumped = log.read_text()
-        assert "Timeout (0:00:03)!" in dumped
-        assert "imgservice/concurrency/file_watch.py" in dumped
-        # Its contents are compared before they are read for good, so it hangs in `read_bytes`.
-        assert re.search(r'pathlib\.py", line \d+ in read_(bytes|text)\n', dumped)
+        wait_until(lambda: "Timeout (0:00:03)!" in log.read_text())
+        # It is written bit by bit. The contents are compared before they are read for good, so it
+        # hangs in `read_bytes`.
+        stuck = r'pathlib\.py", line \d+ in read_(bytes|text)\n'
+        wait_until(lambda: re.search(stuck, log.read_text()))
+        wait_until(lambda: "imgservice/concurrency/file_watch.py" in log.read_text())
         wait_until(lambda: _beats(listener, 3) == 0)
         assert answers == []
         with policy.open("w") as writer:  # the other end reads, and goes on
@@ -293,11 +295,14 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
         service.stop()
 
 
-def test_one_that_is_never_stuck_writes_no_stacks(tmp_path: Path) -> None:
+def test_none_is_taken_for_stuck_between_two_signs_of_life(tmp_path: Path) -> None:
     service = ObservedService(tmp_path, server_options(0, hang_limit=0.1))
     with manager(tmp_path) as listener, told(service, listener, 0, WATCHDOG_USEC=2_000_000):
         wait_until(lambda: len(listener.all_of("WATCHDOG")) >= 4)
-        assert "Timeout" not in service.log.read_text()
+        log = service.log.read_text()
+    # On a busy machine it may really have been stuck for longer.
+    assert "did not turn for 0 s" not in log and "did not turn for 1 s" not in log
+    assert log.count("Timeout") <= log.count("did not turn for") + 1
 
 
 @pytest.mark.parametrize("workers", [2])
@@ -337,7 +342,7 @@ def _analyzed(*command: str | Path) -> str:
     program = shutil.which("systemd-analyze")
     if program is None:
         missing("systemd-analyze is not installed (Debian: systemd)")
-    done = subprocess.run([program, *command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, *command], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -362,7 +367,7 @@ def test_the_commands_of_the_unit_work(tmp_path: Path, units: list[Path]) -> Non
         command = line.partition("=")[2].replace("/etc/imgservice/imgservice.yaml", "{config}")
         words = [one.format(config=service.config) for one in command.split()]
         if name == "ExecStartPre":
-            subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+            subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, timeout=120)
     with manager(tmp_path) as listener:
         process = subprocess.Popen(
             words, cwd=tmp_path, env={"NOTIFY_SOCKET": listener.address},
@@ -372,7 +377,7 @@ def test_the_commands_of_the_unit_work(tmp_path: Path, units: list[Path]) -> Non
             ready = listener.until("READY", "1")
             assert ready.fields["MAINPID"] == str(process.pid)
             process.terminate()
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=120)
             assert process.returncode == -signal.SIGTERM, output
         finally:
             process.kill()

@@ -78,7 +78,7 @@ def test_openssl_refuses_old_versions_with_us(secure: Secure) -> None:
             [program, "s_client", version, *place],
             input=b"",
             capture_output=True,
-            timeout=20,
+            timeout=120,
         )
         assert done.returncode == code, done.stderr
 
@@ -117,5 +117,5 @@ def test_openstack_command(secure: Secure) -> None:
         "OS_CACERT": str(secure.certificate),
     }
     command = [str(Path(sys.executable).with_name("openstack")), "image", "list"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

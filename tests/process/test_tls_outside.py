@@ -24,7 +24,7 @@ from tests.real.authority import Authority, Held, context
 from tests.real.client import Client, receive
 from tests.real.service import Service, missing, running, wait_until
 
-LONG = 30.0
+LONG = 60.0
 """Seconds that a busy machine may take to notice a changed file."""
 HEALTH = b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 IMAGES = b"GET /v2/images HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -68,7 +68,7 @@ class Place:
     def ask(self, *arguments: str | Path, said: bytes = HEALTH) -> Seen:
         command = [openssl(), "s_client", "-connect", f"127.0.0.1:{self.service.port}"]
         command += ["-ign_eof", *map(str, arguments)]
-        done = subprocess.run(command, input=said, capture_output=True, timeout=60)
+        done = subprocess.run(command, input=said, capture_output=True, timeout=120)
         return Seen(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace"))
 
     def ask_all(self, *questions: Sequence[str]) -> list[Seen]:
@@ -82,7 +82,7 @@ class Place:
             input=said.encode(),
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=120,
         )
         return int(done.stdout.decode().partition("=")[2], 16)
 
@@ -183,7 +183,7 @@ def test_ciphers_of_tls_1_3(place: Place) -> None:
 
 def ciphers(version: str) -> list[str]:
     command = [openssl(), "ciphers", "-s", version, "ALL:COMPLEMENTOFALL:@SECLEVEL=0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     found = done.stdout.strip().split(":")
     return [one for one in found if one.startswith("TLS_") == (version == "-tls1_3")]
 

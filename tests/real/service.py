@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -23,8 +24,14 @@ from tests.real.warm import WarmProcess
 
 TWISTD = Path(sys.executable).with_name("twistd")
 IMGSERVICE = Path(sys.executable).with_name("imgservice")
-START_TIME = 30.0
-STOP_TIME = 60.0
+START_TIME = 120.0
+STOP_TIME = 120.0
+LOCK_TIME = 60.0
+"""Seconds for which we wait for an SQLite database that is being written."""
+PORTS = range(10_000, 32_000)
+"""Linux gives none of them to a connection that begins here, as far as it is not told to."""
+BLOCK = 500
+"""Ports that one process of tests has for itself."""
 
 
 def missing(reason: str) -> NoReturn:
@@ -35,13 +42,41 @@ def missing(reason: str) -> NoReturn:
 
 
 def free_port() -> int:
+    """Return a port at which nobody listens, and that stays free until the test listens there."""
+    return next(port for port in _own_ports() if _is_free(port))
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Return the ports of this process, without end.
+
+    A name that only one process can have keeps other processes of tests from them.
+    """
+    for first in PORTS[::BLOCK]:
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0imgservice-tests-ports-{first}")
+        except OSError:
+            name.close()
+        else:
+            _names.append(name)
+            return cycle(range(first, first + BLOCK))
+    raise RuntimeError("other processes of tests have all ports")
+
+
+_names: list[socket.socket] = []
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
-def wait_until(happened: Any, seconds: float = 30.0) -> None:
+def wait_until(happened: Any, seconds: float = 60.0) -> None:
     """Poll until `happened()` is true."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -189,8 +224,11 @@ class Service:
     # -- what it keeps ----------------------------------------------------------------------------
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+        with closing(self._opened_database()) as connection:
             return connection.execute(query, values).fetchall()
+
+    def _opened_database(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.database}?mode=ro", LOCK_TIME, uri=True)
 
     def is_at_rest(self) -> bool:
         """Tell whether no work with data is under way."""

@@ -354,7 +354,7 @@ def test_curl(service: Service) -> None:
     command = [program, "-sS", "-w", "%{http_code}", "-o", "/dev/null"]
     command += [f"{service.client.url}/v2/images", "-u"]
     for name, secret, status in (("alice", password("alice"), "200"), ("alice", "x", "401")):
-        done = subprocess.run([*command, f"{name}:{secret}"], capture_output=True, timeout=60)
+        done = subprocess.run([*command, f"{name}:{secret}"], capture_output=True, timeout=120)
         assert done.stdout.decode() == status
 
 
@@ -367,7 +367,7 @@ def test_htpasswd_program(tmp_path: Path) -> None:
 
     def set_password(*options: str, name: str, secret: str) -> None:
         command = [program, *options, str(files.htpasswd), name, secret]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
 
     set_password("-B", "-b", name="alice", secret="first")
     with running(tmp_path, files.options()) as service:

@@ -202,7 +202,7 @@ def test_openstack_command(mutual: Mutual) -> None:
         "OS_KEY": str(alice.file),
     }
     command = [str(OPENSTACK), "image", "create", "mine", "-f", "json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["owner"] == "apollo"
 
@@ -239,5 +239,5 @@ def test_openssl_prints_what_the_file_needs(mutual: Mutual) -> None:
         "-in",
         str(held.file),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip().removeprefix("subject=") in USERS

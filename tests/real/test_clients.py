@@ -68,7 +68,7 @@ def test_curl_uploads_a_stream(service: Service, image_folder: Path) -> None:
     image_id = service.client.create(disk_format="qcow2")
     command = f"cat {file.path} | curl -sS --fail-with-body -X PUT -T - {service.client.url}"
     command += f"/v2/images/{image_id}/file -H 'Content-Type: application/octet-stream'"
-    subprocess.run(command, shell=True, check=True, timeout=60)  # noqa: S602
+    subprocess.run(command, shell=True, check=True, timeout=120)  # noqa: S602
     assert_told_right(service.client.show(image_id), file)
 
 

@@ -254,7 +254,7 @@ def started(directory: Path, options: dict[str, Any]) -> tuple[int, str]:
         "--config",
         service.config,
     ]
-    ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120)
     return ended.returncode, ended.stderr
 
 

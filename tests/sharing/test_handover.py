@@ -56,7 +56,7 @@ def deletions(service: Service, image_id: str) -> list[str]:
 
 
 def await_deletions(service: Service, image_id: str, *answers: str) -> None:
-    wait_until(lambda: deletions(service, image_id) == [*answers], 20)
+    wait_until(lambda: deletions(service, image_id) == [*answers])
 
 
 @pytest.fixture(scope="module", params=["postgresql", "mariadb"])
@@ -112,7 +112,7 @@ def test_the_work_there_ends_at_once(pair: Pair) -> None:
     owner_there = caller(pair.there, "ours")
     image_id = owner_there.create()
     with begin_upload(owner_there, image_id, (1 << 20) + 9, b"first") as upload:
-        wait_until(lambda: pair.status(image_id) == "saving", 20)
+        wait_until(lambda: pair.status(image_id) == "saving")
         pair.other.property(image_id, HASH, pair.there.client.url)
         assert pair.owner.delete(f"/v2/images/{image_id}").status == 204
         upload.sendall(bytes(1 << 20))
@@ -131,7 +131,7 @@ def test_who_reads_a_location_says_so_and_can_be_stopped(pair: Pair) -> None:
         web.pause = 0.3
         with begin_location(owner_there, slow, web.put("/slow", bytes(64 << 20))) as reading:
             expected = [(pair.there.client.url, 0)]
-            wait_until(lambda: pair.other.rows(note, id=slow, name=HASH) == expected, 20)
+            wait_until(lambda: pair.other.rows(note, id=slow, name=HASH) == expected)
             assert pair.owner.delete(f"/v2/images/{slow}").status == 204
             assert reading.recv(100).startswith(b"HTTP/1.1 410")
     await_deletions(pair.there, slow, "204")
@@ -146,10 +146,10 @@ def test_a_node_that_dies_while_it_reads_leaves_no_note(tmp_path: Path) -> None:
         image_id = service.client.create()
         with begin_location(service.client, image_id, web.put("/slow", bytes(64 << 20))):
             query = "SELECT deleted FROM image_properties WHERE name = ?"
-            wait_until(lambda: service.rows(query, HASH) == [(0,)], 20)
+            wait_until(lambda: service.rows(query, HASH) == [(0,)])
             service.kill()
         service.start()
-        wait_until(lambda: service.client.show(image_id)["status"] == "queued", 20)
+        wait_until(lambda: service.client.show(image_id)["status"] == "queued")
         assert service.rows(query, HASH) == [(1,)]
 
 

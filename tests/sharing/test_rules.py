@@ -228,14 +228,14 @@ def test_of_two_nodes_that_change_a_status_the_first_wins(cloud: Cloud) -> None:
     image_id = cloud.owner.create()
     turn = "UPDATE images SET status = :to WHERE id = :id AND status = :was"
     with begin_upload(cloud.owner, image_id, 8, b"four") as upload:
-        wait_until(lambda: cloud.owner.show(image_id)["status"] == "saving", 20)
+        wait_until(lambda: cloud.owner.show(image_id)["status"] == "saving")
         assert cloud.other.run(turn, id=image_id, was="queued", to="uploading") == 0
         assert cloud.other.run(turn, id=image_id, was="saving", to="killed") == 1
         upload.sendall(b"more")
         assert upload.recv(100).startswith(b"HTTP/1.1 410")
     assert cloud.owner.show(image_id)["status"] == "killed"
     assert cloud.owner.show(image_id)["locations"] == []
-    wait_until(lambda: image_id not in cloud.service.files(), 20)
+    wait_until(lambda: image_id not in cloud.service.files())
     assert cloud.other.rows("SELECT * FROM imgsvc_leases") == []
 
 
@@ -377,8 +377,8 @@ def test_data_in_a_store_that_is_not_here_is_removed_by_who_has_it(tmp_path: Pat
         assert service.rows("SELECT kind, image_id FROM imgsvc_leases") == [("delete", image_id)]
         service.config.write_text(everywhere)
         service.start()
-        wait_until(lambda: not (tmp_path / "edge" / image_id).exists(), 20)
-        wait_until(service.is_at_rest, 20)
+        wait_until(lambda: not (tmp_path / "edge" / image_id).exists())
+        wait_until(service.is_at_rest)
     finally:
         service.end()
 
@@ -449,7 +449,7 @@ def test_nothing_unfinished_has_the_name_of_an_image(cloud: Cloud) -> None:
     """Glance removes files with such names from directories for staging when it starts."""
     image_id, before = cloud.owner.create(), set(cloud.service.files())
     with begin_upload(cloud.owner, image_id, 3_000_000, bytes(2_000_000)) as upload:
-        wait_until(lambda: bool(set(cloud.service.files()) - before), 20)
+        wait_until(lambda: bool(set(cloud.service.files()) - before))
         unfinished = set(cloud.service.files()) - before
         assert not any(UUID.fullmatch(name) for name in unfinished)
         upload.sendall(bytes(1_000_000))
