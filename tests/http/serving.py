@@ -35,7 +35,7 @@ reactor: Any = installed_reactor
 
 Handler = Callable[[StreamingRequest], Awaitable[Response | None]]
 T = TypeVar("T")
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 """Seconds; less than the service itself gives to a client that leaves."""
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 

@@ -36,7 +36,7 @@ Serve = Callable[..., Serving]
 MiB = 1 << 20
 T = TypeVar("T")
 LEAST = MinimumRate(1000, 1.0)
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 """Seconds after which a client that should have been cut was not."""
 
 

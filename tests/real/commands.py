@@ -11,7 +11,7 @@ from subprocess import CompletedProcess, TimeoutExpired
 from imgservice.process.control import hidden_file, read_hidden_file
 from tests.real.warm import WarmProcess
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 
 
 class Command(WarmProcess):
