@@ -5,7 +5,7 @@ import sys
 
 from setproctitle import setproctitle
 
-from imgservice.concurrency.late_reactor import postpone_reactor
+from imgservice.concurrency.late_reactor import make_reactor, postpone_reactor
 from imgservice.process.fork_server import CONTROL, ignore_group_signals, serve
 
 
@@ -16,7 +16,11 @@ def main() -> int:
     postpone_reactor()
     from imgservice import worker
 
-    return serve(socket.socket(fileno=CONTROL), worker.main)
+    def work() -> int:
+        make_reactor()
+        return worker.main()
+
+    return serve(socket.socket(fileno=CONTROL), work)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,17 @@ Its parent cannot wait for the children, which are not its own. It gets a pidfd 
 it when the child has exited, and then asks how.
 """
 
+import atexit
 import fcntl
 import gc
 import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from imgservice.concurrency.late_reactor import make_reactor
 from imgservice.process.messages import (
     LARGEST,
     MOST_DESCRIPTORS,
@@ -45,7 +47,7 @@ def ignore_group_signals() -> None:
 
 
 def serve(control: socket.socket, run: Callable[[], int]) -> int:
-    """Fork children, until the other end is closed; in a child, return what `run` returns."""
+    """Fork children, until the other end is closed; a child ends with the code of `run`."""
     gc.freeze()  # so that collections in a child leave the shared memory alone, and do not copy it
     control.setblocking(True)
     while True:
@@ -54,7 +56,7 @@ def serve(control: socket.socket, run: Callable[[], int]) -> int:
             return 0
         message = decode(data)
         if isinstance(message, Fork) and _fork(control, message, descriptors):
-            return run()
+            leave(run())
         if isinstance(message, Reap):
             code = os.waitstatus_to_exitcode(os.waitpid(message.pid, 0)[1])
             _send(control, Reaped(message.key, code))
@@ -69,7 +71,7 @@ def _fork(control: socket.socket, message: Fork, descriptors: Sequence[int]) -> 
     else:
         if pid == 0:
             control.close()
-            _prepare_child(message, descriptors)
+            prepare_child(message, descriptors)
             return True
         pidfd = os.pidfd_open(pid)
         _send(control, Forked(message.key, pid), [pidfd])
@@ -79,15 +81,23 @@ def _fork(control: socket.socket, message: Fork, descriptors: Sequence[int]) -> 
     return False
 
 
-def _prepare_child(message: Fork, descriptors: Sequence[int]) -> None:
-    """Set what the child would have if its parent had started it."""
+def prepare_child(message: Fork, descriptors: Sequence[int]) -> None:
+    """Set what the child would have if its parent had started it; it has no reactor yet."""
     _place(descriptors, message.numbers)
     os.umask(message.umask)
     sys.argv = list(message.arguments)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    make_reactor()
+
+
+def leave(code: int) -> NoReturn:
+    """End as the interpreter does, but destroy no objects: that copies the shared memory."""
+    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing does
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _place(descriptors: Sequence[int], numbers: Sequence[int]) -> None:
