@@ -107,9 +107,13 @@ def server_options(workers: int, **server: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def observed(directory: Path, options: Mapping[str, Any]) -> Iterator[ObservedService]:
+def observed(
+    directory: Path, options: Mapping[str, Any], *, is_cold: bool = False
+) -> Iterator[ObservedService]:
     """Run a service until all of its workers are ready; see in the end that nothing is left."""
     service = ObservedService(directory, options)
+    service.is_cold = is_cold
+    service.make_tables()
     try:
         service.start()
         service.until(options["server"]["workers"] or 1)

@@ -48,10 +48,9 @@ class Manager:
         wait_until(said, seconds)
         return said()[-1]
 
-    def environment(self, **more: Any) -> list[str]:
-        """Return the command that starts a service so that it tells us."""
-        fields = {"NOTIFY_SOCKET": self.address, **more}
-        return ["env", *(f"{name}={value}" for name, value in fields.items())]
+    def environment(self, **more: Any) -> Mapping[str, str]:
+        """Return what lets a service tell us."""
+        return {"NOTIFY_SOCKET": self.address, **{name: str(more[name]) for name in more}}
 
 
 @contextmanager
@@ -77,7 +76,7 @@ def told(
     service: ObservedService, manager: Manager, workers: int, **environment: Any
 ) -> Iterator[None]:
     """Run the service with us as its manager; stop it in the end, if it still runs."""
-    service.prefix = manager.environment(**environment)
+    service.environment = manager.environment(**environment)
     service.make_tables()
     try:
         service.start()

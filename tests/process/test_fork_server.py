@@ -22,7 +22,8 @@ KCMP_FILE = 0
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedService]:
-    with observed(tmp_path_factory.mktemp("service"), server_options(3)) as running:
+    directory = tmp_path_factory.mktemp("service")
+    with observed(directory, server_options(3), is_cold=True) as running:
         yield running
 
 

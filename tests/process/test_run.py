@@ -77,7 +77,7 @@ def test_nothing_of_twistd_is_left_in_the_folder(tmp_path: Path) -> None:
     plugins.mkdir(parents=True)
     (plugins / "other.py").write_text("raise SystemExit('a plugin was loaded')\n")
     service = Service(tmp_path)
-    service.prefix = ("env", f"PYTHONPATH={tmp_path / 'packages'}")
+    service.environment, service.is_cold = {"PYTHONPATH": str(tmp_path / "packages")}, True
     try:
         service.start()
         wait_until(lambda: "try:" in _said(service))

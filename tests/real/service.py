@@ -113,6 +113,8 @@ class Service:
         self.prefix: Sequence[str] = ()
         """A command that starts the command which comes after it."""
         self.command: Sequence[str | Path] = (IMGSERVICE, "run")
+        self.environment: Mapping[str, str] = {}
+        """What it has besides ours."""
         self.is_cold = False
         """Whether it starts in an interpreter of its own, not as a fork of a warm one."""
         self._process: subprocess.Popen[bytes] | WarmProcess | None = None
@@ -142,14 +144,18 @@ class Service:
     def start(self) -> "Service":
         """Start it and wait until it answers."""
         command = [str(each) for each in (*self.prefix, *self.command, "--config", self.config)]
+        environment = {**os.environ, **self.environment}
         nothing = Path(os.devnull)
         with self.output.open("ab") as output, self.said.open("ab") as said, nothing.open() as none:
             if command[0] == str(IMGSERVICE) and not self.is_cold:
                 files = [file.fileno() for file in (none, output, said)]
-                self._process = WarmProcess(command, self.directory, os.environ, files)
+                has_workers = bool(self.options["server"].get("workers"))
+                self._process = WarmProcess(
+                    command, self.directory, environment, files, has_workers
+                )
             else:
                 self._process = subprocess.Popen(
-                    command, cwd=self.directory, stdout=output, stderr=said
+                    command, cwd=self.directory, env=environment, stdout=output, stderr=said
                 )
         deadline = time.monotonic() + START_TIME
         while not self._answers():

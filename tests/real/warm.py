@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 import orjson
+from setproctitle import setproctitle
 
 from imgservice.cli import COMMANDS
-from imgservice.concurrency.late_reactor import postpone_reactor
+from imgservice.concurrency.late_reactor import make_reactor, postpone_reactor
 from imgservice.process.control import hidden_file, read_hidden_file
 from imgservice.process.fork_server import ignore_group_signals, serve
 from imgservice.process.messages import (
@@ -39,10 +39,10 @@ from imgservice.process.umask import present_umask
 IMPORTED = (
     *(f"imgservice.commands.{place.partition(':')[0]}" for place in COMMANDS.values()),
     "imgservice.worker", "alembic.command", "sqlalchemy.dialects.sqlite.pysqlite",
-    "twisted.scripts.twistd",
+    "twisted.scripts.twistd", "tests.real.early",
 )  # fmt: skip
 PLACE = 3
-"""The descriptor from which a child reads its working directory and its environment."""
+"""Where a child reads its directory, its environment, and whether it will have workers."""
 
 
 class WarmProcess:
@@ -54,10 +54,13 @@ class WarmProcess:
         folder: Path,
         environment: Mapping[str, str],
         descriptors: Sequence[int],
+        has_workers: bool = False,
     ) -> None:
         """The descriptors are of its standard input, output and errors."""
         self.returncode: int | None = None
-        self.pid, self._pidfd = _warm().fork(command, folder, environment, descriptors)
+        place = hidden_file(orjson.dumps([str(folder), dict(environment), has_workers]))
+        self.pid, self._pidfd = _warm().fork(command, [*descriptors, place])
+        os.close(place)
 
     def poll(self) -> int | None:
         return self._look(0)
@@ -91,17 +94,9 @@ class _Warm:
         self._lock = threading.Lock()
         atexit.register(self._end)
 
-    def fork(
-        self,
-        command: Sequence[str],
-        folder: Path,
-        environment: Mapping[str, str],
-        descriptors: Sequence[int],
-    ) -> tuple[int, int]:
-        place = hidden_file(orjson.dumps([str(folder), dict(environment)]))
+    def fork(self, command: Sequence[str], descriptors: Sequence[int]) -> tuple[int, int]:
         fork = Fork(0, [0, 1, 2, PLACE], command, present_umask())
-        answer, [pidfd] = self._ask(fork, [*descriptors, place])
-        os.close(place)
+        answer, [pidfd] = self._ask(fork, descriptors)
         assert isinstance(answer, Forked)
         return answer.pid, pidfd
 
@@ -146,30 +141,31 @@ PROGRAMS: Mapping[str, Callable[[], None]] = {
 
 
 def _run() -> int:
-    folder, environment = orjson.loads(read_hidden_file(PLACE))
+    folder, environment, has_workers = orjson.loads(read_hidden_file(PLACE))
+    setproctitle(" ".join(sys.argv))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if has_workers:
+        from tests.real.early import EarlyForkServer
+
+        early = EarlyForkServer()
+        make_reactor()
+        early.replace_spawn()
+    else:
+        make_reactor()
     try:
         PROGRAMS[Path(sys.argv[0]).name]()
     except SystemExit as ended:
         if ended.code is None or isinstance(ended.code, int):
-            _leave(ended.code or 0)
+            return ended.code or 0
         raise
     return 0
 
 
-def _leave(code: int) -> NoReturn:
-    """End as the interpreter does, but destroy no objects: that would copy the shared memory."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
     ignore_group_signals()
+    setproctitle("imgservice-warm")
     postpone_reactor()
     for name in IMPORTED:
         import_module(name)
