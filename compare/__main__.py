@@ -22,10 +22,12 @@ from compare.servers import (
     INVENTED,
     Identity,
     Peer,
+    Running,
     accounts_at,
     accounts_of,
     log_in,
     started,
+    twistd,
 )
 from compare.turns import can_take_turns, compare_turns
 from compare.variants import peer_options as variant_options
@@ -155,18 +157,26 @@ def turns(url: str, others: Sequence[str], peer_db: str | None, only: str, **acc
 
 
 def play_ours(
-    sequences: Sequence[RequestSequence], identities: Mapping[str, Identity], origin: str
+    sequences: Sequence[RequestSequence],
+    identities: Mapping[str, Identity],
+    origin: str,
+    running: Running = twistd,
 ) -> dict[str, Played]:
-    """Start an imgservice for every variant, ask it everything, and stop it."""
-    answered: dict[str, Played] = {}
-    for variant in dict.fromkeys(one.variant for one in sequences):
-        asked = [one for one in sequences if one.variant == variant]
+    """Start an imgservice for every variant, ask it everything, and stop it.
+
+    Some of the variants are asked while the others wait for what is done in the background.
+    """
+
+    def play_variant(variant: str | None) -> dict[str, Played]:
         with (
             TemporaryDirectory() as directory,
-            started(Path(directory), identities, origin, variant) as ours,
+            started(Path(directory), identities, origin, variant, running) as ours,
         ):
-            answered |= {one.name: play(ours, one) for one in asked}
-    return answered
+            return {one.name: play(ours, one) for one in sequences if one.variant == variant}
+
+    with ThreadPoolExecutor(2) as both:
+        found = both.map(play_variant, dict.fromkeys(one.variant for one in sequences))
+        return {name: played for answered in found for name, played in answered.items()}
 
 
 def _glances(

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -62,12 +63,17 @@ class Names:
     images: frozenset[str]
     """The ids of the images that the run made: lists are cut down to these."""
 
+    @cached_property
+    def _longest_first(self) -> Sequence[tuple[str, str]]:
+        return sorted(self.values.items(), key=lambda item: -len(item[1]))
+
     def text(self, text: str) -> str:
         """Write names and placeholders for what no other run has."""
-        for name, value in sorted(self.values.items(), key=lambda item: -len(item[1])):
+        for name, value in self._longest_first:
             text = text.replace(value, f"<{name}>")
-        for pattern, placeholder in _PATTERNS:
-            text = pattern.sub(placeholder, text)
+        if "-" in text or ":" in text:  # each pattern has one of them
+            for pattern, placeholder in _PATTERNS:
+                text = pattern.sub(placeholder, text)
         return text
 
 

@@ -74,8 +74,12 @@ def _about(connection: sa.Connection, image: str, names: Names) -> dict[str, Any
 def _select(
     connection: sa.Connection, table: str, key: str, image: str
 ) -> Sequence[Mapping[Any, Any]]:
-    query = sa.select(sa.text("*")).select_from(sa.text(table)).where(sa.text(f"{key} = :image"))
-    return connection.execute(query, {"image": image}).mappings().all()
+    return connection.execute(_query(table, key), {"image": image}).mappings().all()
+
+
+@cache
+def _query(table: str, key: str) -> sa.Select[Any]:
+    return sa.select(sa.text("*")).select_from(sa.text(table)).where(sa.text(f"{key} = :image"))
 
 
 def _read(connection: sa.Connection, table: str, key: str, image: str, names: Names) -> list[Any]:

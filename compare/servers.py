@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -204,19 +204,20 @@ def _token(account: Mapping[str, str]) -> tuple[Identity, str]:
 # -- ours -----------------------------------------------------------------------------------------
 
 
+Running = Callable[[Path, Mapping[str, Any]], AbstractContextManager[str]]
+"""Runs an imgservice in a directory, with these options and some port, and gives its URL."""
+
+
 @contextmanager
-def started(
-    directory: Path, identities: Mapping[str, Identity], origin: str, variant: str | None = None
-) -> Iterator[Ours]:
-    """Run an imgservice with an empty database and two stores while the block runs."""
+def twistd(directory: Path, options: Mapping[str, Any]) -> Iterator[str]:
     port = _free_port()
     config = directory / "imgservice.yaml"
-    options = merged(_config(directory, port), our_options(variant, directory, origin))
-    config.write_text(yaml.safe_dump(options), encoding="utf-8")
-    twistd = str(Path(sys.executable).with_name("twistd"))
+    server = {"server": {"listen": [f"tcp:{port}:interface=127.0.0.1"]}}
+    config.write_text(yaml.safe_dump(merged(options, server)), encoding="utf-8")
+    program = str(Path(sys.executable).with_name("twistd"))
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [twistd, "--nodaemon", "--pidfile=", "imgservice", "--config", str(config)],
+            [program, "--nodaemon", "--pidfile=", "imgservice", "--config", str(config)],
             cwd=directory,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -224,16 +225,28 @@ def started(
         )
     try:
         _wait_for(port, process, directory / "log")
-        database = f"sqlite:///{directory}/imgservice.db"
-        yield Ours(f"http://127.0.0.1:{port}", database, identities, origin)
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(TIMEOUT)
 
 
-def _config(directory: Path, port: int) -> dict[str, Any]:
+@contextmanager
+def started(
+    directory: Path,
+    identities: Mapping[str, Identity],
+    origin: str,
+    variant: str | None = None,
+    running: Running = twistd,
+) -> Iterator[Ours]:
+    """Run an imgservice with an empty database and two stores while the block runs."""
+    options = merged(_config(directory), our_options(variant, directory, origin))
+    with running(directory, options) as url:
+        yield Ours(url, f"sqlite:///{directory}/imgservice.db", identities, origin)
+
+
+def _config(directory: Path) -> dict[str, Any]:
     return {
-        "server": {"listen": [f"tcp:{port}:interface=127.0.0.1"]},
         "auth": {"mode": "trusted_headers", "trusted_headers": {"from": ["127.0.0.1"]}},
         "database": {"url": f"sqlite:///{directory}/imgservice.db"},
         "stores": {
