@@ -80,16 +80,19 @@ class Outcome:
     wrong: Sequence[str]
 
 
-def run_beside(services: Services, seconds: float, threads: int = 4) -> Outcome:
-    """Let images live for so long."""
+def run_beside(
+    services: Services, seconds: float, most: int | None = None, threads: int = 4
+) -> Outcome:
+    """Let new images begin to live for so long, but no more than that many."""
     end, began = time.monotonic() + seconds, f"beside-{random.randrange(1 << 32):08x}"  # noqa: S311  no secret
     lives: list[int] = []
     wrong: list[str] = []
-    numbers = itertools.count()
+    numbers = itertools.count() if most is None else iter(range(most))
 
     def go_on() -> None:
-        while time.monotonic() < end:
-            number = next(numbers)
+        for number in numbers:
+            if time.monotonic() > end:
+                return
             try:
                 live(services, f"{began}-{number}", is_deleted=bool(number % 2))
                 lives.append(number)

@@ -6,6 +6,8 @@ from compare.beside import Services, run_beside
 from tests.real.service import Service
 from tests.servers import Server
 
+LIVES = 16
+
 
 def test_two_nodes_share_everything(postgresql: Server, tmp_path: Path) -> None:
     database = {"url": postgresql.create("beside")}
@@ -16,9 +18,8 @@ def test_two_nodes_share_everything(postgresql: Server, tmp_path: Path) -> None:
         nodes.append(Service(tmp_path / name, {"database": database, "stores": stores}))
     try:
         services = Services([node.start().client.url for node in nodes], {})
-        outcome = run_beside(services, 4.0)
-        assert outcome.wrong == []
-        assert outcome.lives > 4
+        outcome = run_beside(services, 60.0, LIVES)
+        assert (outcome.wrong, outcome.lives) == ([], LIVES)
         for node in nodes:
             assert "Traceback" not in node.log.read_text()
     finally:
