@@ -1,9 +1,6 @@
 """Users and passwords, and the files of both."""
 
 import base64
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,6 @@ from imgservice.wiring.trial import try_build
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
 
-OPENSTACK = Path(sys.executable).with_name("openstack")
 Users = Mapping[str, Mapping[str, Any]]
 USERS: Users = {
     "alice": {"project": "apollo", "roles": ["member"]},
@@ -66,20 +62,6 @@ def user(service: Service, name: str) -> Client:
 def until_status(client: Client, status: int) -> None:
     """Wait for a changed file to be noticed."""
     wait_until(lambda: client.get("/v2/images").status == status)
-
-
-def openstack(
-    environment: Mapping[str, str], *arguments: str | Path
-) -> subprocess.CompletedProcess[str]:
-    """Run the OpenStack client with nothing but this to tell it where and as whom."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-    return subprocess.run(
-        [str(OPENSTACK), *map(str, arguments)],
-        env={**own, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def refusal(directory: Path, options: Mapping[str, Any]) -> str:

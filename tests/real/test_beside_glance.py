@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -25,9 +24,9 @@ from tests.balancer import balanced
 from tests.glance import Glance
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
+from tests.real.openstack import printed
 from tests.real.roles import patch, replace
 from tests.real.service import Service, wait_until
-from tests.real.test_clients import OPENSTACK
 from tests.servers import Server
 from tests.sharing.other import Other
 
@@ -169,12 +168,9 @@ class Balanced:
 
     def openstack(self, cloud: str, *arguments: str | Path) -> Any:
         """Run `openstack image`, and return what it prints if that is JSON."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-        environment = {**kept, "OS_CLIENT_CONFIG_FILE": str(self.clouds)}
-        command = [str(OPENSTACK), "--os-cloud", cloud, "image", *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if "json" in arguments else None
+        environment = {"OS_CLIENT_CONFIG_FILE": str(self.clouds)}
+        said = printed(environment, "--os-cloud", cloud, "image", *arguments)
+        return json.loads(said) if "json" in arguments else None
 
     def assert_shared(self) -> None:
         """Both have answered, about as often, and no request has failed in a server."""

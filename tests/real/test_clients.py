@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ from typing import Any
 import pytest
 
 from tests.real.images import KINDS, ImageFile, Kind, made, make
+from tests.real.openstack import OPENSTACK, printed, with_nothing_but
 from tests.real.service import Service, missing
-
-OPENSTACK = Path(sys.executable).with_name("openstack")
 
 # What the clients warn of, files left open and old words, is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,17 +80,12 @@ def test_curl_resumes_a_download(service: Service, image_folder: Path, tmp_path:
 # -- the openstack command ------------------------------------------------------------------------
 
 
-def run_openstack(service: Service, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-    environment.update(OS_AUTH_TYPE="none", OS_ENDPOINT=service.client.url)
-    command = [str(OPENSTACK), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
 def openstack(service: Service, *arguments: str | Path) -> str:
-    done = run_openstack(service, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return printed(told(service), *arguments)
+
+
+def told(service: Service) -> Mapping[str, str]:
+    return {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.client.url}
 
 
 @pytest.mark.parametrize("name", ["iso", "qcow2", "vmdk-stream", "vhdx", "raw"])
@@ -124,10 +116,14 @@ def test_openstack_manages(service: Service, image_folder: Path, tmp_path: Path)
 
 
 def test_openstack_tells_of_a_refusal(service: Service, tmp_path: Path) -> None:
+    """The program itself, for once: the other tests fork it."""
     fake = tmp_path / "fake.qcow2"
     fake.write_bytes(b"this is no qcow2" * 1000)
     command = ["image", "create", "--disk-format", "qcow2", "--file", str(fake), "fake"]
-    done = run_openstack(service, *command)
+    environment = with_nothing_but(told(service))
+    done = subprocess.run(
+        [OPENSTACK, *command], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode != 0
     assert "415" in done.stderr
 

@@ -1,12 +1,8 @@
 """Common clients change images, share them, and deactivate them."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,10 +10,9 @@ import pytest
 
 from tests.real.client import Client
 from tests.real.gateway import gateway
+from tests.real.openstack import printed
 from tests.real.roles import caller, trusting
 from tests.real.service import Service
-
-OPENSTACK = Path(sys.executable).with_name("openstack")
 
 # What the clients warn of, files left open and old words, is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -58,12 +53,8 @@ def owner(service: Service) -> Client:
 
 def openstack(url: str, *arguments: str) -> Any:
     """Run `openstack image …`; return what it prints as JSON, if it prints any."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-    environment.update(OS_AUTH_TYPE="none", OS_ENDPOINT=url)
-    command = [str(OPENSTACK), "image", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout) if done.stdout.strip() else None
+    said = printed({"OS_AUTH_TYPE": "none", "OS_ENDPOINT": url}, "image", *arguments)
+    return json.loads(said) if said.strip() else None
 
 
 def test_openstack_sets_and_unsets(gates: Gates, owner: Client) -> None:

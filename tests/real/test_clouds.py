@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real.accounts import USERS, openstack, password, write_htpasswd, write_users
+from tests.real.accounts import USERS, password, write_htpasswd, write_users
+from tests.real.openstack import printed
 from tests.real.service import Service, running
 
 
@@ -41,9 +42,7 @@ def test_tour(tmp_path: Path, mode: str, cloud: Any, owner: str) -> None:
 
         def image(*arguments: str | Path) -> str:
             environment = {"OS_CLIENT_CONFIG_FILE": str(clouds), "OS_CLOUD": "here"}
-            done = openstack(environment, "image", *arguments)
-            assert done.returncode == 0, done.stderr
-            return done.stdout
+            return printed(environment, "image", *arguments)
 
         made = json.loads(image("create", "--file", data, "-f", "json", "mine"))
         assert (made["owner"], made["status"]) == (owner, "active")

@@ -1,16 +1,15 @@
 """The openstack command with a real Keystone, its accounts from clouds.yaml."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.keystone import Keystone
+from tests.real.openstack import openstack
 from tests.real.service import Service, running
-from tests.real.test_clients import OPENSTACK
 
 # What the clients warn of is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -27,14 +26,12 @@ def clouds(keystone: Keystone, service: Service) -> Path:
     return keystone.clouds(service.directory / "clouds.yaml", service.client.url)
 
 
-def run(clouds: Path, cloud: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-    environment["OS_CLIENT_CONFIG_FILE"] = str(clouds)
-    command = [str(OPENSTACK), "--os-cloud", cloud, "image", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+def run(clouds: Path, cloud: str, *arguments: str | Path) -> CompletedProcess[str]:
+    environment = {"OS_CLIENT_CONFIG_FILE": str(clouds)}
+    return openstack(environment, "--os-cloud", cloud, "image", *arguments)
 
 
-def openstack(clouds: Path, cloud: str, *arguments: str | Path) -> str:
+def image(clouds: Path, cloud: str, *arguments: str | Path) -> str:
     done = run(clouds, cloud, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -45,18 +42,18 @@ def test_password_and_application_credential(
 ) -> None:
     data = tmp_path / "data"
     data.write_bytes(b"some data" * 1000)
-    made = json.loads(openstack(clouds, "demo", "create", "--file", data, "-f", "json", "mine"))
+    made = json.loads(image(clouds, "demo", "create", "--file", data, "-f", "json", "mine"))
     assert made["owner"] == keystone.projects["demo"]
-    listed = json.loads(openstack(clouds, "application", "list", "-f", "json"))
+    listed = json.loads(image(clouds, "application", "list", "-f", "json"))
     assert listed == [{"ID": made["id"], "Name": "mine", "Status": "active"}]
-    shown = json.loads(openstack(clouds, "application", "show", "-f", "json", made["id"]))
+    shown = json.loads(image(clouds, "application", "show", "-f", "json", made["id"]))
     assert shown["size"] == 9000
-    assert json.loads(openstack(clouds, "alt", "list", "-f", "json")) == []
-    openstack(clouds, "application", "save", "--file", tmp_path / "saved", made["id"])
+    assert json.loads(image(clouds, "alt", "list", "-f", "json")) == []
+    image(clouds, "application", "save", "--file", tmp_path / "saved", made["id"])
     assert (tmp_path / "saved").read_bytes() == data.read_bytes()
     refused = run(clouds, "reader", "delete", made["id"])
     assert (refused.returncode != 0, "403" in refused.stderr) == (True, True)
-    openstack(clouds, "application", "delete", made["id"])
+    image(clouds, "application", "delete", made["id"])
 
 
 def test_system_scope(clouds: Path) -> None:

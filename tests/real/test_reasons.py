@@ -1,8 +1,5 @@
 """Every client shows its user why a request was refused, in the words of the service."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,9 +10,9 @@ import attrs
 import pytest
 import yaml
 
+from tests.real.openstack import openstack
 from tests.real.service import Service, running
 
-OPENSTACK = Path(sys.executable).with_name("openstack")
 FAKE = b"this is no qcow2" * 1000
 LARGE = bytes(20_001)
 NOWHERE = "11111111-2222-3333-4444-555555555555"
@@ -112,10 +109,8 @@ def by_command(world: World, refusal: Refusal, image_id: str) -> str:
         PROTECTED: ["delete", image_id],
         TAKEN: ["create", "--id", image_id, "x"],
     }.get(refusal) or ["create", *formats, "--file", world.file(refusal.data), "x"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-    environment.update(OS_CLOUD="here", OS_CLIENT_CONFIG_FILE=str(world.clouds()))
-    command = [str(OPENSTACK), "image", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    environment = {"OS_CLOUD": "here", "OS_CLIENT_CONFIG_FILE": str(world.clouds())}
+    done = openstack(environment, "image", *arguments)
     assert done.returncode != 0
     assert f"{refusal.status}: " in done.stderr
     return done.stderr

@@ -41,12 +41,14 @@ IMPORTED = (
     "imgservice.worker", "alembic.command", "sqlalchemy.dialects.sqlite.pysqlite",
     "twisted.scripts.twistd", "tests.real.early",
 )  # fmt: skip
+CLIENTS = {"openstack": "tests.real.warm_client"}
+"""Programs that other processes fork, which have imported nothing of ours."""
 PLACE = 3
 """Where a child reads its directory, its environment, and whether it will have workers."""
 
 
 class WarmProcess:
-    """`imgservice` or `twistd`, with the methods of `subprocess.Popen` that the tests use."""
+    """`imgservice`, `twistd` or `openstack`; it has those methods of `Popen` that tests use."""
 
     def __init__(
         self,
@@ -58,8 +60,10 @@ class WarmProcess:
     ) -> None:
         """The descriptors are of its standard input, output and errors."""
         self.returncode: int | None = None
+        self._command = command
+        self._warm = _warm(CLIENTS.get(Path(command[0]).name, __name__))
         place = hidden_file(orjson.dumps([str(folder), dict(environment), has_workers]))
-        self.pid, self._pidfd = _warm().fork(command, [*descriptors, place])
+        self.pid, self._pidfd = self._warm.fork(command, [*descriptors, place])
         os.close(place)
 
     def poll(self) -> int | None:
@@ -68,13 +72,13 @@ class WarmProcess:
     def wait(self, timeout: float | None = None) -> int:
         code = self._look(timeout)
         if code is None:
-            raise subprocess.TimeoutExpired("imgservice", timeout or 0)
+            raise subprocess.TimeoutExpired(self._command, timeout or 0)
         return code
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._pidfd], [], [], timeout)[0]:
             os.close(self._pidfd)
-            self.returncode = _warm().reap(self.pid)
+            self.returncode = self._warm.reap(self.pid)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -86,10 +90,10 @@ class WarmProcess:
 
 
 class _Warm:
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", __name__, str(theirs.fileno())]
+            command = [sys.executable, "-m", module, str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         self._lock = threading.Lock()
         atexit.register(self._end)
@@ -117,9 +121,9 @@ class _Warm:
 
 
 @cache
-def _warm() -> _Warm:
+def _warm(module: str) -> _Warm:
     """Return the process that forks; the first call starts it."""
-    return _Warm()
+    return _Warm(module)
 
 
 def _run_imgservice() -> None:
@@ -140,13 +144,18 @@ PROGRAMS: Mapping[str, Callable[[], None]] = {
 }
 
 
-def _run() -> int:
+def settle() -> bool:
+    """Begin in a child; return whether it will have workers."""
     folder, environment, has_workers = orjson.loads(read_hidden_file(PLACE))
     setproctitle(" ".join(sys.argv))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    if has_workers:
+    return bool(has_workers)
+
+
+def _run() -> int:
+    if settle():
         from tests.real.early import EarlyForkServer
 
         early = EarlyForkServer()
