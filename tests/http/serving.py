@@ -18,6 +18,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
+from imgservice.concurrency.reactor import DelayedCall
 from imgservice.config.sections.server import TlsOptions
 from imgservice.http.connection_limits import ConnectionLimits
 from imgservice.http.limits import ServerLimits
@@ -36,7 +37,9 @@ reactor: Any = installed_reactor
 Handler = Callable[[StreamingRequest], Awaitable[Response | None]]
 T = TypeVar("T")
 TIMEOUT = 60.0
-"""Seconds; less than the service itself gives to a client that leaves."""
+"""Seconds in which everything happens, however busy the machine is."""
+LONG = 10 * TIMEOUT
+"""Seconds that the service gives to its clients, where a test does not say otherwise."""
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
@@ -90,6 +93,23 @@ class Certificate:
         return made
 
 
+class StoppedClock:
+    """Tells the time by which connections are late; it passes only when a test lets it pass.
+
+    Timers run as usual.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def seconds(self) -> float:
+        return self.now
+
+    def callLater(self, delay: float, call: Callable[..., object], /, *args: object) -> DelayedCall:
+        timer: DelayedCall = reactor.callLater(delay, call, *args)
+        return timer
+
+
 class RecordingSite(StreamingSite):
     """Keeps every request that was logged."""
 
@@ -127,14 +147,17 @@ class Serving:
         steps: Sequence[Step] = (),
         certificate: Certificate | None = None,
         connection_limits: ConnectionLimits | None = None,
+        clock: StoppedClock | None = None,
         **limits: Any,
     ) -> None:
+        patience = {"linger_time": LONG, "header_timeout": LONG, "sweep_interval": 0.05}
         self.tasks = Tasks()
+        self.clock = clock
         self.tls = certificate is not None
         self.site = RecordingSite(
             Pipeline(steps, self._app(handler).resource()),
-            reactor=reactor,
-            limits=ServerLimits(**{"sweep_interval": 0.05, **limits}),
+            reactor=reactor if clock is None else clock,
+            limits=ServerLimits(**{**patience, **limits}),
             connection_limits=connection_limits,
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -164,9 +187,21 @@ class Serving:
         result: T = await deferToThread(run)
         return result
 
+    def passes(self, seconds: float) -> None:
+        """Let so much time pass, in a client's thread, and let the site see who is late."""
+        assert self.clock is not None
+        self.clock.now += seconds
+        in_reactor(self.site._sweeper._sweep)
+
     def until_left(self) -> None:
         """Wait, in a client's thread, until we have no connection with anybody."""
-        until_in_thread(lambda: not self.site.channels)
+
+        def have_left() -> bool:
+            if self.clock is not None:
+                self.passes(1)
+            return not self.site.channels
+
+        until_in_thread(have_left)
 
     async def quiet(self) -> None:
         """Wait until no connection and no handler is left."""

@@ -21,6 +21,7 @@ from tests.http.serving import (
     in_reactor,
     pause,
     request_bytes,
+    until_in_thread,
 )
 
 Serve = Callable[..., Serving]
@@ -271,7 +272,7 @@ async def test_drain_closes_idle_connections(serve_both: Serve) -> None:
         wire.ask("GET")
         wire.reply()
         with serving.open() as silent:
-            time.sleep(0.05)
+            until_in_thread(lambda: [one.is_idle for one in serving.site.channels] == [True] * 2)
             in_reactor(serving.site.drain)
             assert wire.ends()
             assert silent.ends()
@@ -339,7 +340,8 @@ async def test_drain_lets_a_begun_request_come_in(serve: Serve) -> None:
         wire.ask("GET", "/a")
         wire.send(b"GET /b HT")
         assert wire.reply().body == b"GET /a "
-        time.sleep(0.05)
+        (channel,) = serving.site.channels
+        until_in_thread(lambda: not channel.requests and not channel.is_idle)  # the other has begun
         in_reactor(serving.site.drain)
         wire.send(b"TP/1.1\r\nHost: here\r\n\r\n")
         assert wire.reply().body == b"GET /b "

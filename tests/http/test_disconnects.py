@@ -9,7 +9,17 @@ import pytest_twisted
 from imgservice.domain.errors import BodyAborted
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
-from tests.http.serving import Serving, Signal, Wire, echo, in_reactor, pause, request_bytes, until
+from tests.http.serving import (
+    Serving,
+    Signal,
+    StoppedClock,
+    Wire,
+    echo,
+    in_reactor,
+    pause,
+    request_bytes,
+    until,
+)
 
 Serve = Callable[..., Serving]
 PUT = request_bytes("PUT", "/x", "Content-Length: 1000000")
@@ -203,18 +213,21 @@ async def test_between_requests(serve_both: Serve, how: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_client_that_stops_amid_its_body_is_cut(serve_both: Serve) -> None:
     ended: list[Exception] = []
+    started = Signal()
 
     async def handler(request: StreamingRequest) -> Response:
+        started.happen()
         try:
             return await echo(request)
         except BodyAborted as error:
             ended.append(error)
             raise
 
-    serving = serve_both(handler, idle_timeout=0.2)
+    serving = serve_both(handler, clock=StoppedClock(), idle_timeout=10)
 
     def client(wire: Wire) -> None:
         wire.send(PUT + b"some")
+        started.wait_in_thread()
         serving.until_left()
 
     await serving.talk(client)

@@ -7,7 +7,9 @@ import pytest
 import pytest_twisted
 
 from imgservice.api.middleware.version import VersionNegotiation
-from tests.http.serving import Serving, Wire, echo, request_bytes
+from imgservice.http.request import StreamingRequest
+from imgservice.http.response import Response
+from tests.http.serving import Serving, Signal, StoppedClock, Wire, echo, request_bytes
 
 Serve = Callable[..., Serving]
 
@@ -273,70 +275,84 @@ async def test_header_limits_are_per_request(serve: Serve) -> None:
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("requests", [0, 1])
 async def test_idle_connection_is_closed(serve_both: Serve, requests: int) -> None:
-    serving = serve_both(echo, idle_timeout=0.3)
+    serving = serve_both(echo, clock=StoppedClock(), idle_timeout=10)
 
-    def client(wire: Wire) -> float:
+    def client(wire: Wire) -> None:
         for _ in range(requests):
             wire.ask("GET")
             wire.reply()
-        started = time.monotonic()
+        serving.passes(9)
+        assert wire.silent()
+        serving.passes(11)  # the last look may have found that more of the answer was taken
         assert wire.ends()
-        return time.monotonic() - started
 
-    assert await serving.talk(client) > 0.2
+    await serving.talk(client)
     await serving.quiet()
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("before", [b"", request_bytes("GET", "/x")])
 async def test_headers_that_take_too_long(serve_both: Serve, before: bytes) -> None:
-    serving = serve_both(echo, header_timeout=0.4, linger_time=0.5)
+    clock = StoppedClock()
+    serving = serve_both(echo, clock=clock, header_timeout=10, linger_time=20)
 
-    def client(wire: Wire) -> float:
+    def client(wire: Wire) -> None:
         if before:
             wire.send(before)
             wire.reply()
             wire.send(b"\r\n")
-        started = time.monotonic()
         with pytest.raises(OSError):
-            for byte in request_bytes("GET", "/x", "X: " + "y" * 200):
+            for byte in request_bytes("GET", "/x", "X: " + "y" * 2000):
                 wire.send(bytes([byte]))
-                time.sleep(0.02)
-        return time.monotonic() - started
+                serving.passes(1)
+        assert clock.now > 10
 
-    assert await serving.talk(client) > 0.3
+    await serving.talk(client)
     await serving.quiet()
 
 
 @pytest_twisted.ensureDeferred
 async def test_blank_line_is_not_the_beginning_of_headers(serve: Serve) -> None:
+    serving = serve(echo, clock=StoppedClock(), header_timeout=10)
+
     def client(wire: Wire) -> None:
         wire.ask("GET")
         wire.reply()
         wire.send(b"\r\n")
-        time.sleep(0.4)
+        for _ in range(4):
+            time.sleep(0.05)
+            serving.passes(10)
         wire.ask("GET")
         assert wire.reply().status == 200
 
-    await serve(echo, header_timeout=0.1).talk(client)
+    await serving.talk(client)
 
 
 @pytest_twisted.ensureDeferred
 async def test_slow_body_is_not_late_headers(serve: Serve) -> None:
+    started = Signal()
+
+    async def handler(request: StreamingRequest) -> Response:
+        started.happen()
+        return await echo(request)
+
+    serving = serve(handler, clock=StoppedClock(), header_timeout=10)
+
     def client(wire: Wire) -> None:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 20"))
+        started.wait_in_thread()
         for _ in range(20):
             wire.send(b"x")
-            time.sleep(0.02)
+            serving.passes(2)
         assert wire.reply().status == 200
 
-    await serve(echo, header_timeout=0.1).talk(client)
+    await serving.talk(client)
 
 
 @pytest_twisted.ensureDeferred
 async def test_client_that_never_says_goodbye(serve_both: Serve) -> None:
     """It answers neither a FIN nor a close_notify, and yet the connection goes."""
-    serving = serve_both(echo, idle_timeout=0.2, linger_idle=0.2)
+    serving = serve_both(echo, clock=StoppedClock(), idle_timeout=10, linger_idle=5)
 
     def client(wire: Wire) -> None:
         wire.ask("GET")

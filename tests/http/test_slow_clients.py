@@ -23,6 +23,8 @@ from tests.http.serving import (
     Certificate,
     Handler,
     Serving,
+    Signal,
+    StoppedClock,
     Wire,
     echo,
     pause,
@@ -144,17 +146,26 @@ async def test_a_body_that_we_do_not_read_is_not_slow(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_waits_for_continue_is_not_slow(serve: Serve) -> None:
+    started, go_on = Signal(), Signal()
+
     async def handler(request: StreamingRequest) -> Response:
-        await pause(2.5)
+        started.happen()
+        await go_on.wait()
         return await echo(request)
+
+    serving = serve(handler, clock=StoppedClock(), minimum_rate=LEAST)
 
     def client(wire: Wire) -> int:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 4", "Expect: 100-continue"))
+        started.wait_in_thread()
+        for _ in range(30):
+            serving.passes(0.1)
+        go_on.happen()
         assert wire.reply().status == 100
         wire.send(b"body")
         return wire.reply().status
 
-    assert await serve(handler, minimum_rate=LEAST).talk(client) == 200
+    assert await serving.talk(client) == 200
 
 
 # -- answers --------------------------------------------------------------------------------------
@@ -278,18 +289,21 @@ async def test_between_requests_nobody_is_slow(serve_both: Serve) -> None:
 async def test_handshake_that_is_never_finished(
     serve: Serve, certificate: Certificate, piece: bytes
 ) -> None:
-    serving = serve(echo, certificate=certificate, header_timeout=0.6)
+    clock = StoppedClock()
+    serving = serve(echo, certificate=certificate, clock=clock, header_timeout=10)
 
     def client(wire: Wire) -> None:
         # The beginning of a ClientHello of 16 KiB.
         wire.send(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03")
         trickle(wire, piece)
+        assert clock.now > 10
 
     serving.tls = False
     slow = several(serving, client, 5)
     await until(lambda: len(serving.site.channels) == 5)
     serving.tls = True
     await is_served(serving)
+    clock.now += 11
     for one in slow:
         await one
     await serving.quiet()
@@ -304,26 +318,41 @@ async def test_who_never_asks_is_closed_as_if_his_headers_were_late(serve_both: 
 
 @pytest_twisted.ensureDeferred
 async def test_the_first_body_has_all_the_idle_time(serve: Serve) -> None:
+    started = Signal()
+
+    async def handler(request: StreamingRequest) -> Response:
+        started.happen()
+        return await echo(request)
+
+    serving = serve(handler, clock=StoppedClock(), header_timeout=10)
+
     def client(wire: Wire) -> int:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 2") + b"x")
-        time.sleep(1)
+        started.wait_in_thread()
+        serving.passes(60)
         wire.send(b"x")
         return wire.reply().status
 
-    assert await serve(echo, header_timeout=0.2).talk(client) == 200
+    assert await serving.talk(client) == 200
 
 
 @pytest_twisted.ensureDeferred
 async def test_idle_connections_close_when_others_wait(serve: Serve) -> None:
     limits = ConnectionLimits(reactor, ConnectionCaps(in_all=4))
-    serving = serve(echo, connection_limits=limits, crowded_idle=0.3)
+    clock = StoppedClock()
+    serving = serve(echo, connection_limits=limits, clock=clock, crowded_idle=10)
+    served: list[Wire] = []
 
     def idle(wire: Wire) -> bool:
         wire.ask("GET")
         wire.reply()
+        served.append(wire)
         return wire.ends()
 
     others = several(serving, idle, 4)
-    await until(lambda: limits.connections == 4)
-    await is_served(serving)
+    await until(lambda: len(served) == 4)
+    waiting = Deferred.fromCoroutine(is_served(serving))
+    await until(lambda: limits.is_crowded)
+    clock.now += 11
+    await waiting
     assert [await one for one in others] == [True] * 4

@@ -3,25 +3,28 @@
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import pytest_twisted
 
 from imgservice.domain.errors import BodyAborted
 from imgservice.http.channel import READ_SIZE
-from imgservice.http.limits import LINGER_IDLE
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from tests.http.serving import (
+    LONG,
     TIMEOUT,
     Serving,
     Signal,
+    StoppedClock,
     Wire,
     chunked,
     echo,
     in_reactor,
     pause,
     request_bytes,
+    until_in_thread,
 )
 
 Serve = Callable[..., Serving]
@@ -127,6 +130,12 @@ async def test_client_waits_for_a_slow_reader(serve_both: Serve) -> None:
         return wire.reply().body
 
     assert await serve_both(handler).talk(client) == b"%d" % size
+
+
+def _is_full(serving: Serving) -> bool:
+    """Tell whether no more of the body is taken, or there is no more of it."""
+    bodies = [request.body for one in serving.site.channels for request in one.requests]
+    return any(body.complete or body._paused for body in bodies)
 
 
 async def _drained(request: StreamingRequest) -> int:
@@ -256,11 +265,9 @@ async def test_early_answer_instead_of_continue(serve_both: Serve) -> None:
         wire.send(request_bytes("PUT", "/x", EXPECT, "Content-Length: 4"))
         reply = wire.reply()
         assert (reply.status, reply.body, reply.headers["connection"]) == (409, b"no", "close")
-        started = time.monotonic()
         assert wire.ends()
-        assert time.monotonic() - started < LINGER_IDLE
 
-    serving = serve_both(handler)
+    serving = serve_both(handler, linger_idle=LONG)
     await serving.talk(client)
     await serving.quiet()
 
@@ -308,17 +315,25 @@ async def test_no_continue_amid_an_answer(serve: Serve) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_client_may_wait_long_for_continue(serve: Serve) -> None:
+    started, read_on = Signal(), Signal()
+
     async def handler(request: StreamingRequest) -> Response:
-        await pause(1.4)
+        started.happen()
+        await read_on.wait()
         return await echo(request)
+
+    serving = serve(handler, clock=StoppedClock(), idle_timeout=10)
 
     def client(wire: Wire) -> bytes:
         wire.send(request_bytes("PUT", "/x", EXPECT, "Content-Length: 4"))
+        started.wait_in_thread()
+        serving.passes(60)
+        read_on.happen()
         assert wire.head() == b"HTTP/1.1 100 Continue"
         wire.send(b"body")
         return wire.reply().body
 
-    assert await serve(handler, idle_timeout=0.6).talk(client) == b"PUT /x body"
+    assert await serving.talk(client) == b"PUT /x body"
 
 
 # -- chunked bodies -------------------------------------------------------------------------------
@@ -416,28 +431,46 @@ async def test_malformed_chunks_after_an_early_answer(serve_both: Serve) -> None
 async def test_handler_may_be_slow_after_the_body(serve: Serve) -> None:
     """Also when the last piece of the body was one too many for the window."""
 
+    read_on = Signal()
+
     async def handler(request: StreamingRequest) -> Response:
-        await pause(1.4)
+        await read_on.wait()
         return Response(200, b"%d" % await _drained(request))
 
+    serving = serve(handler, clock=StoppedClock(), idle_timeout=10)
+
     def client(wire: Wire) -> bytes:
-        wire.ask("PUT", body=bytes(100_000))
+        with ThreadPoolExecutor(1) as threads:
+            sending = threads.submit(wire.ask, "PUT", body=bytes(100_000))
+            until_in_thread(lambda: _is_full(serving))
+            serving.passes(60)
+            read_on.happen()
+            sending.result()
         return wire.reply().body
 
-    assert await serve(handler, idle_timeout=0.6).talk(client) == b"100000"
+    assert await serving.talk(client) == b"100000"
 
 
 @pytest_twisted.ensureDeferred
 async def test_paused_client_is_not_late(serve: Serve) -> None:
+    read_on = Signal()
+
     async def handler(request: StreamingRequest) -> Response:
-        await pause(1.4)
+        await read_on.wait()
         return Response(200, b"%d" % await _drained(request))
 
+    serving = serve(handler, clock=StoppedClock(), idle_timeout=10)
+
     def client(wire: Wire) -> bytes:
-        wire.ask("PUT", body=bytes(8_000_000))
+        with ThreadPoolExecutor(1) as threads:
+            sending = threads.submit(wire.ask, "PUT", body=bytes(8_000_000))
+            until_in_thread(lambda: _is_full(serving))
+            serving.passes(60)
+            read_on.happen()
+            sending.result()
         return wire.reply().body
 
-    assert await serve(handler, idle_timeout=0.6).talk(client) == b"8000000"
+    assert await serving.talk(client) == b"8000000"
 
 
 @pytest_twisted.ensureDeferred

@@ -18,7 +18,15 @@ from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.throttle import ByteRates, Throttle, Transfers
 from tests.http.bodies import send_blocks, send_file
-from tests.http.serving import TIMEOUT, Handler, Serving, Wire, reactor, request_bytes
+from tests.http.serving import (
+    TIMEOUT,
+    Handler,
+    Serving,
+    Wire,
+    reactor,
+    request_bytes,
+    until_in_thread,
+)
 
 Serve = Callable[..., Serving]
 MiB = 1 << 20
@@ -163,6 +171,7 @@ async def test_little_of_a_slow_upload_waits_in_memory(serve: Serve) -> None:
         wire.socket.settimeout(0.3)
         with pytest.raises(TimeoutError):
             wire.ask("PUT", body=bytes(64 * MiB))
+        until_in_thread(lambda: any(one.requests for one in serving.site.channels))
         (channel,) = serving.site.channels
         assert channel.requests[0].body.received < 2 * MiB
         wire.reset()
@@ -192,6 +201,7 @@ async def test_client_leaves_while_nothing_moves(
             wire.send(request_bytes("PUT", "/x", f"Content-Length: {MiB}") + bytes(40_000))
         else:
             wire.ask("GET")
+        until_in_thread(lambda: bool(serving.tasks._running))
         time.sleep(0.3)
         assert serving.tasks._running, "it rests"
 
