@@ -6,17 +6,16 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from statistics import median
 from threading import Event
 from typing import Any
 
 import attrs
 import bcrypt
 
-from tests.real.client import OCTETS, Client, Reply, read_reply, receive
+from tests.real.client import OCTETS, TIMEOUT, Client, Reply, read_reply, receive
 from tests.real.roles import caller, patch, replace, trusting
 from tests.real.service import Service, running, wait_until
 
@@ -40,6 +39,15 @@ def in_parallel(call: Callable[[], Reply], count: int) -> list[Reply]:
         return [future.result() for future in [pool.submit(call) for _ in range(count)]]
 
 
+def until_refused(ask: Callable[[], Reply]) -> list[Reply]:
+    """Ask until that is too often; a busy machine may let some more requests through."""
+    replies = [ask()]
+    while replies[-1].status != 429:
+        assert len(replies) < 1000, "it is never too often"
+        replies.append(ask())
+    return replies
+
+
 def statuses(replies: Sequence[Reply]) -> list[int]:
     return [reply.status for reply in replies]
 
@@ -50,21 +58,22 @@ def statuses(replies: Sequence[Reply]) -> list[int]:
 def test_a_project_is_limited_recovers_and_hurts_nobody(tmp_path: Path) -> None:
     with limited(tmp_path, **rates(project={"requests": {"per_second": 1, "burst": 5}})) as service:
         red, blue = caller(service, "red"), caller(service, "blue")
-        replies = [red.get("/v2/images") for _ in range(7)]
+        replies = until_refused(lambda: red.get("/v2/images"))
         assert statuses(replies)[:5] == [200] * 5
-        assert statuses(replies)[6] == 429
         assert statuses([blue.get("/v2/images") for _ in range(3)]) == [200] * 3
         time.sleep(float(replies[-1].headers["retry-after"]))
         assert red.get("/v2/images").status == 200
 
 
 def test_limited_in_every_form_of_an_error(tmp_path: Path) -> None:
-    with limited(tmp_path, **rates(user={"requests": {"per_second": 0.05, "burst": 1}})) as service:
+    with limited(
+        tmp_path, **rates(user={"requests": {"per_second": 0.005, "burst": 1}})
+    ) as service:
         red = caller(service, "red")
         assert red.get("/v2/images").status == 200
         text = red.get("/v2/images")
         assert (text.status, text.reason) == (429, "Too Many Requests")
-        assert 15 <= int(text.headers["retry-after"]) <= 20
+        assert 100 <= int(text.headers["retry-after"]) <= 200
         assert text.headers["x-openstack-request-id"].startswith("req-")
         assert text.json()["error"]["message"].startswith("Too many requests of your user.")
         document = red.get("/v2/images", Accept="application/json").json()
@@ -75,27 +84,31 @@ def test_limited_in_every_form_of_an_error(tmp_path: Path) -> None:
 
 
 def test_connections_of_limited_clients_stay_usable(tmp_path: Path) -> None:
-    with limited(tmp_path, **rates(user={"requests": {"per_second": 2, "burst": 1}})) as service:
-        headers = caller(service, "red").headers
-        connection = HTTPConnection("127.0.0.1", service.port, timeout=10)
+    rate = rates(user={"requests": {"per_second": 0.001, "burst": 1}})
+    with limited(tmp_path, **rate) as service, closing(kept_open(service)) as connection:
         connection.connect()
         socket = connection.sock
+
+        def ask(who: str, method: str, body: bytes | None = None) -> int:
+            connection.request(method, "/v2/images", body, dict(caller(service, who).headers))
+            return read_reply(connection.getresponse()).status
+
         found = []
         for _ in range(2):
             for method, body in (("GET", None), ("POST", b'{"name": "x"}'), ("PUT", bytes(50_000))):
-                connection.request(method, "/v2/images", body, dict(headers))
-                found.append(read_reply(connection.getresponse()).status)
+                found.append(ask("red", method, body))
         assert found == [200] + [429] * 5
-        time.sleep(1)
-        connection.request("GET", "/v2/images", headers=dict(headers))
-        assert read_reply(connection.getresponse()).status == 200
+        assert ask("blue", "GET") == 200
         assert connection.sock is socket, "it is the same connection"
-        connection.close()
+
+
+def kept_open(service: Service) -> HTTPConnection:
+    return HTTPConnection("127.0.0.1", service.port, timeout=TIMEOUT)
 
 
 def test_flood_of_one_project_beside_another(tmp_path: Path) -> None:
     with limited(
-        tmp_path, **rates(project={"requests": {"per_second": 20, "burst": 20}})
+        tmp_path, **rates(project={"requests": {"per_second": 5, "burst": 20}})
     ) as service:
         red, blue = caller(service, "red"), caller(service, "blue")
         image = blue.create()
@@ -110,13 +123,14 @@ def test_flood_of_one_project_beside_another(tmp_path: Path) -> None:
         begun = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             floods = [pool.submit(flood) for _ in range(4)]
-            for _ in range(30):
+            for _ in range(15):
                 assert blue.get(f"/v2/images/{image}").status == 200
-                time.sleep(0.06)
+                time.sleep(0.1)
+            wait_until(lambda: red.get("/v2/images").status == 429)
             over.set()
             answers = [status for future in floods for status in future.result()]
-        allowed = 20 + 20 * (time.monotonic() - begun)
-        assert 0.8 * allowed <= answers.count(200) <= allowed + 1
+        allowed = 20 + 5 * (time.monotonic() - begun)
+        assert 10 < answers.count(200) <= allowed + 1
         assert set(answers) == {200, 429}
 
 
@@ -230,12 +244,11 @@ def test_the_health_check_is_never_limited(tmp_path: Path) -> None:
 
 
 def test_guessing_from_an_address_is_limited(tmp_path: Path) -> None:
-    failures = {"failures": {"per_second": 1, "burst": 5}}
+    failures = {"failures": {"per_second": 0.2, "burst": 5}}
     with limited(tmp_path, rate={"address": failures}) as service:
         guesser = attrs.evolve(service.client, headers={"X-Auth-Token": "guess"})
-        assert statuses([guesser.get("/v2/images") for _ in range(8)])[:5] == [401] * 5
-        refused = guesser.get("/v2/images")
-        assert refused.status == 429
+        *failed, refused = until_refused(lambda: guesser.get("/v2/images"))
+        assert statuses(failed)[:5] == [401] * 5
         assert b"failed authentications" in refused.body
         right = caller(service, "red")
         right_with_token = attrs.evolve(right, headers={**right.headers, "X-Auth-Token": "x"})
@@ -251,7 +264,7 @@ def test_guessing_a_password_is_limited_whatever_the_number_of_connections(tmp_p
     passwords.write_text(f"alice:{hashed}\n")
     options = {
         "auth": {"mode": "basic", "basic": {"file": str(passwords)}},
-        "limits": {"rate": {"address": {"failures": {"per_second": 10, "burst": 5}}}},
+        "limits": {"rate": {"address": {"failures": {"per_second": 3, "burst": 5}}}},
     }
     with running(tmp_path, options) as service:
 
@@ -308,8 +321,7 @@ def test_uploads_of_a_project_and_in_all(tmp_path: Path) -> None:
             under_way[0].sendall(bytes(500))
             assert receive(under_way[0]).status == 204
             assert red.upload(late, b"data").status == 204
-        wait_until(service.is_at_rest)
-        assert red.upload(red.create(), b"data").status == 204
+        wait_until(lambda: red.upload(red.create(), b"data").status == 204)
 
 
 def test_a_refused_upload_is_not_read(tmp_path: Path) -> None:
@@ -322,15 +334,13 @@ def test_a_refused_upload_is_not_read(tmp_path: Path) -> None:
             reply = red.exchange(upload_head(late, head))
             assert reply.status == 429, "and no 100 before it"
             assert reply.headers["connection"] == "close"
-            patient = HTTPConnection("127.0.0.1", service.port, timeout=10)
-            for status in (429, 429):
-                path = f"/v2/images/{late}/file"
-                patient.request("PUT", path, bytes(100_000), {**red.headers, **OCTETS})
-                assert read_reply(patient.getresponse()).status == status
-            patient.close()
+            with closing(kept_open(service)) as patient:
+                for status in (429, 429):
+                    path = f"/v2/images/{late}/file"
+                    patient.request("PUT", path, bytes(100_000), {**red.headers, **OCTETS})
+                    assert read_reply(patient.getresponse()).status == status
             assert red.upload(late, bytes(8 * MiB)).status == 429
-        wait_until(service.is_at_rest)
-        assert red.upload(late, b"data").status == 204
+        wait_until(lambda: red.upload(late, b"data").status == 204)
         assert service.files().keys() == {late}
 
 
@@ -342,25 +352,28 @@ def test_bytes_of_a_project_flow_at_its_rate(tmp_path: Path) -> None:
     data = random.Random(5).randbytes(6 * MiB)
     at_its_rate = 2.5
     with limited(tmp_path, **rates(project={"bytes_in": rate, "bytes_out": rate})) as service:
-        red, admin = caller(service, "red"), caller(service, "ops", "admin,member")
-        image = red.create(visibility="shared")
+        red = caller(service, "red")
+        image = red.create()
         begun = time.monotonic()
         assert red.upload(image, data).status == 204
-        assert 0.9 * at_its_rate < time.monotonic() - begun < 1.9 * at_its_rate
+        assert time.monotonic() - begun > 0.9 * at_its_rate
         assert red.show(image)["checksum"] == hashlib.md5(data).hexdigest()
 
         begun = time.monotonic()
         assert red.download(image).body == data
-        assert 0.9 * at_its_rate < time.monotonic() - begun < 1.9 * at_its_rate
+        assert time.monotonic() - begun > 0.9 * at_its_rate
 
-        begun = time.monotonic()
-        assert admin.download(image).body == data
-        assert admin.upload(admin.create(), data).status == 204
-        assert time.monotonic() - begun < 1.5 * at_its_rate, "where both would take twice as long"
+
+def test_bytes_of_administrators_have_no_rate(tmp_path: Path) -> None:
+    rate, data = {"per_second": "16KiB", "burst": "1KiB"}, bytes(6 * MiB)
+    with limited(tmp_path, **rates(project={"bytes_in": rate, "bytes_out": rate})) as service:
+        admin, begun = caller(service, "ops", "admin,member"), time.monotonic()
+        assert admin.download(admin.active(data)).body == data
+        assert time.monotonic() - begun < 120, "where at that rate it would take 768"
 
 
 def test_a_slowed_transfer_hurts_no_other(tmp_path: Path) -> None:
-    rate = {"per_second": "256KiB", "burst": "64KiB"}
+    rate = {"per_second": "128KiB", "burst": "64KiB"}
     with limited(tmp_path, **rates(project={"bytes_in": rate, "bytes_out": rate})) as service:
         red, blue = caller(service, "red"), caller(service, "blue")
         admin = caller(service, "ops", "admin,member")
@@ -368,11 +381,10 @@ def test_a_slowed_transfer_hurts_no_other(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             uploads = [pool.submit(red.upload, red.create(), bytes(128 << 10)) for _ in range(4)]
             downloads = [pool.submit(red.download, image, Range="bytes=0-131071") for _ in range(4)]
-            took = []
-            for _ in range(20):
-                begun = time.monotonic()
+            count = 0
+            while not all(one.done() for one in (*uploads, *downloads)):
                 assert blue.get(f"/v2/images/{image}").status == 200
-                took.append(time.monotonic() - begun)
-            assert median(took) < 0.5
+                count += 1
+            assert count > 5
             assert statuses([one.result() for one in uploads]) == [204] * 4
             assert {len(one.result().body) for one in downloads} == {128 << 10}
