@@ -29,7 +29,12 @@ _EMPTIED = [
 Command = Sequence[str | Path]
 FORGETFUL = ("-c fsync=off", "-c full_page_writes=off")
 """PostgreSQL as the tests have it: quick, and no loss when it dies with the machine."""
-SLOPPY = ("--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M")
+SLOPPY = (
+    "--innodb-flush-log-at-trx-commit=2",
+    "--innodb-flush-method=nosync",
+    "--debug-no-sync",
+    "--innodb-buffer-pool-size=64M",
+)
 """The same for MariaDB."""
 
 
