@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,13 @@ def disk(folder: Path, made: Made, size: int = 5 << 20, content: str = "sparse")
         options = ["-o", made.options] if made.options else []
         compress = ["-c"] if made.compress else []
         qemu_img("convert", *compress, "-f", "raw", "-O", made.qemu_format, *options, raw, path)
-    told = json.loads(qemu_img("info", "--output=json", "-f", made.qemu_format, path))
-    return Disk(path.read_bytes(), told["virtual-size"] or None)
+    return Disk(path.read_bytes(), told_size(path, made.qemu_format) or None)
+
+
+@cache
+def told_size(path: Path, qemu_format: str) -> int:
+    told = json.loads(qemu_img("info", "--output=json", "-f", qemu_format, path))
+    return int(told["virtual-size"])
 
 
 def _write_raw(path: Path, size: int, content: str) -> None:
@@ -141,7 +147,7 @@ def test_whatever_qemu_writes_is_accepted(folder: Path, made: Made) -> None:
         if size == 0 and made.disk_format == "vmdk":
             continue  # QEMU would take it for a description of other files
         one = disk(folder, made, size, content)
-        for step in (MIB, 4099):
+        for step in (MIB, 4099 if content == "sparse" else 65537):
             found = virtual_size(one.data, made.disk_format, step) or None
             assert found == one.virtual_size, (size, content, step)
 
@@ -162,8 +168,7 @@ def test_images_that_grew_are_accepted(tmp_path: Path, qemu_format: str) -> None
         qemu_img("create", "-f", qemu_format, "-o", options, path, "40M")
         qemu_img("convert", "-n", "-f", "raw", "-O", qemu_format, tmp_path / "raw", path)
     disk_format = {"vpc": "vhd"}.get(qemu_format, qemu_format)
-    told = json.loads(qemu_img("info", "--output=json", "-f", qemu_format, path))
-    assert virtual_size(path.read_bytes(), disk_format) == told["virtual-size"]
+    assert virtual_size(path.read_bytes(), disk_format) == told_size(path, qemu_format)
 
 
 def test_an_encrypted_disk_is_accepted(tmp_path: Path) -> None:
@@ -395,7 +400,7 @@ def test_an_iso_that_is_cut_short_is_refused() -> None:
     assert "not complete" in refused(whole[: 6 << 20], "iso")
 
 
-@pytest.mark.parametrize("step", [MIB, 4096])
+@pytest.mark.parametrize("step", [MIB, 10007])
 def test_any_change_of_any_image_is_judged(folder: Path, step: int) -> None:
     """Nothing but a refusal comes out of broken data."""
     some = random.Random(11)
