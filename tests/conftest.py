@@ -6,9 +6,9 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from imgservice.concurrency.clock import make_monotonic
+from tests.examples import choose_profile
 from tests.glance import identity
 from tests.keystone import keystone
 from tests.servers import (
@@ -35,9 +35,7 @@ __all__ = [
 SLOWEST = 20
 """Files that are listed in the end."""
 
-# On a busy machine an example may take any time.
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
+choose_profile()
 # Some hundred processes are started: each would compile our modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -22,6 +22,7 @@ from imgservice.auth.htpasswd import Htpasswd, Passwords, read_htpasswd
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import TooManyRequests, Unavailable
+from tests.examples import examples
 
 reactor = cast(Any, installed_reactor)
 HASH = "$2b$04$qTPMb9Pkn27QjZ8zEnPXMeqtWCiE9CjLSzDykNgFgJT4MzKMBGdlO"
@@ -82,7 +83,7 @@ def test_mistakes_are_told_with_their_line(file: Path, text: str, message: str) 
 @settings(
     database=None,
     deadline=None,
-    max_examples=300,
+    max_examples=examples(300),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.binary() | st.lists(st.sampled_from(["a", ":", "\n", HASH, "$2b$", "#", " "])))

@@ -18,8 +18,9 @@ from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.identity import read_identity
 from imgservice.concurrency.single_flight import SingleFlight
+from tests.examples import examples
 
-quick = settings(database=None, deadline=None, max_examples=300)
+quick = settings(database=None, deadline=None, max_examples=examples(300))
 
 TOKEN: dict[str, Any] = {
     "user": {"id": "u", "name": "demo", "domain": {"id": "default", "name": "Default"}},

@@ -19,6 +19,7 @@ from imgservice.auth.tokens import PREFIX, Tokens, create, read_owners, read_tok
 from imgservice.cli import main
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
+from tests.examples import examples
 from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE
 
@@ -191,7 +192,7 @@ def test_nothing_is_made_of_nothing(file: Path) -> None:
 @settings(
     database=None,
     deadline=None,
-    max_examples=300,
+    max_examples=examples(300),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

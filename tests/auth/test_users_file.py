@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
+from tests.examples import examples
 
 quick = settings(
     database=None,
     deadline=None,
-    max_examples=300,
+    max_examples=examples(300),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

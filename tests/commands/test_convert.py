@@ -20,6 +20,7 @@ from imgservice.config.sections.api import ApiOptions
 from imgservice.config.sections.formats import FormatsOptions
 from imgservice.config.sections.limits import LimitsOptions
 from imgservice.glance_config import ini
+from tests.examples import examples
 from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
 from tests.real.commands import run_command
@@ -760,7 +761,7 @@ class Theirs(iniparser.BaseParser):
         self.found.append((self.section, key, "\n".join(value)))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(LINE, max_size=8))
 def test_files_are_read_as_oslo_config_reads_them(lines: list[str]) -> None:
     text = "\n".join(lines).replace("\r", "")
@@ -778,7 +779,7 @@ def test_files_are_read_as_oslo_config_reads_them(lines: list[str]) -> None:
 VALUE = st.text(alphabet="ab$\\{}. _x", max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(a=VALUE, b=VALUE, x=VALUE)
 def test_references_are_read_as_oslo_config_reads_them(
     tmp_path_factory: pytest.TempPathFactory, a: str, b: str, x: str
@@ -810,7 +811,7 @@ NAMES = st.sampled_from(
 ANYTHING = st.text(max_size=10).filter(lambda text: text.isprintable() or "\n" not in text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(NAMES, ANYTHING), max_size=5))
 def test_whatever_is_given_the_output_is_valid_or_there_is_none(
     tmp_path_factory: pytest.TempPathFactory, options: list[tuple[str, str]]

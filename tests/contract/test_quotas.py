@@ -38,6 +38,7 @@ from tests.contract.test_repository import (
     repository,
     write,
 )
+from tests.examples import examples
 
 __all__ = [  # fixtures
     "clock",
@@ -313,7 +314,9 @@ def _with_locations(image: Image, locations: tuple[Location, ...]) -> Image:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=steps)
 @pytest_twisted.ensureDeferred

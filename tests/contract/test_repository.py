@@ -39,6 +39,7 @@ from imgservice.domain.job import Job
 from imgservice.domain.query import Comparison, Direction, ImageQuery
 from imgservice.service.ports import JobRepository
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.examples import examples
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
 
@@ -205,7 +206,9 @@ async def test_an_image_of_nothing_but_its_id(repository: Images) -> None:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     name=st.text(CHARACTERS, max_size=20),
@@ -851,7 +854,9 @@ rows = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     present=st.lists(rows, max_size=12),

@@ -44,6 +44,7 @@ from tests.contract.test_repository import (
     repository,
     write,
 )
+from tests.examples import examples
 
 __all__ = [  # fixtures
     "clock",
@@ -360,7 +361,9 @@ PROPERTIES = st.dictionaries(st.sampled_from("abcd"), st.text("xyz", max_size=2)
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(states=st.lists(st.tuples(TAGS, PROPERTIES, st.none() | st.text("xyz")), max_size=6))
 @pytest_twisted.ensureDeferred

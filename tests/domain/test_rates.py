@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgservice.domain.rates import LONGEST_KEY, Buckets, Places, Rate
+from tests.examples import examples
 
-quick = settings(database=None, deadline=None, max_examples=300)
+quick = settings(database=None, deadline=None, max_examples=examples(300))
 TINY = 2e-6
 """Rounding of moments, far below what anybody waits."""
 

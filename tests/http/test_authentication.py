@@ -26,12 +26,13 @@ from imgservice.domain.errors import Forbidden, NotAuthenticated
 from imgservice.http.networks import networks
 from imgservice.http.pipeline import Step
 from imgservice.policy.defaults import DefaultRules
+from tests.examples import examples
 from tests.http.offline import offline_request, passed
 
 ANN = Context("ann", "apollo", frozenset({"reader"}))
 TOKEN = b"imgsvc-token"
 header = st.binary(max_size=60).filter(lambda raw: not {0, 10, 13} & set(raw))
-quick = settings(database=None, deadline=None, max_examples=300)
+quick = settings(database=None, deadline=None, max_examples=examples(300))
 
 tokens = StaticTokens(
     Tokens(lambda: {hashlib.sha256(TOKEN).digest(): (ANN, 1000.0)}, clock=lambda: 0.0)

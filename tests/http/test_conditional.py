@@ -17,8 +17,9 @@ from imgservice.http.conditional import (
     read_date,
     wants_part,
 )
+from tests.examples import examples
 
-quick = settings(database=None, deadline=None, max_examples=300)
+quick = settings(database=None, deadline=None, max_examples=examples(300))
 MODIFIED = datetime(2026, 5, 4, 3, 2, 1, 999_999)
 NOW = Validators('"abc"', MODIFIED)
 BEFORE = "Mon, 04 May 2026 03:02:00 GMT"

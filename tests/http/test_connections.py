@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
+from tests.examples import examples
 from tests.http.serving import (
     Serving,
     Signal,
@@ -131,7 +132,7 @@ def _pipeline() -> list[bytes]:
 
 @pytest_twisted.ensureDeferred
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -13,8 +13,9 @@ from imgservice.domain.context import Context
 from imgservice.domain.errors import ImageServiceError, Invalid
 from imgservice.domain.image import Visibility
 from imgservice.domain.query import Comparison, ImageQuery
+from tests.examples import examples
 
-quick = settings(database=None, deadline=None, max_examples=500)
+quick = settings(database=None, deadline=None, max_examples=examples(500))
 
 
 def query(text: str) -> ImageQuery:

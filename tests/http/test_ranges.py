@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from imgservice.domain.errors import ImageServiceError, Invalid, RangeNotSatisfiable
 from imgservice.http.ranges import ByteRange, wanted_range
+from tests.examples import examples
 
-quick = settings(database=None, deadline=None, max_examples=500)
+quick = settings(database=None, deadline=None, max_examples=examples(500))
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from imgservice.domain.errors import HeaderTooLong, ImageServiceError, Invalid, 
 from imgservice.http.networks import networks
 from imgservice.http.request import StreamingRequest
 from imgservice.policy.defaults import DefaultRules
+from tests.examples import examples
 from tests.http.offline import offline_request, passed
 
 header_text = st.text(st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n"))
-quick = settings(database=None, deadline=None, max_examples=200)
+quick = settings(database=None, deadline=None, max_examples=examples(200))
 
 
 # -- proxy_headers --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.real.client import Client
 from tests.real.roles import (
     OLDER_PATCH,
@@ -359,7 +360,9 @@ OPERATIONS = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(document=st.lists(OPERATIONS, max_size=3) | VALUES)
 def test_any_document_is_answered(roles: Callers, document: Any) -> None:

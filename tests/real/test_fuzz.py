@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.real.client import Client, Reply
 from tests.real.roles import PATCH, Callers, callers, trusting
 
@@ -32,7 +33,7 @@ NAMES = [
 quick = settings(
     database=None,
     deadline=None,
-    max_examples=150,
+    max_examples=examples(150),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
