@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.real.client import Client
 from tests.real.service import free_port, wait_until
 from tests.servers import program
+from tests.summary import count_start
 
 CONFIGURATION = """
 daemon off;
@@ -54,6 +55,7 @@ def balanced(directory: Path, targets: Sequence[Client]) -> Iterator[Client]:
     file = directory / "nginx.conf"
     file.write_text(CONFIGURATION.format(**values))
     command: list[str | Path] = [nginx, "-e", directory / "errors", "-c", file]
+    count_start("proxy")
     with (directory / "output").open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:

@@ -19,6 +19,7 @@ from tests.servers import (
     postgresql_database,
     postgresql_url,
 )
+from tests.summary import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 
 __all__ = [
     "identity",
@@ -29,11 +30,11 @@ __all__ = [
     "postgresql",
     "postgresql_database",
     "postgresql_url",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
 ]
 
-
-SLOWEST = 20
-"""Files that are listed in the end."""
 
 choose_profile()
 # Some hundred processes are started: each would compile our modules anew.
@@ -61,17 +62,3 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         return (yield)
     finally:
         handle.inner_test = inner
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell which files the time went to: their tests, fixtures and services."""
-    seconds: dict[str, float] = {}
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if isinstance(report, pytest.TestReport):
-                file = report.nodeid.partition("::")[0]
-                seconds[file] = seconds.get(file, 0) + report.duration
-    terminalreporter.section("slowest files")
-    for file in sorted(seconds, key=lambda one: -seconds[one])[:SLOWEST]:
-        terminalreporter.write_line(f"{seconds[file]:7.1f} s  {file}")
-    terminalreporter.write_line(f"{sum(seconds.values()):7.1f} s  in all, by all processes")

@@ -27,6 +27,7 @@ from tests.keystone import CACHE, PASSWORD, Keystone
 from tests.real.client import Client
 from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service, free_port, missing
+from tests.summary import count_start
 
 ENVIRONMENT = CACHE / "glance-venv"
 START_TIME = 60.0
@@ -118,6 +119,7 @@ class Glance:
 
     def start(self) -> "Glance":
         """Start it, or start it again, and wait until it answers."""
+        count_start("Glance")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OS_")},
             "OS_GLANCE_CONFIG_DIR": str(self.directory),

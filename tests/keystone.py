@@ -33,6 +33,7 @@ import yaml
 
 from tests.real.client import Client, Reply
 from tests.real.service import Service, free_port, missing
+from tests.summary import count_start
 
 REPOSITORY = Path(__file__).parents[1]
 CACHE = REPOSITORY / ".cache"
@@ -82,6 +83,7 @@ class Keystone:
 
     def start(self) -> "Keystone":
         """Start it, or start it again, and wait until it answers."""
+        count_start("Keystone")
         _configure(self.directory, self._token_options)
         self._issued.clear()
         self._process = _serve(self.directory, self.port)

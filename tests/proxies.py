@@ -11,6 +11,7 @@ from tests.process.certificates import write_certificate
 from tests.real.client import Client
 from tests.real.service import free_port, wait_until
 from tests.servers import program
+from tests.summary import count_start
 
 EXAMPLES = Path(__file__).parent.parent / "conf"
 NGINX = """
@@ -105,6 +106,7 @@ def _client(port: int, authority: Path) -> Client:
 
 @contextmanager
 def _running(directory: Path, command: Sequence[str | Path]) -> Iterator[None]:
+    count_start("proxy")
     with (directory / "output").open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:

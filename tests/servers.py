@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from imgservice.db.schema.tables import glance_metadata, own_metadata
 from imgservice.db.schema.upgrade import upgrade
 from tests.real.service import free_port, missing, wait_until
+from tests.summary import count_start
 
 START_TIME = 60.0
 _EMPTIED = [
@@ -102,6 +103,7 @@ def _run(command: Command) -> None:
 
 @contextmanager
 def postgresql_server(options: Sequence[str] = FORGETFUL) -> Iterator[Server]:
+    count_start("PostgreSQL")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     initdb, pg_ctl = program("initdb", *folders), program("pg_ctl", *folders)
     user = "postgres" if os.geteuid() == 0 else getpass.getuser()
@@ -138,6 +140,7 @@ def postgresql_server(options: Sequence[str] = FORGETFUL) -> Iterator[Server]:
 
 @contextmanager
 def mariadb_server(options: Sequence[str] = SLOPPY) -> Iterator[Server]:
+    count_start("MariaDB")
     install, mariadbd = program("mariadb-install-db"), program("mariadbd", Path("/usr/sbin"))
     user = "mysql" if os.geteuid() == 0 else getpass.getuser()
     _known_user(user)

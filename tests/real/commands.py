@@ -10,6 +10,7 @@ from subprocess import CompletedProcess, TimeoutExpired
 
 from imgservice.process.control import hidden_file, read_hidden_file
 from tests.real.warm import WarmProcess
+from tests.summary import count_start
 
 TIMEOUT = 120.0
 
@@ -26,6 +27,7 @@ class Command(WarmProcess):
         stderr: int | None = None,
     ) -> None:
         """The program is `IMGSERVICE` or `TWISTD`; `stderr` may be a terminal."""
+        count_start("command")
         self._said = ("", "")
         files = [hidden_file(each) for each in (input.encode(), b"", b"")]
         self._outputs = files[1:]

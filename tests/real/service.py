@@ -21,6 +21,7 @@ import yaml
 from imgservice.db.schema.upgrade import upgrade
 from tests.real.client import Client
 from tests.real.warm import WarmProcess
+from tests.summary import count_start
 
 TWISTD = Path(sys.executable).with_name("twistd")
 IMGSERVICE = Path(sys.executable).with_name("imgservice")
@@ -143,6 +144,7 @@ class Service:
 
     def start(self) -> "Service":
         """Start it and wait until it answers."""
+        count_start("service")
         command = [str(each) for each in (*self.prefix, *self.command, "--config", self.config)]
         environment = {**os.environ, **self.environment}
         nothing = Path(os.devnull)
