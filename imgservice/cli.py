@@ -6,6 +6,7 @@ from importlib import import_module
 import click
 
 from imgservice import __version__
+from imgservice.concurrency.importing import without_collections
 
 COMMANDS: Mapping[str, str] = {
     "check": "check:check",
@@ -31,7 +32,8 @@ class _OnDemand(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
-        found: click.Command = getattr(import_module(f"imgservice.commands.{module}"), name)
+        with without_collections():
+            found: click.Command = getattr(import_module(f"imgservice.commands.{module}"), name)
         return found
 
 

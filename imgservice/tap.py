@@ -3,12 +3,15 @@
 import os
 import pwd
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
-from imgservice.wiring.launch import ImageServer, make_service
-from imgservice.wiring.main_process import ProcessOptions
+from imgservice.concurrency.importing import without_collections
+
+if TYPE_CHECKING:
+    from imgservice.wiring.launch import ImageServer
+    from imgservice.wiring.main_process import ProcessOptions
 
 
 class Options(usage.Options):
@@ -18,8 +21,11 @@ class Options(usage.Options):
     longdesc = "A server for the OpenStack Images API."
 
 
-def makeService(options: Options) -> ImageServer:
+def makeService(options: Options) -> "ImageServer":
     """Build the service, or end the process with one line that says why not."""
+    with without_collections():
+        from imgservice.wiring.launch import make_service
+
     path = Path(options["config"]) if options["config"] is not None else None
     return make_service(_moved(path, options.parent), _process_options(options))
 
@@ -34,8 +40,10 @@ def _moved(path: Path | None, twistd: Any) -> Path | None:
     return path
 
 
-def _process_options(options: Options) -> ProcessOptions:
+def _process_options(options: Options) -> "ProcessOptions":
     """Return the options of twistd itself."""
+    from imgservice.wiring.main_process import ProcessOptions
+
     found: Any = options.parent or {}
     uid, gid = found.get("uid"), found.get("gid")
     return ProcessOptions(
