@@ -36,6 +36,11 @@ def tree(root: int) -> list[int]:
     return found
 
 
+def title(pid: int) -> str:
+    """Return what the process calls itself, "" when it is gone."""
+    return _read(pid, "cmdline").rstrip("\0")
+
+
 def cpu_seconds(pids: Iterable[int]) -> float:
     """Return the user and system time of these processes and of their reaped children.
 
@@ -67,10 +72,19 @@ def resident_mib(pids: Iterable[int]) -> float:
 
 def proportional_mib(pids: Iterable[int]) -> float:
     """Return the memory with each shared page divided by its users (PSS)."""
+    return _mapped_mib(pids, ("Pss:",))
+
+
+def private_mib(pids: Iterable[int]) -> float:
+    """Return the memory that no other process shares."""
+    return _mapped_mib(pids, ("Private_Clean:", "Private_Dirty:"))
+
+
+def _mapped_mib(pids: Iterable[int], kinds: Sequence[str]) -> float:
     kibibytes = 0
     for pid in pids:
         for line in _read(pid, "smaps_rollup").splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(tuple(kinds)):
                 kibibytes += int(line.split()[1])
     return kibibytes / 1024
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from bench.contestants.ours import serving
 from bench.databases import DatabaseServer
 from bench.processes import cpu_seconds, resident_mib, tree
 from bench.table import Table
@@ -66,7 +67,7 @@ def _watched_service(pid: int | None, usage: Usage) -> Iterator[None]:
         return
     pids = tree(pid)
     cpu_before = cpu_seconds(pids)
-    workers = {worker: cpu_seconds([worker]) for worker in pids[1:]}
+    workers = {worker: cpu_seconds([worker]) for worker in serving(pids[1:])}
     with _peak_of(pids) as samples:
         yield
     usage.cpu = cpu_seconds(tree(pid)) - cpu_before

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -15,11 +15,13 @@ from bench.contestants.contestant import POLL_SECONDS, STARTING_SECONDS, Images,
 from bench.contestants.limits import program
 from bench.databases import Own
 from bench.errors import Wrong
-from bench.processes import Process, started
+from bench.processes import Process, started, title
 
 NAME = "imgservice"
 DATABASE = "imgservice.db"
 """In the folder of the installation."""
+FORK_SERVER = "imgservice-fork-server"
+"""What the process that forks workers calls itself."""
 STATE = Path("var", "imgservice.state")
 """Likewise."""
 
@@ -84,23 +86,34 @@ def running(installation: Installation) -> Iterator[Process]:
         status = wait_for(installation.address, process)
         if status not in (200, 300):
             raise Wrong(f"GET /versions was answered {status}")
-        _wait_for_all(installation, process)
+        try:
+            wait_for_generation(installation, 1, lambda: process.ended)
+        except Wrong as error:
+            raise Wrong(f"{error}:\n{process.last_words}") from None
         yield process
 
 
-def _wait_for_all(installation: Installation, process: Process) -> None:
+def wait_for_generation(
+    installation: Installation, generation: int, has_ended: Callable[[], bool] = lambda: False
+) -> None:
+    """Wait until all processes serve with that configuration."""
     deadline = time.monotonic() + STARTING_SECONDS
-    while not serves(installation, generation=1):
-        if process.ended or time.monotonic() > deadline:
-            raise Wrong(f"not all of {process.name} came to serve:\n{process.last_words}")
+    while not serves(installation, generation):
+        if has_ended() or time.monotonic() > deadline:
+            raise Wrong(f"not all of {NAME} came to serve")
         time.sleep(POLL_SECONDS)
+
+
+def serving(pids: Iterable[int]) -> list[int]:
+    """Return the processes that serve, beside which there may be one that forks them."""
+    return [pid for pid in pids if title(pid) != FORK_SERVER]
 
 
 def serves(installation: Installation, generation: int) -> bool:
     """Tell whether the service consists of its workers, all with this configuration."""
     file = installation.folder / STATE
     workers = json.loads(file.read_bytes())["workers"] if file.exists() else []
-    found = [(one["state"], one["generation"]) for one in workers]
+    found = [(one["state"], one["generation"]) for one in workers if one["state"] != "retiring"]
     return found == [("ready", generation)] * max(1, installation.workers)
 
 

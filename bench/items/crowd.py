@@ -13,7 +13,7 @@ import attrs
 from bench.address import exchange
 from bench.contestants.contestant import Contestant, kept
 from bench.contestants.nginx import nginx
-from bench.contestants.ours import Installation, ours, serves
+from bench.contestants.ours import Installation, ours, serves, serving
 from bench.errors import Wrong
 from bench.items.idle import answers, check_limit
 from bench.items.labels import connections_of
@@ -104,7 +104,7 @@ class _Crowd:
 
     def _wait_for_successors(self, installation: Installation) -> None:
         """Without workers, the file that tells is a second late at the most."""
-        before = {*tree(self._pid)[1:]}
+        before = {*serving(tree(self._pid)[1:])}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while before & {*tree(self._pid)} if before else not serves(installation, generation=2):
             if time.monotonic() > deadline:
