@@ -24,7 +24,7 @@ from imgservice.domain.errors import Forbidden, NotFound
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response
 from imgservice.http.route import NO_ROUTE, Body, Route, handlers_of, routes_of, serves, shows
-from imgservice.http.routing import ApiApp, RouteMap, Tasks
+from imgservice.http.routing import ApiApp, RouteMap, Tasks, url_map
 from imgservice.policy.defaults import DefaultRules
 from imgservice.policy.table import RULES
 from imgservice.service.images import ImageService
@@ -79,6 +79,12 @@ def test_handlers_are_bound() -> None:
 def test_two_routes_need_two_names() -> None:
     with pytest.raises(ValueError, match="two routes of the name show_thing"):
         ApiApp(Tasks(), [Things(), Things()], json_limit=1)
+
+
+def test_equal_routes_are_compiled_once() -> None:
+    first, second = (ApiApp(Tasks(), [Things()], json_limit=limit) for limit in (1, 2))
+    assert first.url_map is second.url_map
+    assert url_map(ROUTES) is url_map(reversed(ROUTES)) is not first.url_map
 
 
 def test_a_template_has_braces() -> None:
