@@ -53,7 +53,7 @@ _log = Logger()
 
 def main() -> int:
     """Serve until told to end; errors go to the parent, which logs them."""
-    setproctitle(f"imgservice-worker {' '.join(sys.argv)}")
+    setproctitle(f"imgservice-worker {' '.join(sys.argv[1:])}")
     # The terminal signals all processes; the parent acts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

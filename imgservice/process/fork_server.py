@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from imgservice.process.messages import (
@@ -33,6 +34,8 @@ from imgservice.process.messages import (
     encode,
 )
 
+WORKER, TRIAL = "worker", "trial"
+"""The programs of children: the first of their arguments."""
 STDERR = 2
 CONTROL = 3
 _SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
@@ -51,7 +54,7 @@ def serve(control: socket.socket, run: Callable[[], int]) -> int:
     gc.freeze()  # so that collections in a child leave the shared memory alone, and do not copy it
     control.setblocking(True)
     while True:
-        data, descriptors, _, _ = socket.recv_fds(control, LARGEST, MOST_DESCRIPTORS)
+        data, descriptors = _receive(control)
         if not data:
             return 0
         message = decode(data)
@@ -60,6 +63,15 @@ def serve(control: socket.socket, run: Callable[[], int]) -> int:
         if isinstance(message, Reap):
             code = os.waitstatus_to_exitcode(os.waitpid(message.pid, 0)[1])
             _send(control, Reaped(message.key, code))
+
+
+def _receive(control: socket.socket) -> tuple[bytes, Sequence[int]]:
+    """Return the next message; nothing when the parent is gone, whether it has read ours or not."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(control, LARGEST, MOST_DESCRIPTORS)
+    except ConnectionResetError:
+        return b"", []
+    return data, descriptors
 
 
 def _fork(control: socket.socket, message: Fork, descriptors: Sequence[int]) -> bool:
@@ -86,6 +98,7 @@ def prepare_child(message: Fork, descriptors: Sequence[int]) -> None:
     _place(descriptors, message.numbers)
     os.umask(message.umask)
     sys.argv = list(message.arguments)
+    gc.enable()
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,4 +125,7 @@ def _place(descriptors: Sequence[int], numbers: Sequence[int]) -> None:
 
 
 def _send(control: socket.socket, message: FromForkServer, descriptors: Sequence[int] = ()) -> None:
-    socket.send_fds(control, [encode(message)], descriptors)
+    with suppress(
+        BrokenPipeError, ConnectionResetError
+    ):  # the parent is gone, as reading will show
+        socket.send_fds(control, [encode(message)], descriptors)

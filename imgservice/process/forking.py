@@ -15,13 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from imgservice.concurrency.reactor import DescriptorReactor, Reactor
+from imgservice.concurrency.reactor import Reactor
 from imgservice.process.control import Control, connection
 from imgservice.process.fork_server import CONTROL
 from imgservice.process.messages import Fork, Forked, Message, NotForked, Reap, Reaped
 from imgservice.process.umask import present_umask
 
 PACKAGE = Path(__file__).parents[1]
+FORK_TIME = 120.0
+"""Seconds that it may take, with a new process and all of its imports, until a child is forked."""
 END_TIME = 5.0
 """Seconds that a fork server without children has to end."""
 Ended = Callable[[str, int | None], None]
@@ -34,7 +36,7 @@ _log = Logger()
 class Child:
     """A process that the fork server has forked, or is about to."""
 
-    def __init__(self, reactor: DescriptorReactor, key: int, ended: Ended, server: "_Running"):
+    def __init__(self, reactor: Reactor, key: int, ended: Ended, server: "_Running"):
         self._reactor = reactor
         self.key = key
         self._ended = ended
@@ -43,8 +45,10 @@ class Child:
         self.pid = 0
         """0 until it is forked."""
         self.has_exited = False
+        self._late = reactor.callLater(FORK_TIME, server.kill)
 
     def forked(self, pid: int, pidfd: int) -> None:
+        self._late.cancel()
         self.pid, self._pidfd = pid, pidfd
         self._reactor.addReader(self)
 
@@ -59,6 +63,8 @@ class Child:
     def end(self, why: str, by: int | None = None) -> None:
         """Tell that it has ended."""
         self._close()
+        if self._late.active():
+            self._late.cancel()
         self._ended(why, by)
 
     # -- IReadDescriptor: the pidfd can be read once the process has exited -----------------------
@@ -104,10 +110,18 @@ class ForkServer:
 
         It does not share them: each may be closed when this returns.
         """
+        self._leave_unfit()
         if self._running is None or self._running.has_ended:
             self._running = _Running(self._reactor, self._command, self._environment())
         self._keys += 1
         return self._running.fork(self._keys, arguments, descriptors, ended)
+
+    def _leave_unfit(self) -> None:
+        """Leave a process that still has what we have given up since: rights, a terminal."""
+        running = self._running
+        if running is not None and running.circumstances != _circumstances():
+            running.leave()
+            self._running = None
 
     def renew(self) -> None:
         """Let a new process fork from now on, if the installed package has changed."""
@@ -146,6 +160,7 @@ class _Running(ProcessProtocol):
         self, reactor: Reactor, command: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         self.stamp = package_stamp()
+        self.circumstances = _circumstances()
         self._reactor = reactor
         self._children: dict[int, Child] = {}
         self._is_leaving = False
@@ -211,6 +226,16 @@ class _Running(ProcessProtocol):
             if child.has_exited or not child.pid:
                 self._end(child.key, "the fork server ended")
         self.ended.callback(None)
+
+
+def _circumstances() -> object:
+    """Return what a child gets from the process that forks it, and this process may change.
+
+    A daemon changes its session, and there are options for the user and the directories.
+    """
+    folders = [Path(path).stat() for path in ("/", ".")]
+    places = [(folder.st_dev, folder.st_ino) for folder in folders]
+    return os.getsid(0), os.getresuid(), os.getresgid(), os.getgroups(), places
 
 
 def _how(code: int) -> tuple[str, int | None]:

@@ -10,12 +10,18 @@ from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
 from imgservice.process.phases import WorkerState
-from imgservice.process.serving import Built, Serving, UnderWay
+from imgservice.process.serving import Built, Serving
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls.contexts import ServerContexts
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all, worker_report
+from imgservice.process.worker_pool import (
+    UnderWay,
+    WorkerPoolError,
+    WorkerReport,
+    in_all,
+    worker_report,
+)
 from imgservice.troubles import TroubleLog, Troubles
 
 _log = Logger()

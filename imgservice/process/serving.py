@@ -20,6 +20,7 @@ from imgservice.process.components import Component, Components
 from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls.contexts import ServerContexts
 from imgservice.process.tls.transport import ListeningEndpoint, TlsEndpoint
+from imgservice.process.worker_pool import UnderWay
 
 POLL = 0.05
 PORTION = 100
@@ -27,8 +28,6 @@ PORTION = 100
 IDLE_TLS = 60.0
 """Seconds that a connection which cannot be handed over may be idle while we retire."""
 
-UnderWay = tuple[int, int]
-"""Requests that are not finished, and how many of them move data in either direction."""
 HandOver = Callable[[StreamingChannel], bool]
 """Gives an idle connection to a successor; tells whether that was possible."""
 

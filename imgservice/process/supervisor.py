@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -40,10 +40,10 @@ _log = Logger()
 class Hooks(Protocol):
     """What this process does for the service, beside serving."""
 
-    def prepare(self, config: Config) -> None:
-        """Check a configuration, and prepare the database and the stores for it.
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """Begin to check a configuration, and to prepare the database and the stores for it.
 
-        `ConfigError` when it cannot be used.
+        What is returned waits for the end, in any thread; `ConfigError` when it cannot be used.
         """
 
     def apply(self, config: Config) -> None:
@@ -115,7 +115,7 @@ class Supervisor(Service):
         super().startService()
         self._first_umask = present_umask()
         self._set_umask()
-        self._hooks.prepare(self._setup.config)
+        self._hooks.prepare(self._setup.config)()
         self._take_signals()
         self._looks.start(min(LOOK, self._notify.watchdog_interval or LOOK), now=False)
         self._run("the start", self._start())
@@ -205,7 +205,7 @@ class Supervisor(Service):
         _log.info("Reloading the configuration")
         setup = await deferToThread(self.source.read, self._setup.generation + 1)
         self._check_change(setup.config)
-        await deferToThread(self._hooks.prepare, setup.config)
+        await deferToThread(self._hooks.prepare(setup.config))
         change = self._sockets.prepare(setup.addresses, self._pool.count(setup))
         # What was read holds for whatever is bound or started from now on.
         before, self._setup = self._setup, setup

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypedDict
 
 from imgservice.process.phases import WorkerState
-from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls.material import TlsMaterial
 from imgservice.troubles import TroubleLog
+
+UnderWay = tuple[int, int]
+"""Requests that are not finished, and how many of them move data in either direction."""
 
 
 class WorkerPoolError(Exception):

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from imgservice.concurrency.reactor import Reactor
 from imgservice.process.addresses import Address
 from imgservice.process.control import Control, connection, hidden_file
+from imgservice.process.fork_server import WORKER
 from imgservice.process.forking import ForkServer
 from imgservice.process.messages import (
     Beat,
@@ -27,11 +28,10 @@ from imgservice.process.messages import (
     UseTls,
 )
 from imgservice.process.phases import WorkerState
-from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.sockets import ListeningSocket
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, worker_report
+from imgservice.process.worker_pool import UnderWay, WorkerPoolError, WorkerReport, worker_report
 
 CONTROL, BOOTSTRAP, STACKS, FIRST_SOCKET = 3, 4, 5, 6
 """Descriptors of a worker."""
@@ -96,7 +96,7 @@ class Worker:
             CONTROL: theirs.fileno(), BOOTSTRAP: secret, STACKS: self._stacks,
             **{FIRST_SOCKET + n: bound.fileno() for n, (_, bound) in enumerate(sockets)},
         }  # fmt: skip
-        name = [f"slot={self.slot}", f"generation={self.setup.generation}"]
+        name = [WORKER, f"slot={self.slot}", f"generation={self.setup.generation}"]
         try:
             self._child = forks.fork(name, descriptors, self._child_ended)
         finally:

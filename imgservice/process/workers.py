@@ -16,12 +16,11 @@ from imgservice.process.forking import ForkServer
 from imgservice.process.messages import Beat, Close, Give, Leaving, Message, SetHealth, Take
 from imgservice.process.phases import WorkerState
 from imgservice.process.processors import worker_count
-from imgservice.process.serving import UnderWay
 from imgservice.process.setup import Setup
 from imgservice.process.slots import Slot, Slots
 from imgservice.process.sockets import Change, Sockets
 from imgservice.process.tls.material import TlsMaterial
-from imgservice.process.worker_pool import WorkerPoolError, WorkerReport, in_all
+from imgservice.process.worker_pool import UnderWay, WorkerPoolError, WorkerReport, in_all
 from imgservice.process.worker_process import Worker
 from imgservice.troubles import TroubleLog
 
@@ -217,7 +216,6 @@ class Workers:
         before, count = self._setup, len(self._slots)
         wanted = self.slots = self.count(setup)
         change.begin()
-        self._forks.renew()
         self._setup, self._is_proving = setup, True
         try:
             await self._succeed(self._slots.at(0), change)

@@ -1,6 +1,7 @@
 """Make the service, for `imgservice run` and for `twistd imgservice`."""
 
-import gc
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,23 +11,14 @@ from twisted.application.service import IServiceCollection, MultiService
 from twisted.logger import ILogObserver, Logger
 
 from imgservice.concurrency.clock import make_monotonic
+from imgservice.concurrency.importing import without_collections
 from imgservice.concurrency.reactor import Reactor, installed_reactor
 from imgservice.config.errors import ConfigError
-from imgservice.config.sections import Config
 from imgservice.process.addresses import ListenError
-from imgservice.process.forking import ForkServer
-from imgservice.process.in_process import InProcess
 from imgservice.process.processors import worker_count
 from imgservice.process.supervisor import StartError, Supervisor
-from imgservice.process.worker_pool import WorkerPool
-from imgservice.process.workers import Workers
-from imgservice.wiring.load import Files, examine
+from imgservice.wiring.load import Files
 from imgservice.wiring.main_process import MainProcess, ProcessOptions, tell
-from imgservice.wiring.privileged_helper import PrivilegedHelper
-
-FORK_SERVER = [sys.executable, "-P", "-m", "imgservice.fork_server"]
-NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES")
-"""Variables of the environment that are for this process alone."""
 
 _log = Logger()
 
@@ -62,6 +54,8 @@ class ImageServer(MultiService):
 
     def _keep_rights(self) -> None:
         """Start what reads keys and binds addresses for us when we no longer have root's rights."""
+        from imgservice.wiring.privileged_helper import PrivilegedHelper
+
         assert self._path is not None  # noqa: S101
         try:
             self._supervisor.source = PrivilegedHelper(self._path)
@@ -98,6 +92,10 @@ def make_service(path: Path | None, options: ProcessOptions) -> ImageServer:
         return _service(path, options, reactor)
     except ConfigError as error:
         fail(str(error))
+    except KeyboardInterrupt:  # while another process tries the configuration
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
 
 
 def fail(message: str) -> NoReturn:
@@ -114,23 +112,16 @@ def _service(path: Path | None, options: ProcessOptions, reactor: Reactor) -> Im
     """Read the configuration, and make everything that needs no rights."""
     source = Files(path)
     setup = source.read(1)
-    examine(path, setup.config)
-    # What was imported stays: do not look at it in each collection of garbage.
-    gc.freeze()
-    process = MainProcess(reactor, path, options, setup.config)
-    pool = _worker_pool(reactor, setup.config, process, options)
+    is_parent = worker_count(setup.config) > 0
+    with without_collections():
+        # A parent does not import what serves, and what serves alone does not import a parent.
+        if is_parent:
+            from imgservice.wiring.with_workers import make
+        else:
+            from imgservice.wiring.alone import make
+    process, pool = make(reactor, path, options, setup.config)
     supervisor = Supervisor(reactor, setup, source, pool, process)
     service = ImageServer(supervisor, path, process, options)
-    if not worker_count(setup.config):  # workers are watched by their parent
+    if not is_parent:  # workers are watched by their parent
         process.watchdog.setServiceParent(service)
     return service
-
-
-def _worker_pool(
-    reactor: Reactor, config: Config, process: MainProcess, options: ProcessOptions
-) -> WorkerPool:
-    count = worker_count(config)
-    if not count:
-        return InProcess(reactor, process.build)
-    forks = ForkServer(reactor, FORK_SERVER, NOT_FOR_WORKERS)
-    return Workers(reactor, count, forks, options.log_path, process.give_up)

@@ -13,8 +13,6 @@ from imgservice.process.setup import Setup
 from imgservice.process.tls.files import read_material, signature
 from imgservice.process.tls.material import TlsMaterial
 from imgservice.wiring.listen import addresses, tls_material
-from imgservice.wiring.preflight import preflight
-from imgservice.wiring.trial import try_build
 
 
 class Files:
@@ -43,14 +41,14 @@ class Files:
 
 def read_setup(path: Path | None, generation: int) -> Setup:
     """Read the file, and the keys that it names; `ConfigError` tells each mistake and its place."""
-    with _placed(path):
+    with placed(path):
         config = load(path)
         return Setup(config, addresses(config), tls_material(config), generation)
 
 
 def read_addresses(path: Path) -> Sequence[Address]:
     """Read where the service listens, and no keys; `ConfigError` as above."""
-    with _placed(path):
+    with placed(path):
         return addresses(load(path))
 
 
@@ -58,27 +56,16 @@ def bind_placed(
     path: Path | None, address: Address, count: int, is_divided: bool, port: int | None
 ) -> list[socket.socket]:
     """Like `bind`, but `ConfigError` tells what is wrong, with its place in the file."""
-    with _placed(path):
+    with placed(path):
         try:
             return bind(address, count, is_divided, port)
         except ListenError as error:
             raise OptionError(("server", "listen", address.position), str(error)) from None
 
 
-def examine(path: Path | None, config: Config) -> None:
-    """Check that the service can be built; `ConfigError` tells what is wrong, and its place."""
-    with _placed(path):
-        try_build(config)
-
-
-def prepare(path: Path | None, config: Config) -> None:
-    """Check that, and prepare the database and the stores; `ConfigError` as above."""
-    with _placed(path):
-        preflight(config)
-
-
 @contextmanager
-def _placed(path: Path | None) -> Iterator[None]:
+def placed(path: Path | None) -> Iterator[None]:
+    """Add to the mistakes that the block finds where in the file they are."""
     try:
         yield
     except ConfigError as error:

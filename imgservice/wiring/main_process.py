@@ -11,15 +11,11 @@ from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError, OptionError
 from imgservice.config.loader import located
 from imgservice.config.sections import Config
-from imgservice.process.serving import Built
 from imgservice.process.setup import Setup
 from imgservice.process.watchdog import Watchdog
 from imgservice.telemetry.logs import Observer, Output, make_logs, say
-from imgservice.troubles import Troubles
-from imgservice.wiring.build import build
 from imgservice.wiring.greeting import hint, summary
-from imgservice.wiring.listeners import make_listeners
-from imgservice.wiring.load import prepare
+from imgservice.wiring.trials import Trials
 
 _log = Logger()
 
@@ -51,23 +47,21 @@ class MainProcess:
     """The hooks of the supervisor, and the log that they write."""
 
     def __init__(
-        self, reactor: Reactor, path: Path | None, options: ProcessOptions, config: Config
+        self,
+        reactor: Reactor,
+        path: Path | None,
+        options: ProcessOptions,
+        config: Config,
+        trials: Trials,
     ) -> None:
         """`ConfigError` when the log cannot be written."""
         self._reactor = reactor
-        self._path = path
+        self.prepare = trials.prepare
         self._options = options
         self.output, self.observer = _logs(path, config, options)
         self.watchdog = Watchdog(reactor, config.server.hang_limit, lambda: self.output.descriptor)
 
-    def build(self, config: Config, troubles: Troubles) -> Built:
-        """Make what serves in this process."""
-        return build(config, self._reactor, make_listeners(config, self.output), troubles)
-
     # -- the hooks --------------------------------------------------------------------------------
-
-    def prepare(self, config: Config) -> None:
-        prepare(self._path, config)
 
     def apply(self, config: Config) -> None:
         self.output.redirect(self._options.log_path(config))

@@ -10,16 +10,15 @@ from imgservice.config.sections import Config
 from imgservice.db.engine.url import UrlError
 from imgservice.db.schema.database import SchemaError
 from imgservice.db.schema.upgrade import check_schema, upgrade
-from imgservice.wiring.trial import check_stores, try_build
+from imgservice.wiring.trial import check_stores
 from imgservice.wiring.writable import check_database_files
 
 
 def preflight(config: Config) -> None:
-    """Check that the service can be built, upgrade the database, and check that stores take data.
+    """Upgrade the database, and check that stores take data; the service is known to be buildable.
 
     `OptionError` says what does not work.
     """
-    try_build(config)
     check_database_files(config)
     _ask_database(config, upgrade)
     check_stores(config)

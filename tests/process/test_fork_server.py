@@ -110,9 +110,9 @@ def test_a_reload_that_it_fails_changes_nothing(tmp_path: Path) -> None:
         before, hanging = service.pids(), _fork_server(service)
         os.kill(hanging, signal.SIGSTOP)
         service.signal(signal.SIGHUP)
-        wait_until(lambda: service.workers("starting") != [])
+        wait_until(lambda: "Reloading the configuration" in service.log.read_text())
         os.kill(hanging, signal.SIGKILL)  # in place of two minutes
-        wait_until(lambda: "fork server ended" in (service.state()["trouble"] or ""))
+        wait_until(lambda: "cannot be tried" in (service.state()["trouble"] or ""))
         assert service.pids() == before
         service.signal(signal.SIGHUP)
         service.until(1, 2)

@@ -14,8 +14,9 @@ from imgservice.process.addresses import bind
 from imgservice.process.forking import ForkServer
 from imgservice.process.messages import Beat, Give, Message
 from imgservice.process.worker_process import Worker
-from imgservice.wiring.launch import FORK_SERVER
-from imgservice.wiring.load import prepare, read_setup
+from imgservice.wiring.examination import prepare
+from imgservice.wiring.load import read_setup
+from imgservice.wiring.with_workers import FORK_SERVER
 
 IDLE = 600
 """More than the kernel keeps for a process that does not read."""

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 
 from imgservice.cli import main
 from imgservice.config.errors import ConfigError
+from imgservice.wiring.examination import prepare
 from imgservice.wiring.greeting import summary
-from imgservice.wiring.load import Files, prepare
+from imgservice.wiring.load import Files
 from tests.process.test_start import Attempt
 from tests.real.service import IMGSERVICE, TWISTD, free_port
 

@@ -21,7 +21,7 @@ from imgservice.process.control import hidden_file, read_hidden_file
 from imgservice.process.fork_server import CONTROL, ignore_group_signals, leave, prepare_child
 from imgservice.process.messages import LARGEST, MOST_DESCRIPTORS, Fork, decode, encode
 from imgservice.process.umask import present_umask
-from imgservice.wiring.launch import FORK_SERVER
+from imgservice.wiring.with_workers import FORK_SERVER
 
 ENVIRONMENT = CONTROL + 1
 """The descriptor from which it reads its environment."""

@@ -38,6 +38,7 @@ from imgservice.process.umask import present_umask
 
 IMPORTED = (
     *(f"imgservice.commands.{place.partition(':')[0]}" for place in COMMANDS.values()),
+    "imgservice.wiring.alone", "imgservice.wiring.with_workers", "imgservice.domain.formats",
     "imgservice.worker", "alembic.command", "sqlalchemy.dialects.sqlite.pysqlite",
     "twisted.scripts.twistd", "tests.real.early",
 )  # fmt: skip
