@@ -30,7 +30,7 @@ from tests.real.service import IMGSERVICE, Service, free_port, missing
 from tests.summary import count_start
 
 ENVIRONMENT = CACHE / "glance-venv"
-START_TIME = 60.0
+START_TIME = 120.0
 DRIVERS = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 OUR_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 SERVE = """

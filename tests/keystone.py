@@ -32,7 +32,7 @@ import pytest
 import yaml
 
 from tests.real.client import Client, Reply
-from tests.real.service import Service, free_port, missing
+from tests.real.service import Service, free_port, missing, wait_until
 from tests.summary import count_start
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ CACHE = REPOSITORY / ".cache"
 BIN = CACHE / "keystone-venv" / "bin"
 INSTALLED = CACHE / "keystone-venv" / "installed"
 PASSWORD = "made-up-password"
-START_TIME = 60.0
+START_TIME = 120.0
 DEFAULT = {"id": "default"}
 ACCOUNTS = (
     ("admin", "admin", "admin"),
@@ -98,12 +98,17 @@ class Keystone:
             assert time.monotonic() < deadline, "Keystone does not answer"
             time.sleep(0.05)
         # Keystone reads its policies at the first question, and refuses those that come meanwhile.
-        self.call("GET", "/auth/tokens?nocatalog", X_Subject_Token=self.admin())
+        wait_until(self._knows_its_policies)
 
     def _answers(self) -> bool:
         with suppress(OSError):
             return self.request("GET", "").status == 200
         return False
+
+    def _knows_its_policies(self) -> bool:
+        token = self.token("admin", "admin")
+        path = "/auth/tokens?nocatalog"
+        return self.request("GET", path, token=token, X_Subject_Token=token).status == 200
 
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP makes it silent, SIGCONT lets it go on."""

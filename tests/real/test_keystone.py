@@ -47,6 +47,15 @@ def holding(service: Service, token: str, **headers: str) -> Client:
     return attrs.evolve(service.client, headers={"X-Auth-Token": token, **fields})
 
 
+def soon_over(hasty: Keystone, service: Service) -> tuple[str, float]:
+    """Return a token of `hasty` that is still good, and when it had been issued."""
+    for _ in range(20):
+        token, issued = hasty.token("demo", "demo"), time.monotonic()
+        if listed(holding(service, token)) == 200:
+            return token, issued
+    pytest.fail("each was over before it could be used")
+
+
 def listed(client: Client) -> int:
     return client.get("/v2/images").status
 
@@ -233,10 +242,8 @@ def test_own_token_is_renewed(keystone: Keystone, hasty: Keystone, tmp_path: Pat
 def test_expired_token(keystone: Keystone, hasty: Keystone, tmp_path: Path) -> None:
     """It ends when it ends, however long answers are believed; a service may go on with it."""
     with running(tmp_path, {"auth": keystone.auth()}) as service:
-        token = hasty.token("demo", "demo")
-        begin = time.monotonic()
-        assert listed(holding(service, token)) == 200
-        time.sleep(max(0.0, SHORT + 0.1 - (time.monotonic() - begin)))
+        token, issued = soon_over(hasty, service)
+        time.sleep(max(0.0, SHORT + 0.1 - (time.monotonic() - issued)))
         assert listed(holding(service, token)) == 401
         known = keystone.token("service-only", "service")
         assert listed(holding(service, token, X_Service_Token=known)) == 200
@@ -352,12 +359,13 @@ def test_cve_2015_5286_token_that_ends_during_an_upload(
 ) -> None:
     """What was uploaded belongs to an image with an owner, and is counted, whatever became of the
     token meanwhile: nothing of the end of an upload needs one."""
-    client = holding(forgetful, hasty.token("demo", "demo"))
-    image_id, begin = client.create(), time.monotonic()
+    image_id = keystone.client(forgetful, "demo").create()
+    token, issued = soon_over(hasty, forgetful)
+    client = holding(forgetful, token)
 
     def slowly() -> Iterator[bytes]:
         yield b"first"
-        time.sleep(max(0.0, SHORT + 0.2 - (time.monotonic() - begin)))
+        time.sleep(max(0.0, SHORT + 0.2 - (time.monotonic() - issued)))
         yield b"last"
 
     assert client.upload(image_id, slowly()).status == 204
@@ -376,7 +384,7 @@ def test_cve_2014_9623_image_that_goes_during_an_upload(
 
     def data() -> Iterator[bytes]:
         yield b"first" * 1000
-        assert deleted.wait(30)
+        assert deleted.wait(120)
         yield b"last" * 1000
 
     replies: list[Reply] = []
@@ -400,9 +408,8 @@ def test_no_secret_in_the_log(keystone: Keystone, service: Service) -> None:
     for client in (holding(service, token), holding(service, "garbage-token")):
         client.get("/v2/images")
         client.get("/v2/images?token=x", X_Service_Token="garbage-service-token")
-    time.sleep(0.5)  # lines are written together
+    wait_until(lambda: service.log.read_text().count("GET /v2/images") >= 4)
     log = service.log.read_text() + service.said.read_text()
-    assert len(log.splitlines()) > 20
     for secret in (PASSWORD, token, "gAAAAA", "garbage-token", "garbage-service-token"):
         assert secret not in log
     assert not re.search(r"\b[0-9a-f]{64}\b", log)

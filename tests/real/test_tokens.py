@@ -118,9 +118,9 @@ def test_the_file_is_read_again(held: Held) -> None:
 
 
 def test_expiry_needs_no_change_of_the_file(held: Held) -> None:
-    _, text = create(held.file, "brief", "gemini", ["reader"], lifetime=6)
+    _, text = create(held.file, "brief", "gemini", ["reader"], lifetime=10)
     client = holder(held.service, text)
-    wait_until(lambda: client.get("/v2/images").status == 200, 6)
+    until_status(client, 200)
     until_status(client, 401)
 
 
