@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, closing, suppress
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
-from socket import create_server
+from socket import create_server, socket
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,7 @@ import pytest_twisted
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from imgservice import __version__
 from imgservice.domain.errors import TooLarge
@@ -30,7 +31,8 @@ from tests.process.certificates import write_certificate
 
 reactor = cast(Any, installed_reactor)
 HERE = ip_network("127.0.0.1/32")
-QUICK = FetchLimits(connect=2, idle=0.3, head=32 << 10)
+PATIENT = FetchLimits(connect=60, idle=60, head=32 << 10)
+HASTY = FetchLimits(connect=60, idle=0.3)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ class Names:
 
 
 def fetcher(resolve: Names | None = None, **more: Any) -> Fetcher:
-    return Fetcher(reactor, rules(**more), QUICK, resolve)
+    return Fetcher(reactor, rules(**more), PATIENT, resolve)
 
 
 async def whole(fetched: Fetched, limit: int | None = None) -> bytes:
@@ -92,7 +94,7 @@ async def test_head_and_other_statuses_are_answers_too(server: Origin) -> None:
 @pytest_twisted.ensureDeferred
 async def test_without_the_allowance_this_host_is_out_of_reach(server: Origin) -> None:
     url = server.put("/x", b"data")
-    strict = Fetcher(reactor, UrlFilter(allowed_ports=()), QUICK)
+    strict = Fetcher(reactor, UrlFilter(allowed_ports=()), PATIENT)
     for spelling in ("127.0.0.1", "localhost", "LOCALHOST.", "0x7f.1", "[::1]", "127.0.0.1.",
                      "[::ffff:127.0.0.1]", "2130706433", "user:pw@127.0.0.1"):  # fmt: skip
         for ask in (strict.open("GET", url.replace("127.0.0.1", spelling)),
@@ -139,7 +141,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(server: Origin
     more = rules(exempt=(HERE, ip_network("127.0.0.9/32")))
     names = Names(["127.0.0.9", "127.0.0.1"])
     url = server.put("/x", b"data").replace("127.0.0.1", "two.example")
-    fetched = await Fetcher(reactor, more, QUICK, names).open("GET", url)
+    fetched = await Fetcher(reactor, more, PATIENT, names).open("GET", url)
     assert await whole(fetched) == b"data"
 
 
@@ -221,12 +223,10 @@ async def test_no_more_is_read_than_is_wanted() -> None:
     """The server can send no more than the buffers on the way hold."""
     sent = 0
     with closing(create_server(("127.0.0.1", 0))) as listening:
-        listening.settimeout(5)
         asking = Deferred.fromCoroutine(
             fetcher().open("GET", f"http://127.0.0.1:{listening.getsockname()[1]}/")
         )
-        await pause(0.05)
-        connection, _ = listening.accept()
+        connection = await accepted(listening)
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             fetched = await asking
@@ -241,15 +241,20 @@ async def test_no_more_is_read_than_is_wanted() -> None:
     assert waiting <= (256 << 10) + (64 << 10)
 
 
+async def accepted(listening: socket) -> socket:
+    """Accept in a thread: the reactor has to connect meanwhile."""
+    connection, _ = await deferToThread(listening.accept)
+    connection.settimeout(60)
+    return connection
+
+
 async def answered(reply: bytes, then: float = 0.0) -> Fetched:
     """Ask a server that sends these bytes and, after a while, closes."""
     with closing(create_server(("127.0.0.1", 0))) as listening:
         port = listening.getsockname()[1]
         asking = Deferred.fromCoroutine(fetcher().open("GET", f"http://127.0.0.1:{port}/"))
-        await pause(0.05)
-        connection, _ = listening.accept()
+        connection = await accepted(listening)
         with connection:
-            connection.settimeout(1)
             with suppress(OSError):  # hung up on us: that is what some want to see
                 connection.sendall(reply)
             await pause(then)
@@ -288,10 +293,10 @@ async def test_data_that_does_not_come_is_not_waited_for() -> None:
     with pytest.raises(FetchFailed):
         await whole(fetched)
     with closing(create_server(("127.0.0.1", 0))) as listening:
-        port = listening.getsockname()[1]
-        asking = Deferred.fromCoroutine(fetcher().open("GET", f"http://127.0.0.1:{port}/"))
-        await pause(0.05)
-        connection, _ = listening.accept()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        hasty = Fetcher(reactor, rules(), HASTY)
+        asking = Deferred.fromCoroutine(hasty.open("GET", url))
+        connection = await accepted(listening)
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
             with pytest.raises(FetchFailed, match="no more data"):
@@ -396,21 +401,18 @@ def test_without_netlink_the_kernel_says_which_addresses_are_ours() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_kept_connection_is_guarded_for_each_answer() -> None:
     """The head of each answer, and what follows it, have their limits of bytes."""
-    limits = FetchLimits(connect=2, idle=2, head=32 << 10, answer=100_000)
+    limits = FetchLimits(connect=60, idle=60, head=32 << 10, answer=100_000)
     client = ConfiguredClient(reactor, tls_policy(), limits, 1)
     whole_answer = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(90_000)
     long_head = b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000 + b"\r\n"
     overhead = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000
     with closing(create_server(("127.0.0.1", 0))) as listening:
-        listening.settimeout(5)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
 
         async def exchange(connection: Any, reply: bytes) -> bytes:
             asking = Deferred.fromCoroutine(client.send("GET", url, {}))
-            await pause(0.05)
-            connection = connection or listening.accept()[0]
+            connection = connection or await accepted(listening)
             connections.append(connection)
-            connection.settimeout(1)
             with suppress(OSError):
                 connection.sendall(reply)
             return await (await asking).read(90_000)

@@ -145,7 +145,7 @@ def started(coroutine: Any) -> Deferred[Any]:
     return Deferred.fromCoroutine(coroutine)
 
 
-async def until(happened: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(happened: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something that must come to pass."""
     deadline = reactor.seconds() + seconds
     while not happened():
