@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import NoReturn
 
 from imgservice.process.messages import (
@@ -76,6 +77,8 @@ def _receive(control: socket.socket) -> tuple[bytes, Sequence[int]]:
 
 def _fork(control: socket.socket, message: Fork, descriptors: Sequence[int]) -> bool:
     """Fork; return True in the child."""
+    if message.modules:
+        _import(message.modules)
     try:
         pid = os.fork()
     except OSError as error:
@@ -91,6 +94,13 @@ def _fork(control: socket.socket, message: Fork, descriptors: Sequence[int]) -> 
     for one in descriptors:
         os.close(one)
     return False
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        with suppress(Exception):  # whoever needs it will tell
+            import_module(name)
+    gc.freeze()
 
 
 def prepare_child(message: Fork, descriptors: Sequence[int]) -> None:

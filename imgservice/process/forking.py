@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from imgservice.process.umask import present_umask
 PACKAGE = Path(__file__).parents[1]
 FORK_TIME = 120.0
 """Seconds that it may take, with a new process and all of its imports, until a child is forked."""
+MOST_MODULES = 500
+"""Names that are sent with one message, whose size is limited."""
 END_TIME = 5.0
 """Seconds that a fork server without children has to end."""
 Ended = Callable[[str, int | None], None]
@@ -101,6 +103,7 @@ class ForkServer:
         self._reactor = reactor
         self._command = command
         self._not_for = not_for
+        self._modules: Sequence[str] = ()
         self._running: _Running | None = None
         self._former: set[_Running] = set()
         self._keys = 0
@@ -114,7 +117,11 @@ class ForkServer:
         if self._running is None or self._running.has_ended:
             self._running = _Running(self._reactor, self._command, self._environment())
         self._keys += 1
-        return self._running.fork(self._keys, arguments, descriptors, ended)
+        return self._running.fork(self._keys, arguments, descriptors, ended, self._modules)
+
+    def share(self, modules: Iterable[str]) -> None:
+        """Import these before the next child is forked; called in any thread."""
+        self._modules = tuple(dict.fromkeys((*self._modules, *modules)))
 
     def _leave_unfit(self) -> None:
         """Leave a process that still has what we have given up since: rights, a terminal."""
@@ -163,6 +170,7 @@ class _Running(ProcessProtocol):
         self.circumstances = _circumstances()
         self._reactor = reactor
         self._children: dict[int, Child] = {}
+        self._imported: set[str] = set()
         self._is_leaving = False
         self.has_ended = False
         self.ended: Deferred[None] = Deferred()
@@ -176,10 +184,17 @@ class _Running(ProcessProtocol):
         self._control = Control(reactor, ours, self._received, lambda: None)
 
     def fork(
-        self, key: int, arguments: Sequence[str], descriptors: Mapping[int, int], ended: Ended
+        self,
+        key: int,
+        arguments: Sequence[str],
+        descriptors: Mapping[int, int],
+        ended: Ended,
+        modules: Sequence[str],
     ) -> Child:
         child = self._children[key] = Child(self._reactor, key, ended, self)
-        message = Fork(key, list(descriptors), arguments, present_umask())
+        more = [name for name in modules if name not in self._imported][:MOST_MODULES]
+        self._imported.update(more)
+        message = Fork(key, list(descriptors), arguments, present_umask(), more)
         self._control.send(message, [os.dup(one) for one in descriptors.values()])
         return child
 

@@ -134,6 +134,8 @@ class Fork:
     """The number of each descriptor in the child."""
     arguments: Sequence[str]
     umask: int
+    modules: Sequence[str] = ()
+    """What the fork server imports before, so that its children share it."""
 
 
 @attrs.frozen

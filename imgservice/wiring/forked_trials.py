@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -36,6 +36,8 @@ class Answer:
     mistake: str | None = None
     failure: str | None = None
     """The traceback of an unexpected error."""
+    imported: Sequence[str] = ()
+    """The modules that the build has needed, which the fork server had not imported."""
 
 
 class ForkedTrials:
@@ -62,10 +64,11 @@ class ForkedTrials:
         finally:
             os.close(asked)
             os.close(theirs)
-        return lambda: _wait(ours)
+        return lambda: self._forks.share(_wait(ours))
 
 
-def _wait(answers: int) -> None:
+def _wait(answers: int) -> Sequence[str]:
+    """Return the modules that are worth sharing; raise what the trial has found."""
     with os.fdopen(answers, "rb") as pipe:
         data = pipe.read()
     if not data:
@@ -75,3 +78,4 @@ def _wait(answers: int) -> None:
         raise RuntimeError(f"The trial of the configuration failed:\n{answer.failure}")
     if answer.mistake is not None:
         raise ConfigError(answer.mistake)
+    return answer.imported

@@ -2,7 +2,10 @@
 
 import os
 import pickle
+import sys
+import threading
 import traceback
+from collections.abc import Sequence
 
 from setproctitle import setproctitle
 
@@ -24,12 +27,20 @@ def main() -> int:
 
 def _answer(question: Question) -> Answer:
     try:
+        imported = [] if question.is_examined else _examine(question)
         if question.prepares:
-            prepare(question.path, question.config, question.is_examined)
-        else:
-            examine(question.path, question.config)
+            prepare(question.path, question.config, is_examined=True)
     except ConfigError as error:
         return Answer(mistake=str(error))
     except Exception:
         return Answer(failure=traceback.format_exc())
-    return Answer()
+    return Answer(imported=imported)
+
+
+def _examine(question: Question) -> Sequence[str]:
+    """Return the modules that were imported for it."""
+    known = {*sys.modules}
+    examine(question.path, question.config)
+    if threading.active_count() > 1:  # one of them has begun a thread, which no fork may have
+        return []
+    return [name for name in sys.modules if name not in known]

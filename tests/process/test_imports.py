@@ -58,8 +58,13 @@ def test_a_process_imports_no_more_than_it_needs(
     assert _of(found, (*SPECIAL, *unwanted)) == []
 
 
-def test_neither_workers_nor_reloads_import_anything(tmp_path: Path) -> None:
-    service = ObservedService(tmp_path, server_options(2))
+@pytest.mark.parametrize("has_policy", [False, True], ids=["defaults", "policy"])
+def test_neither_workers_nor_reloads_import_anything(tmp_path: Path, has_policy: bool) -> None:
+    """With a policy file, a trial imports oslo.policy, and the fork server does so after it."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("get_images: role:reader\n")
+    more = {"policy": {"file": str(policy)}} if has_policy else {}
+    service = ObservedService(tmp_path, {**server_options(2), **more})
     service.is_cold, service.environment = True, {"PYTHONPROFILEIMPORTTIME": "1"}
     service.make_tables()
     try:
@@ -74,4 +79,5 @@ def test_neither_workers_nor_reloads_import_anything(tmp_path: Path) -> None:
     finally:
         service.end()
     assert "oslo_utils.imageutils" in before
+    assert ("oslo_policy._checks" in before) == has_policy
     assert found[len(before) :] == []
