@@ -38,9 +38,14 @@ from imgservice.process.umask import present_umask
 
 IMPORTED = (
     *(f"imgservice.commands.{place.partition(':')[0]}" for place in COMMANDS.values()),
+    "imgservice.worker", "imgservice.tap", "twisted.scripts.twistd", "tests.real.early",
+    # Services import the rest when they need it.
     "imgservice.wiring.alone", "imgservice.wiring.with_workers", "imgservice.domain.formats",
-    "imgservice.worker", "alembic.command", "sqlalchemy.dialects.sqlite.pysqlite",
-    "twisted.scripts.twistd", "tests.real.early",
+    "imgservice.api.middleware.keystone", "imgservice.auth.keystone.limits",
+    "imgservice.db.engine.mysql", "imgservice.store.file.store", "imgservice.store.http",
+    "imgservice.wiring.keystone", "alembic.command", "alembic.config", "encodings.idna",
+    "psycopg", "pymysql", "sqlalchemy.dialects.mysql.pymysql",
+    "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.pysqlite",
 )  # fmt: skip
 CLIENTS = {"openstack": "tests.real.warm_client"}
 """Programs that other processes fork, which have imported nothing of ours."""
