@@ -4,16 +4,15 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
 from tests.documentation.blocks import Block
+from tests.documentation.forking import BIN, PROGRAMS, forking
 from tests.real.service import free_port
 
-BIN = Path(sys.executable).parent
 TIMEOUT = 240.0
 PRELUDE = """\
 set -eo pipefail
@@ -63,6 +62,11 @@ class Scene:
         """Return the empty directory in which its commands run."""
         return self.directory / "work"
 
+    @property
+    def programs(self) -> Path:
+        """Return the directory of the programs that stand for real ones."""
+        return self.directory / "bin"
+
     def root(self, path: str) -> Path:
         """Return where a file of the machine is in place of its real path."""
         return self.directory / "root" / path.lstrip("/")
@@ -71,6 +75,7 @@ class Scene:
         common = {
             "https://images.example:9292": f"http://127.0.0.1:{self.port}",
             "9292": str(self.port),
+            **{f"/opt/imgservice/bin/{each}": str(self.programs / each) for each in PROGRAMS},
             "/opt/imgservice/bin": str(BIN),
             "chown imgservice": f"chown {os.geteuid()}",
             "sudo -u imgservice ": "",
@@ -92,11 +97,19 @@ def run(scene: Scene, blocks: list[Block]) -> None:
     script = PRELUDE + scene.text(scene.before) + "".join(_steps(scene, blocks))
     (scene.directory / "script").write_text(script)
     environment = {
-        "PATH": f"{BIN}:{os.environ['PATH']}:/usr/sbin",
+        "PATH": f"{scene.programs}:{BIN}:{os.environ['PATH']}:/usr/sbin",
         "HOME": str(scene.directory / "home"),
         "LANG": "C.UTF-8",
         **scene.environment,
     }
+    with forking(scene.programs, f"imgservice-pages-{os.getpid()}-{scene.port}"):
+        code, said = _run_script(scene, environment)
+    assert code == 0, said + _last_output(scene)
+    for step in (scene.directory / "steps").glob("*.out"):
+        assert "Traceback" not in step.read_text(), step.read_text()
+
+
+def _run_script(scene: Scene, environment: Mapping[str, str]) -> tuple[int, str]:
     process = subprocess.Popen(
         ["bash", scene.directory / "script"], cwd=scene.work, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -107,9 +120,7 @@ def run(scene: Scene, blocks: list[Block]) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)  # its trap ends the service
             process.wait()
-    assert process.returncode == 0, said + _last_output(scene)
-    for step in (scene.directory / "steps").glob("*.out"):
-        assert "Traceback" not in step.read_text(), step.read_text()
+    return process.returncode, said
 
 
 def _last_output(scene: Scene) -> str:

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.documentation.blocks import REPOSITORY, blocks
-from tests.documentation.running import BIN, Scene
+from tests.documentation.forking import BIN
+from tests.documentation.running import Scene
 from tests.keystone import PASSWORD
 from tests.real.service import missing
 
