@@ -13,6 +13,8 @@ import attrs
 
 from tests.real.client import Client, receive
 
+REST = 0.01
+"""Seconds between two requests of a busy client: it leaves the service time to do other things."""
 LIVELY = 120.0
 """Seconds that `is_lively` may take on a busy machine."""
 SHOW = b"GET /v2/images/%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -45,6 +47,7 @@ class Load:
                 self.failures.append(f"{kind}: {type(error).__name__}: {error}")
             else:
                 self.went_well(kind)
+            self.stop.wait(REST)
 
 
 @contextmanager
