@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.rates import Buckets, ByteRate
@@ -31,6 +32,7 @@ from tests.http.serving import (
     reactor,
     request_bytes,
     until,
+    until_in_thread,
 )
 from tests.http.test_transfers import blocks_at_a_pace, file_at_a_pace, throttled_body
 
@@ -53,6 +55,12 @@ def trickle(wire: Wire, piece: bytes = b"x", seconds: float = TIMEOUT) -> None:
         except OSError:
             return
     raise AssertionError("the client was not cut")
+
+
+def pass_by(serving: Serving, seconds: float) -> None:
+    """Let so much time pass, in a thread, as often looked at as when it passes by itself."""
+    for _ in range(round(seconds * 10)):
+        serving.passes(0.1)
 
 
 async def is_served(serving: Serving) -> None:
@@ -119,13 +127,20 @@ async def test_slow_body_of_an_answer_that_has_begun(serve_both: Serve) -> None:
 @pytest_twisted.ensureDeferred
 async def test_stalls_are_survived(serve: Serve) -> None:
     """What counts is the average."""
-    serving = serve(echo, minimum_rate=MinimumRate(1000, 3.0))
+    started = Signal()
+
+    async def handler(request: StreamingRequest) -> Response:
+        started.happen()
+        return await echo(request)
+
+    serving = serve(handler, clock=StoppedClock(), minimum_rate=MinimumRate(1000, 3.0))
 
     def client(wire: Wire) -> int:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 60000"))
+        started.wait_in_thread()
         for _ in range(4):
             wire.send(bytes(15000))
-            time.sleep(1.2)
+            pass_by(serving, 1.2)
         return wire.reply().status
 
     assert await serving.talk(client) == 200
@@ -134,14 +149,16 @@ async def test_stalls_are_survived(serve: Serve) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_we_do_not_read_is_not_slow(serve: Serve) -> None:
     async def handler(request: StreamingRequest) -> Response:
-        await pause(2.5)
+        await deferToThread(pass_by, serving, 2.5)
         return await echo(request)
+
+    serving = serve(handler, clock=StoppedClock(), minimum_rate=LEAST)
 
     def client(wire: Wire) -> int:
         wire.ask("PUT", body=bytes(8 * MiB))
         return wire.reply().status
 
-    assert await serve(handler, minimum_rate=LEAST).talk(client) == 200
+    assert await serving.talk(client) == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -158,8 +175,7 @@ async def test_a_body_that_waits_for_continue_is_not_slow(serve: Serve) -> None:
     def client(wire: Wire) -> int:
         wire.send(request_bytes("PUT", "/x", "Content-Length: 4", "Expect: 100-continue"))
         started.wait_in_thread()
-        for _ in range(30):
-            serving.passes(0.1)
+        pass_by(serving, 3.0)
         go_on.happen()
         assert wire.reply().status == 100
         wire.send(b"body")
@@ -206,25 +222,29 @@ async def at_once(_: StreamingRequest) -> Response:
     return Response(200, bytes(9 * MiB))
 
 
-def _sip(wire: Wire) -> None:
-    """Read a byte now and then, until the connection is cut."""
-    wire.ask("GET")
-    wire.head()
-    deadline = time.monotonic() + TIMEOUT
-    while not wire.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        assert time.monotonic() < deadline, "the client was not cut"
-        try:
-            if not wire.some(1):
+def sipping(serving: Serving) -> Callable[[Wire], None]:
+    """Return a client that reads a byte now and then, until the connection is cut."""
+
+    def client(wire: Wire) -> None:
+        wire.ask("GET")
+        wire.head()
+        deadline = time.monotonic() + TIMEOUT
+        while not wire.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            assert time.monotonic() < deadline, "the client was not cut"
+            try:
+                if not wire.some(1):
+                    return
+            except OSError:
                 return
-        except OSError:
-            return
-        time.sleep(0.05)
+            pass_by(serving, 0.1)
+
+    return client
 
 
 @pytest_twisted.ensureDeferred
 async def test_slow_reader_of_a_file_is_cut(serve: Serve, threads: Threads, file: Path) -> None:
-    serving = serve(from_file(file, threads), minimum_rate=LEAST)
-    await serving.talk(_sip, receive_buffer=4096)
+    serving = serve(from_file(file, threads), clock=StoppedClock(), minimum_rate=LEAST)
+    await serving.talk(sipping(serving), receive_buffer=4096)
     await serving.quiet()
 
 
@@ -232,8 +252,8 @@ async def test_slow_reader_of_a_file_is_cut(serve: Serve, threads: Threads, file
 @pytest.mark.parametrize("handler", [from_blocks(100, MiB), at_once])
 async def test_slow_reader_of_blocks_is_cut(serve_both: Serve, handler: Handler) -> None:
     """Also when all of the answer is on its way, as far as we are concerned."""
-    serving = serve_both(handler, minimum_rate=LEAST)
-    await serving.talk(_sip, receive_buffer=4096)
+    serving = serve_both(handler, clock=StoppedClock(), minimum_rate=LEAST)
+    await serving.talk(sipping(serving), receive_buffer=4096)
     await serving.quiet()
 
 
@@ -243,7 +263,7 @@ async def test_a_slow_store_is_not_the_client(serve_both: Serve) -> None:
         wire.ask("GET")
         return len(wire.reply().body)
 
-    serving = serve_both(from_blocks(10, 10, 0.3), minimum_rate=LEAST)
+    serving = serve_both(from_blocks(10, 10, 0.15), minimum_rate=MinimumRate(1000, 0.5))
     assert await serving.talk(client) == 100
 
 
@@ -253,7 +273,7 @@ async def test_a_limited_rate_is_not_slow(
     serve: Serve, threads: Threads, tmp_path: Path, what: str
 ) -> None:
     """Though it is far below the least rate that is asked of the client."""
-    buckets = Buckets(ByteRate(MiB // 3, 1))
+    buckets = Buckets(ByteRate(MiB * 2 // 3, 1))
     handler = {
         "file": lambda: file_at_a_pace(MiB, tmp_path, threads, buckets),
         "blocks": lambda: blocks_at_a_pace(MiB, buckets),
@@ -270,15 +290,18 @@ async def test_a_limited_rate_is_not_slow(
 
 @pytest_twisted.ensureDeferred
 async def test_between_requests_nobody_is_slow(serve_both: Serve) -> None:
+    serving = serve_both(echo, clock=StoppedClock(), minimum_rate=LEAST)
+
     def client(wire: Wire) -> None:
         for _ in range(2):
             wire.ask("GET")
             assert wire.reply().status == 200
-            time.sleep(1.5)
+            until_in_thread(lambda: [one.is_idle for one in serving.site.channels] == [True])
+            pass_by(serving, 1.5)
         wire.ask("GET")
         assert wire.reply().status == 200
 
-    await serve_both(echo, minimum_rate=LEAST).talk(client)
+    await serving.talk(client)
 
 
 # -- before the first request ---------------------------------------------------------------------
