@@ -27,16 +27,11 @@ def poor(tmp_path: Path) -> Iterator[Service]:
         service.end()
 
 
-def _cpu_seconds(service: Service) -> float:
-    fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
 def _used_in_a_second(service: Service) -> float:
     """Return how many seconds of the processor's time it needs in the next one."""
-    used = _cpu_seconds(service)
+    used = service.cpu_seconds()
     time.sleep(1)
-    return _cpu_seconds(service) - used
+    return service.cpu_seconds() - used
 
 
 def _limit(service: Service) -> int:

@@ -214,6 +214,11 @@ class Service:
                 return int(line.split()[1])
         raise KeyError(field)
 
+    def cpu_seconds(self) -> float:
+        """Return how much of the processor's time the process has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def written(self) -> int:
         """Return how many bytes the process has handed to `write` and its kin so far."""
         fields = dict(

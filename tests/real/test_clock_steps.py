@@ -91,7 +91,7 @@ def test_an_upload_goes_on_while_the_clock_is_set(stepped: SteppedService, step:
             upload.sendall(data[number * 10_000 :][:10_000])
             time.sleep(0.2)
         assert receive(upload).status == 204
-        assert _is_closed(silent)
+        wait_until(lambda: _is_closed(silent))
     assert client.download(image_id).body == data
 
 

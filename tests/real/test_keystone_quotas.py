@@ -256,10 +256,10 @@ def test_limits_without_a_region_hold_where_there_are_no_others(
         }
         refused(client.upload(client.create(), b"x"), "image_count_uploading is over limit of 0")
         assert usage(limits.client(service, "alt"))["image_size_total"] == (0, 7)
-        log = service.log.read_text()
         told = "no registered limit image_count_uploading, image_stage_total for the service"
-        assert log.count(told) == 1
-        assert "RegionTwo" in log
+        wait_until(lambda: told in service.log.read_text())
+        assert service.log.read_text().count(told) == 1
+        assert "RegionTwo" in service.log.read_text()
     limits.forget(made)
 
 

@@ -689,7 +689,7 @@ def test_a_crash_while_data_is_read_leaves_the_image_queued(tmp_path: Path) -> N
 def test_an_image_deleted_while_its_data_is_read_is_gone(service: Service, roles: Roles) -> None:
     with origin() as slow:
         slow.put("/disk.raw", bytes(64 << 20))
-        slow.pause = 0.02
+        slow.pause = 0.3
         image_id = roles.member.create()
         with roles.member.connect() as connection:
             body = json.dumps({"url": slow.url("/disk.raw")}).encode()
@@ -701,7 +701,7 @@ def test_an_image_deleted_while_its_data_is_read_is_gone(service: Service, roles
             began = time.monotonic()
             answer = connection.recv(100)
         assert answer.startswith(b"HTTP/1.1 410")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 100, "where all of the data takes longer"
     wait_until(lambda: service.rows("SELECT kind FROM imgsvc_leases") == [])
 
 

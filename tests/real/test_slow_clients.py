@@ -35,16 +35,16 @@ def test_slow_uploads_are_given_up(tmp_path: Path) -> None:
         uploads = [client.connect() for _ in image_ids]
         for upload, image_id in zip(uploads, image_ids, strict=True):
             upload.sendall(upload_head(image_id, "Content-Length: 100000") + b"x")
-        deadline, over = time.monotonic() + 30, set[int]()
+        deadline, over = time.monotonic() + 120, set[int]()
         while len(over) < SLOW:
             assert time.monotonic() < deadline, f"{len(over)} of {SLOW} were given up"
             assert client.download(client.active(b"good")).body == b"good"
             over |= {n for n, one in enumerate(uploads) if n not in over and _is_over(one)}
         for upload in uploads:
-            upload.settimeout(30)
+            upload.settimeout(60)
             assert receive(upload).status == 408
             upload.close()
-        assert {client.show(one)["status"] for one in image_ids} == {"queued"}
+        wait_until(lambda: {client.show(one)["status"] for one in image_ids} == {"queued"})
         assert client.upload(image_ids[0], b"whole").status == 204
         assert service.measure("VmRSS") - memory < 20_000
 
@@ -65,7 +65,7 @@ def test_slow_downloads_are_cut(tmp_path: Path) -> None:
 
 def _rest(download: socket.socket) -> int:
     """Count what still comes before the end, which may be a reset."""
-    download.settimeout(30)
+    download.settimeout(60)
     total = 0
     with suppress(ConnectionError):
         while piece := download.recv(1 << 20):
