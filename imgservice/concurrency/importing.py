@@ -11,9 +11,11 @@ def without_collections() -> Iterator[None]:
 
     Modules stay, so each collection during their import is in vain; there would be some hundred.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()

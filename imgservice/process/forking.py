@@ -47,10 +47,11 @@ class Child:
         self.pid = 0
         """0 until it is forked."""
         self.has_exited = False
-        self._late = reactor.callLater(FORK_TIME, server.kill)
+        self._late = reactor.callLater(FORK_TIME, server.kill_unless_forked, self)
 
     def forked(self, pid: int, pidfd: int) -> None:
-        self._late.cancel()
+        if self._late.active():
+            self._late.cancel()
         self.pid, self._pidfd = pid, pidfd
         self._reactor.addReader(self)
 
@@ -226,6 +227,11 @@ class _Running(ProcessProtocol):
     def _close_if_done(self) -> None:
         if self._is_leaving and not self._children:
             self._control.close()
+
+    def kill_unless_forked(self, child: Child) -> None:
+        self._control.doRead()  # this process may be the one that was late
+        if not child.pid and child.key in self._children:
+            self.kill()
 
     def kill(self) -> None:
         with suppress(ProcessExitedAlready):

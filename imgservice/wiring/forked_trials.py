@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
@@ -57,14 +58,21 @@ class ForkedTrials:
         return self._begin(Question(self._path, config, config in self._examined, prepares=True))
 
     def _begin(self, question: Question) -> Callable[[], None]:
-        ours, theirs = os.pipe()
-        asked = hidden_file(pickle.dumps(question))
         try:
-            self._forks.fork([TRIAL], {QUESTION: asked, ANSWER: theirs}, lambda why, by: None)
-        finally:
-            os.close(asked)
-            os.close(theirs)
+            ours = self._ask(question)
+        except OSError as error:
+            raise ConfigError(f"the configuration cannot be tried: {error.strerror}") from None
         return lambda: self._forks.share(_wait(ours))
+
+    def _ask(self, question: Question) -> int:
+        """Return the descriptor from which the answer can be read."""
+        with ExitStack() as stack:
+            asked = hidden_file(pickle.dumps(question))
+            stack.callback(os.close, asked)
+            ours, theirs = os.pipe()
+            stack.callback(os.close, theirs)
+            self._forks.fork([TRIAL], {QUESTION: asked, ANSWER: theirs}, lambda why, by: None)
+        return ours
 
 
 def _wait(answers: int) -> Sequence[str]:
