@@ -70,7 +70,8 @@ async def test_the_longest_waiting_caller_is_next(database: Database) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_waiting_for_a_connection_times_out(place: Place, opened: Open) -> None:
-    database = opened(timeout=0.2)
+    database = opened(timeout=1)
+    assert await present(database) == []  # it is connected now
     with place.held(1):
         first = started(add(database, 1))
         with pytest.raises(Unavailable):
@@ -103,7 +104,7 @@ async def test_many_callers_of_a_server_that_is_not_there(opened: Open) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_does_not_answer(place: Place, opened: Open) -> None:
-    database = opened(answer=0.8)
+    database = opened(answer=2)
     with stopped(await number_of_connection(place, database)), pytest.raises(Unavailable):
         await present(database)
     assert await present(opened()) == []

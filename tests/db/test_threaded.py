@@ -219,12 +219,12 @@ async def test_cancelled_work_that_has_not_begun_never_does(database: ThreadedDa
 
     async def slow(transaction: Transaction) -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         await add_all(transaction, 1)
 
     running = started(database.run(slow))
     waiting = add_in(database, 2)
-    assert begun.wait(10)
+    assert begun.wait(60)
     for each in (running, waiting):
         each.cancel()
         with pytest.raises(CancelledError):
@@ -251,6 +251,6 @@ async def test_closing_lets_running_work_end(path: Path) -> None:
     await database.close()
     assert len(threads) == 3
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert list(path.parent.iterdir()) == [path]  # the last connection took the journal with it

@@ -88,7 +88,7 @@ async def test_an_address_has_so_many_connections(serve_both: Serve) -> None:
 
 
 def _until_in_thread(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not in_reactor(condition):
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.01)
@@ -151,7 +151,7 @@ async def test_unix_sockets_have_no_address(serve: Serve, tmp_path: Any) -> None
         with ExitStack() as stack:
             for _number in range(3):
                 plain = stack.enter_context(socket.socket(socket.AF_UNIX))
-                plain.settimeout(20)
+                plain.settimeout(60)
                 plain.connect(str(path))
                 plain.sendall(request_bytes("GET"))
                 assert plain.recv(12) == b"HTTP/1.1 200"

@@ -29,7 +29,7 @@ EAGER = 0x4000
 
 def send_until_refused(wire: Wire, data: bytes) -> bytes:
     """Send as much as is taken, and return all that comes."""
-    wire.socket.settimeout(20)
+    wire.socket.settimeout(60)
     try:
         wire.send(data)
         return wire.until_end()
@@ -168,10 +168,11 @@ async def test_order_is_kept(serve_both: Serve, body: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_few_bytes_wait_behind_a_request(serve_both: Serve) -> None:
     """One request is under way, whatever is sent behind it."""
-    numbers, go_on = count(), Signal()
+    numbers, started, go_on = count(), Signal(), Signal()
 
     async def handler(_: StreamingRequest) -> Response:
         next(numbers)
+        started.happen()
         await go_on.wait()
         return Response(200, b"")
 
@@ -186,6 +187,7 @@ async def test_few_bytes_wait_behind_a_request(serve_both: Serve) -> None:
         wire.socket.settimeout(1)
         with pytest.raises(TimeoutError):
             wire.send(request_bytes("GET") * 1_000_000)
+        started.wait_in_thread()
         assert in_reactor(waiting) <= EAGER + READ_SIZE
         assert next(numbers) == 1
 

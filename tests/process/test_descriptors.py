@@ -69,7 +69,7 @@ def test_more_connections_than_descriptors(poor: Service) -> None:
         # There are descriptors left for the files of connected clients.
         head = f"GET /v2/images/{image_id}/file HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for one in (good, *answered[:20]):
-            one.settimeout(30)
+            one.settimeout(60)
             if one is not good:
                 assert receive(one).status == 200
             one.sendall(head.encode())
@@ -80,7 +80,7 @@ def test_more_connections_than_descriptors(poor: Service) -> None:
             one.close()
         for one in flood:
             if one not in answered:
-                one.settimeout(30)
+                one.settimeout(60)
                 assert receive(one).status == 200
                 one.close()
     assert client.download(client.active(data)).body == data
@@ -100,7 +100,7 @@ def test_as_many_connections_as_are_configured(tmp_path: Path) -> None:
             wait_until(lambda: sum(map(_has_answered, flood)) >= 20)
             assert sum(map(_has_answered, flood)) == 20
             for one in flood:  # as connections end, the others are accepted
-                one.settimeout(30)
+                one.settimeout(60)
                 assert receive(one).status == 200
                 one.close()
         service.stop()

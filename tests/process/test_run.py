@@ -52,7 +52,7 @@ def test_the_second_interrupt_ends_at_once(service: ObservedService) -> None:
         time.sleep(1)
         assert service.rows("SELECT status FROM images") == [("saving",)]  # it waits
         service.signal(signal.SIGINT)
-        assert service.wait(30) == -signal.SIGINT
+        assert service.wait(60) == -signal.SIGINT
     assert "stopped at once" in _said(service)
     assert "Traceback" not in service.log.read_text() + _said(service)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))

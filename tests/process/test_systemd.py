@@ -45,7 +45,7 @@ def _activated(directory: Path, options: dict[str, Any], names: str) -> Observed
 
 def _asked(path: Path, request: bytes = SHOW % b"none") -> int:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
+        connection.settimeout(60)
         connection.connect(str(path))
         connection.sendall(request)
         return receive(connection).status

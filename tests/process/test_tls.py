@@ -103,7 +103,7 @@ def test_client_that_vanishes(secure: Secure) -> None:
 
 
 def test_plain_text_is_turned_away(secure: Secure) -> None:
-    with socket.create_connection(("127.0.0.1", secure.service.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", secure.service.port), 60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with suppress(ConnectionResetError):
             assert not connection.recv(4096).startswith(b"HTTP/")

@@ -63,7 +63,7 @@ def client(service: Service) -> Client:
 def refusing(service: Service, event: str) -> Iterator[None]:
     """Let the database refuse something while the block runs."""
     refuse = f"CREATE TRIGGER refusal {event} BEGIN SELECT RAISE(ABORT, 'refused'); END"
-    with closing(sqlite3.connect(service.database, timeout=30)) as connection:
+    with closing(sqlite3.connect(service.database, timeout=60)) as connection:
         connection.execute(refuse)
         connection.commit()
         try:
@@ -177,7 +177,7 @@ async def test_a_cleanup_that_fails_again_and_again_is_told_of_once(tmp_path: Pa
 
 def let_it_be_due(service: Service) -> None:
     """Let every job be tried again now."""
-    with closing(sqlite3.connect(service.database, timeout=30)) as connection:
+    with closing(sqlite3.connect(service.database, timeout=60)) as connection:
         connection.execute("UPDATE imgsvc_leases SET not_before = created_at")
         connection.commit()
 

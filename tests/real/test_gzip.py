@@ -177,6 +177,6 @@ def test_browsers_are_told_of_both(service: Service) -> None:
 
 
 def test_a_client_that_unpacks_by_itself(client: Client, image_id: str) -> None:
-    answer = requests.get(f"{client.url}/v2/images/{image_id}", timeout=30)
+    answer = requests.get(f"{client.url}/v2/images/{image_id}", timeout=60)
     assert answer.headers["Content-Encoding"] == "gzip"
     assert answer.json() == client.show(image_id)

@@ -47,7 +47,7 @@ def patch(client: Client, image_id: str, *operations: dict[str, str]) -> Reply:
 
 
 def _lengthen(database: Path) -> None:
-    with closing(sqlite3.connect(database, timeout=30)) as connection:
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
         for number in range(10):
             connection.execute(
                 "INSERT INTO image_properties (image_id, name, value, created_at, deleted)"
@@ -144,7 +144,7 @@ def test_values_that_are_too_long_are_refused(full: Service) -> None:
 
 def test_values_that_are_too_long_but_there_stay_and_are_shown(full: Service) -> None:
     client, long, image_id = full.client, "ä" * 70_000, full.client.create(note="")
-    with closing(sqlite3.connect(full.database, timeout=30)) as connection:
+    with closing(sqlite3.connect(full.database, timeout=60)) as connection:
         change = "UPDATE image_properties SET value = ? WHERE image_id = ?"
         connection.execute(change, (long, image_id))
         connection.commit()

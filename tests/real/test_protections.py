@@ -222,7 +222,7 @@ class Protected:
     def image(self, **properties: str) -> str:
         """Return an image that has the properties, whoever may create them."""
         image_id = self.caller("plain").create()
-        with closing(sqlite3.connect(self.service.database, timeout=20)) as connection:
+        with closing(sqlite3.connect(self.service.database, timeout=60)) as connection:
             for name, value in properties.items():
                 connection.execute(
                     "INSERT INTO image_properties"

@@ -514,7 +514,7 @@ def killed_while_adding(images: Path, image_id: str) -> None:
         [sys.executable, "-m", "tests.store.child", "plain", images, image_id, "100000"], cwd=ROOT
     )
     try:
-        deadline = monotonic() + 30
+        deadline = monotonic() + 60
         while not any(
             path.stat().st_size > 5 * MIB for path in set(images.glob(f".{image_id}.*")) - before
         ):
