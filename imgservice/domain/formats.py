@@ -5,7 +5,7 @@ It imports oslo.utils, which takes long: only what inspects data imports this mo
 
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from oslo_utils.imageutils import format_inspector
@@ -36,6 +36,7 @@ class _Inspected(Protocol):
 
     vmdktype: str
     """Only a VMDK has it."""
+    _safety_checks: dict[str, object]
 
     @property
     def virtual_size(self) -> int: ...
@@ -45,6 +46,9 @@ class _Inspected(Protocol):
 
 class _Inspector(Protocol):
     """What oslo.utils found out about the data so far."""
+
+    _inspectors: Collection[_Inspected]
+    """One for each format."""
 
     @property
     def formats(self) -> Sequence[_Inspected] | None:
@@ -63,16 +67,18 @@ class FormatCheck:
     """Inspects the data of one image while it passes, and refuses it once it is known to be wrong.
 
     Only images in container format "bare" are inspected; other containers may hold anything.
+    What was captured of the data is released once the format is known, or by `close`.
     """
 
     def __init__(self, disk_format: str, container_format: str, rules: FormatRules) -> None:
         self._declared = disk_format
         self._rules = rules
         self._source = _Pending()
+        self._is_inspected = container_format == "bare"
         self._inspector: _Inspector | None = None
-        if container_format == "bare":
+        """None once it is known which format the data has."""
+        if self._is_inspected:
             self._inspector = format_inspector.InspectWrapper(self._source)
-        self._undecided = self._inspector is not None
         self._head: bytearray | None = bytearray()
         self._follower: Follower | None = None
         self._broken: str | None = None
@@ -86,7 +92,7 @@ class FormatCheck:
     def feed(self, block: bytes) -> None:
         """Inspect the next block; `UnsupportedContent` when the data cannot be accepted."""
         self._size += len(block)
-        if self._inspector is None:
+        if not self._is_inspected:
             return
         if self._head is None:
             self._look(block)
@@ -100,11 +106,11 @@ class FormatCheck:
 
     def finish(self) -> int | None:
         """Check the complete data; return its virtual size, None when it is unknown."""
-        if self._inspector is None:
+        if not self._is_inspected:
             return None
         if self._head is not None:
             self._begin(bytes(self._head))
-        if self._undecided:
+        if self._inspector is not None:
             self._inspector.close()
             self._decide(self._inspector)
         self._follow(None)
@@ -112,6 +118,18 @@ class FormatCheck:
         if self._declared == "raw":
             return self._size
         return self._virtual_size
+
+    def close(self) -> None:
+        """Release what was captured of the data.
+
+        The inspectors refer to themselves by their checks: without this, the data would stay until
+        the next full garbage collection, which may be hundreds of uploads later.
+        """
+        if self._inspector is not None:
+            for one in self._inspector._inspectors:
+                one._safety_checks.clear()
+        self._inspector = None
+        self._source.block = b""
 
     def _begin(self, head: bytes) -> None:
         self._head = None
@@ -124,16 +142,23 @@ class FormatCheck:
             raise UnsupportedContent(f"{UNSAFE}: {error}") from None
         except Broken as error:
             self._broken = str(error)
-        self._look(head)
+        self._follow(head)
+        # Inspectors capture up to 1 MiB of the first bytes before they see that these are not
+        # of their format: the beginning alone shows it to most of them.
+        self._inspect(head[:HEAD])
+        self._inspect(head[HEAD:])
 
     def _look(self, block: bytes) -> None:
-        if self._follower is not None:
-            self._follow(block)
-        if self._undecided and self._inspector is not None:
-            self._source.block = block
-            next(self._inspector)
-            if self._inspector.formats is not None:
-                self._decide(self._inspector)
+        self._follow(block)
+        self._inspect(block)
+
+    def _inspect(self, block: bytes) -> None:
+        if self._inspector is None or not block:
+            return
+        self._source.block = block
+        next(self._inspector)
+        if self._inspector.formats is not None:
+            self._decide(self._inspector)
 
     def _follow(self, block: bytes | None) -> None:
         """Check the layout of the next block, or, without one, of the complete data."""
@@ -148,11 +173,10 @@ class FormatCheck:
             raise UnsupportedContent(f"{UNSAFE}: {error}") from None
         except Broken as error:
             self._follower, self._broken = None, str(error)
-            if not self._undecided:
+            if self._inspector is None:
                 self._check_whole()
 
     def _decide(self, inspector: _Inspector) -> None:
-        self._undecided = False
         try:
             found = self._found(inspector)
             self._match(found)
@@ -161,6 +185,8 @@ class FormatCheck:
         except format_inspector.ImageFormatError as error:
             if self._rules.require_match:
                 raise UnsupportedContent(str(error)) from None
+        finally:
+            self.close()
 
     def _found(self, inspector: _Inspector) -> _Inspected:
         """Return the inspector of the one format that the data has."""

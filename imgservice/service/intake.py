@@ -146,6 +146,7 @@ class Intake:
         )
 
     async def abandon(self) -> None:
+        self._format.close()
         await self._digests.abandon()
 
 

@@ -1,6 +1,8 @@
 """What image formats say of themselves: parents, tables beyond the end; and good images."""
 
+import gc
 import json
+import os
 import random
 import struct
 import time
@@ -13,6 +15,7 @@ from typing import Any
 
 import attrs
 import pytest
+from oslo_utils.imageutils import format_inspector
 
 from imgservice.domain.errors import UnsupportedContent
 from imgservice.domain.format_rules import FormatRules
@@ -465,6 +468,61 @@ def test_another_format_than_the_declared_one_is_taken_where_that_is_wanted(fold
     assert (check.detected, check.finish()) == ("qcow2", None)
     assert judge(b"words" * 1000, "qcow2", accept_others=True).detected == "raw"
     assert refused(data[:200_000], "qcow2", accept_others=True)
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def captured() -> int:
+    """Return how many bytes all inspectors have captured."""
+    regions = [one for one in gc.get_objects() if isinstance(one, format_inspector.CaptureRegion)]
+    return sum(len(region.data) for region in regions)
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_little_is_captured_of_data_in_an_unknown_format() -> None:
+    check = FormatCheck("raw", "bare", FormatRules())
+    check.feed(os.urandom(200 << 10))
+    assert 0 < captured() < 200 << 10
+    check.close()
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_nothing_captured_is_kept_once_the_format_is_known() -> None:
+    check = FormatCheck("raw", "bare", FormatRules())
+    check.feed(os.urandom(MIB))
+    assert captured() == 0
+    check.feed(b"more")
+    assert check.finish() == MIB + 4
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_nothing_captured_is_kept_of_refused_data() -> None:
+    check = FormatCheck("qcow2", "bare", FormatRules())
+    try:
+        check.feed(os.urandom(MIB))
+    except UnsupportedContent as error:
+        assert "qcow2" in error.message
+    else:
+        pytest.fail("the data was accepted")
+    assert captured() == 0
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_nothing_captured_is_kept_of_data_that_ends_early() -> None:
+    check = FormatCheck("vmdk", "bare", FormatRules())
+    check.feed(_vmdk_text(512 << 10) + bytes(100 << 10))
+    assert captured() > 0
+    check.close()
+    assert captured() == 0
 
 
 # -- cost -----------------------------------------------------------------------------------------
