@@ -2,9 +2,11 @@
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from threading import Event, Lock, Timer, current_thread, main_thread
 from time import sleep
 from typing import Any, cast
+from weakref import ReferenceType, ref
 
 import pytest
 import pytest_twisted
@@ -47,6 +49,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def started(coroutine: Any) -> Deferred[Any]:
     return Deferred.fromCoroutine(coroutine)
+
+
+class Fire(OSError):
+    """An error that can have weak references."""
 
 
 def fails(_: bytes) -> None:
@@ -244,6 +250,38 @@ async def test_abandon_drops_what_waits_and_waits_for_what_runs(
     gate.set()
     await abandoned
     assert seen == ["slow", "last"]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "not yet known"])
+async def test_an_abandoned_queue_keeps_no_error(
+    threads: Threads, gate: Event, is_known: bool
+) -> None:
+    """Its traceback has the block that was worked on."""
+    errors: list[ReferenceType[Fire]] = []
+    began = Event()
+
+    def fails_later(_: bytes) -> None:
+        began.set()
+        gate.wait()
+        error = Fire()
+        errors.append(ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    queue = threads.serial_queue(100)
+    await queue.put(fails_later, b"x")
+    await until(began.is_set)
+    if is_known:
+        gate.set()
+        with suppress(OSError):
+            await queue.drain()
+    abandoned = started(queue.abandon())
+    gate.set()
+    await abandoned
+    await until(lambda: errors[0]() is None)
 
 
 @pytest_twisted.ensureDeferred

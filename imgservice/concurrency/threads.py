@@ -126,6 +126,7 @@ class SerialQueue:
     def _end(self, last: Callable[[], object] | None) -> None:
         self._queue.clear()
         self._ended = True
+        self._error = None  # its traceback has us, and the block that was worked on
         if last is None:
             return
         try:
@@ -171,7 +172,9 @@ class SerialQueue:
             self._error = error
         with self._lock:
             self._bytes -= len(block)
-            if self._error is not None and not self._ended:
+            if self._ended:
+                self._error = None
+            elif self._error is not None:
                 self._queue.clear()
             more = self._running = bool(self._queue)
             if not more:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -56,7 +57,8 @@ class RequestBody:
         self._discarding = False
         self._progress = WakeUp()
         self._wanted = 0
-        self._failure: BodyAborted | None = None
+        self._failure: Callable[[], BodyAborted] | None = None
+        """Makes it anew: the traceback of one that is kept here would keep blocks, too."""
 
     @property
     def outstanding(self) -> int | None:
@@ -76,7 +78,7 @@ class RequestBody:
             self._wanted = wanted
             await self._progress.wait()
         if self._failure is not None:
-            raise self._failure
+            raise self._failure()
         return self._take(wanted)
 
     async def blocks(self, size: int, window: Callable[[], int]) -> AsyncIterator[bytes]:
@@ -166,7 +168,7 @@ class RequestBody:
     def fail(self, reason: str, kind: type[BodyAborted] = BodyAborted) -> None:
         """Fail the body: the rest of it will not arrive."""
         if not self.complete and self._failure is None:
-            self._failure = kind(reason)
+            self._failure = partial(kind, reason)
             self._pieces.clear()
             self._progress.wake()
 

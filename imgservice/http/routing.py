@@ -106,6 +106,7 @@ class ApiApp(Klein):
 
     def _failed(self, request: StreamingRequest, failure: Failure) -> bytes | None:
         response = error_response(request, failure)
+        failure.cleanFailure()  # frames, and blocks in them, would wait for the garbage collector
         if request.startedWriting:  # the client must not take a part for the whole
             cut(request)
             return None
