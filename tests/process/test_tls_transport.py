@@ -1,17 +1,21 @@
 """The private names of Twisted that `TlsTransport` uses, and what it makes of them."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
+from weakref import ref
 
 import pytest
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 from imgservice.config.sections.server import TlsOptions
 from imgservice.process.tls.contexts import ServerContexts
@@ -103,7 +107,7 @@ def test_twisted_has_what_is_overridden_and_used() -> None:
     ours = {name for name in vars(TlsTransport) if not name.startswith("__")}
     used = {"_bufferedWrite", "_tlsShutdownFinished", "_lostTLSConnection"}
     assert ours | used <= set(dir(TLSMemoryBIOProtocol))
-    assert ours == {"_write", "_flushSendBIO"}
+    assert ours == {"_write", "_flushSendBIO", "_tlsShutdownFinished"}
 
 
 def test_what_is_sent_early_comes_after_the_handshake(talk: Talk) -> None:
@@ -129,3 +133,15 @@ def test_nothing_is_left_in_openssl(talk: Talk) -> None:
     handle = talk.transport.getHandle()
     with pytest.raises(SSL.WantReadError):
         handle.bio_read(1)
+
+
+def test_a_lost_connection_is_released_without_the_garbage_collector(talk: Talk) -> None:
+    """Its buffers would otherwise stay for hundreds of connections."""
+    talk.received(len(DATA))
+    handle = ref(talk.transport.getHandle())
+    gc.disable()
+    try:
+        talk.transport.connectionLost(Failure(ConnectionDone()))
+        assert handle() is None
+    finally:
+        gc.enable()

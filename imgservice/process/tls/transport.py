@@ -5,6 +5,7 @@ downloads a quarter more expensive.
 `tests/process/test_tls_transport.py` pins the private names of Twisted that are used.
 """
 
+from traceback import clear_frames
 from typing import Any, Protocol, cast
 
 from OpenSSL import SSL
@@ -55,6 +56,16 @@ class TlsTransport(BufferingTLSTransport):
         except SSL.WantReadError:
             return
         cast(Any, self.transport).write(encrypted)
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """Clear the frames of OpenSSL's error.
+
+        Among them is the one that has the error, so that the buffers of the connection would stay
+        until the next full garbage collection.
+        """
+        if reason is not None:
+            clear_frames(reason.tb)
+        super()._tlsShutdownFinished(reason)
 
 
 class _TlsFactory(TLSMemoryBIOFactory):
