@@ -23,6 +23,7 @@ from imgservice.http.routing import Tasks
 from imgservice.http.sending import Sender
 from imgservice.http.site import StreamingSite
 from imgservice.process.components import Component, OpenResource
+from imgservice.process.heap import HeapTrim
 from imgservice.process.probes import Probe, Probes
 from imgservice.process.serving import Built
 from imgservice.service.events import Listener
@@ -159,6 +160,7 @@ def _components(parts: _Parts, services: Services) -> Sequence[Component]:
         BackgroundJobs(reactor, services.jobs, troubles),
         OpenResource("handlers", parts.tasks.ended),
         Probes(reactor, _probes(parts), troubles, parts.config.healthcheck.interval),
+        HeapTrim(reactor),
     ]
 
 
