@@ -113,8 +113,8 @@ def descriptors() -> Counter[str]:
 
 
 async def settled(look: Callable[[], list[str]]) -> list[str]:
-    """Return what `look` finds, once that is nothing or a second has passed."""
-    for _ in range(100):
+    """Return what `look` finds, once that is nothing or a minute has passed."""
+    for _ in range(6000):
         if not look():
             break
         await pause(0.01)
@@ -402,15 +402,16 @@ async def test_a_cancelled_add_leaves_nothing(bench: Bench, before: int) -> None
 
 @pytest_twisted.ensureDeferred
 async def test_an_add_cancelled_at_any_moment_is_all_or_nothing(bench: Bench) -> None:
-    """Cancels one turn of the reactor later each time, until five adds were done before."""
+    """Cancels some turns of the reactor later each time, until five adds were done before."""
     data = some_bytes(MIB)
-    outcomes: list[str] = []
+    outcomes, turns = list[str](), 0
     while outcomes.count("too late") < 5:
         add = Deferred.fromCoroutine(bench.store.add(new_id(), source([data] * 5), None))
-        for _ in range(len(outcomes)):
+        for _ in range(turns):
             await pause(0)
         outcomes.append(await outcome(bench, add))
-        assert len(outcomes) < 3000
+        turns += 1 + turns // 200  # where a disk is slow, an add takes thousands of turns
+        assert turns < 1_000_000
 
 
 async def outcome(bench: Bench, add: Deferred[Stored]) -> str:
@@ -441,7 +442,10 @@ async def test_a_second_cancel_leaves_nothing_either(bench: Bench) -> None:
 
     for turns in range(8):
         await cancelled_twice(turns)
-    await pause(0.1)
+    for _ in range(6000):  # nobody waits for what the second one has left to be done
+        if not await bench.subject.leftovers():
+            break
+        await pause(0.01)
     assert await bench.subject.leftovers() == []
 
 

@@ -12,7 +12,7 @@ from tests.real.service import Service
 LONGEST = 16_000
 """Bytes of a request line or a header line that are taken, with some to spare."""
 AT_ONCE = 4
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 """Seconds: what grows with the square or the cube of these lengths takes minutes."""
 
 COSTLY = {

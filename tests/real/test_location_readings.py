@@ -116,7 +116,7 @@ def test_a_server_that_drips_is_given_up(tmp_path: Path) -> None:
         reply = add(member, image_id, web.url("/disk.raw"))
         assert reply.status == 503, reply
         assert web.sent < 10_000
-        assert is_over(service)
+        wait_until(lambda: is_over(service))
         with member.connect() as connection:  # nobody else is disturbed
             connection.sendall(
                 upload_head(image_id, "Content-Length: 4", *_fields(member)) + b"data"

@@ -390,7 +390,7 @@ def upload_all(
                 with suppress(BrokenPipeError, ConnectionResetError):
                     connection.sendall(piece(size // 2, chunked, last))
                 if not last:
-                    halfway.wait(60)
+                    halfway.wait(120)
             statuses[number] = receive(connection).status
 
     threads = [
