@@ -23,17 +23,17 @@ from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service
 from tests.servers import Server
 
-COPIES = {"postgresql": 120, "mariadb": 30}
+COPIES = 20
 CHILDREN = ("image_properties", "image_locations", "image_members", "image_tags")
 PATCH = "application/openstack-images-v2.1-json-patch"
 LISTS = (
-    ("admin", "limit=1000"),
-    ("admin", "limit=300&os_hidden=true"),
-    ("demo", "limit=300&sort=created_at:asc&visibility=private"),
-    ("demo", "limit=300&visibility=community"),
-    ("alt", "limit=300&member_status=all"),
-    ("alt", "limit=300&visibility=shared&member_status=accepted"),
-    ("reader", "limit=300&protected=true"),
+    ("admin", "limit=100"),
+    ("admin", "limit=30&os_hidden=true"),
+    ("demo", "limit=30&sort=created_at:asc&visibility=private"),
+    ("demo", "limit=30&visibility=community"),
+    ("alt", "limit=30&member_status=all"),
+    ("alt", "limit=30&visibility=shared&member_status=accepted"),
+    ("reader", "limit=30&protected=true"),
 )
 """Callers and queries that together list all images, and show who sees which."""
 
@@ -150,7 +150,7 @@ def multiply(there: Glance) -> None:
     engine = sa.create_engine(there.database, poolclass=sa.NullPool)
     with engine.begin() as connection:
         originals = _rows(connection, images)
-        numbers = range(1, COPIES[engine.name.replace("mysql", "mariadb")] + 1)
+        numbers = range(1, COPIES + 1)
         new = {(one["id"], n): str(uuid4()) for one in originals for n in numbers}
         copies = [_copy(one, n, id=new[one["id"], n]) for one in originals for n in numbers]
         connection.execute(sa.insert(images), copies)
@@ -202,7 +202,7 @@ def test_there_and_back(there: Glance, identity: Keystone, tmp_path: Path) -> No
     make_images(theirs, identity.projects)
     multiply(there)
     before = theirs.lists()
-    assert len(before[0]) > (1000 if "postgresql" in there.database else 200)
+    assert len(before[0]) > 100  # more than a page
     shown_before = theirs.shown(some_of(before))
     there.stop()
 
@@ -244,7 +244,7 @@ def with_data(lists: Sequence[Sequence[Any]]) -> list[Any]:
 
 
 def some_of(lists: Sequence[Sequence[Any]]) -> list[str]:
-    return [image["id"] for image in lists[0]][::40]
+    return [image["id"] for image in lists[0]][::20]
 
 
 def end(service: Service) -> None:
