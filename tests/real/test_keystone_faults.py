@@ -88,7 +88,7 @@ class Load:
             begin = time.monotonic()
             status = ask(self._service, token())
             self.seen.append(Seen(kind, begin, time.monotonic() - begin, status))
-            self._ending.wait(0.02)
+            self._ending.wait(0.05)
 
     @contextmanager
     def going(self) -> Iterator["Load"]:
@@ -136,7 +136,7 @@ def test_broken_and_whole_again_under_load(
     frail: Keystone, service: Service, broken: Callable[[Keystone], AbstractContextManager[None]]
 ) -> None:
     """Nobody gets in who must not, nobody waits too long, and all is well in the end."""
-    known, new = frail.token("demo", "demo"), [frail.token("alt", "alt") for _ in range(80)]
+    known, new = frail.token("demo", "demo"), [frail.token("alt", "alt") for _ in range(50)]
     with Load(service, known, new).going() as load:
         wait_until(lambda: {one.kind for one in load.seen} == {"known", "new", "made up"})
         with broken(frail):
@@ -209,15 +209,15 @@ def test_failover_between_two(frail: Keystone, keystone: Keystone, tmp_path: Pat
 
 # -- very many tokens -----------------------------------------------------------------------------
 
-MANY = 1000
+MANY = 400
 
 
-def test_a_thousand_new_tokens_do_not_stall_others(keystone: Keystone, tmp_path: Path) -> None:
+def test_hundreds_of_new_tokens_do_not_stall_others(keystone: Keystone, tmp_path: Path) -> None:
     """They are asked about a few at a time; who is known is served meanwhile."""
     with running(tmp_path, {"auth": keystone.auth(), "limits": UNLIMITED}) as service:
         client = keystone.client(service)
         image_id = client.create()
-        good = [keystone.token("alt", "alt") for _ in range(50)]
+        good = [keystone.token("alt", "alt") for _ in range(20)]
         made_up = [f"gAAAAAmade-up{number}" for number in range(MANY - len(good))]
         shows: list[float] = []
         ending = threading.Event()

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from imgservice.cli import main
 from tests.real.client import Client
+from tests.real.commands import run_command
 from tests.real.policy_matrix import CALLERS, POLICIES, outcomes
 from tests.real.roles import caller, trusting
 from tests.real.service import TWISTD, Service, wait_until
@@ -247,15 +248,8 @@ def test_only_who_asks_for_a_project_gets_in(
 
 def started(directory: Path, options: dict[str, Any]) -> tuple[int, str]:
     service = Service(directory, options)
-    command: list[str | Path] = [
-        TWISTD,
-        "--nodaemon",
-        "--pidfile=",
-        "imgservice",
-        "--config",
-        service.config,
-    ]
-    ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120)
+    command = ["--nodaemon", "--pidfile=", "imgservice", "--config", str(service.config)]
+    ended = run_command(TWISTD, *command, cwd=directory)
     return ended.returncode, ended.stderr
 
 
