@@ -11,7 +11,6 @@ Keystone in Keystone's own catalog, so it needs the Keystone `identity`.
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,22 +22,17 @@ import sqlalchemy as sa
 import yaml
 
 from tests import keystone as keystones
-from tests.keystone import CACHE, PASSWORD, Keystone
+from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client
 from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service, free_port, missing
+from tests.real.warm import CACHE, WarmProcess
 from tests.summary import count_start
 
 ENVIRONMENT = CACHE / "glance-venv"
 START_TIME = 120.0
 DRIVERS = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 OUR_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-SERVE = """
-import os
-from waitress import serve
-from glance.wsgi.api import application
-serve(application, host="127.0.0.1", port=int(os.environ["PORT"]), threads=4)
-"""
 CONFIGURATION = """
 [DEFAULT]
 log_file = {directory}/log
@@ -94,7 +88,7 @@ class Glance:
         self.config = directory / "glance-api.conf"
         self.client = Client("127.0.0.1", free_port())
         self.stores = [directory / "local", directory / "second"]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | None = None
         for name in ("local", "second", "staging", "tasks", "locks"):
             (directory / name).mkdir(parents=True)
         values = {
@@ -110,9 +104,7 @@ class Glance:
 
     def manage(self, *arguments: str) -> None:
         """Run `glance-manage`."""
-        command: list[str | Path] = [ENVIRONMENT / "bin" / "glance-manage"]
-        command += ["--config-file", self.config, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = run_command("glance-manage", "--config-file", self.config, *arguments)
         assert done.returncode == 0, done.stderr
 
     # -- the process ------------------------------------------------------------------------------
@@ -125,16 +117,10 @@ class Glance:
             "OS_GLANCE_CONFIG_DIR": str(self.directory),
             "PORT": str(self.client.port),
         }
-        with (self.directory / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                [ENVIRONMENT / "bin" / "python", "-W", "ignore", "-c", SERVE],
-                env=environment,
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        nothing = Path(os.devnull)
+        with nothing.open() as none, (self.directory / "output").open("ab") as output:
+            files = [none.fileno(), output.fileno(), output.fileno()]
+            self._process = WarmProcess(["glance-api"], self.directory, environment, files)
         deadline = time.monotonic() + START_TIME
         while not self._answers():
             assert self._process.poll() is None, (self.directory / "output").read_text()[-2000:]

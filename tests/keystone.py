@@ -33,10 +33,9 @@ import yaml
 
 from tests.real.client import Client, Reply
 from tests.real.service import Service, free_port, missing, wait_until
+from tests.real.warm import CACHE, WarmProcess
 from tests.summary import count_start
 
-REPOSITORY = Path(__file__).parents[1]
-CACHE = REPOSITORY / ".cache"
 BIN = CACHE / "keystone-venv" / "bin"
 INSTALLED = CACHE / "keystone-venv" / "installed"
 PASSWORD = "made-up-password"
@@ -51,14 +50,6 @@ ACCOUNTS = (
     ("imgservice", "service", "admin"),
     ("service-only", "service", "service"),
 )
-# Keystone reads the command line of whoever imports it: there must be none. With several threads it
-# mixes up the callers.
-SERVE = """
-import os
-from waitress import serve
-from keystone.wsgi.api import application
-serve(application, host="127.0.0.1", port=int(os.environ["PORT"]), threads=1)
-"""
 
 
 class Keystone:
@@ -70,7 +61,7 @@ class Keystone:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v3"
         self._token_options = token_options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | None = None
         template = _template()
         shutil.copytree(template, directory, dirs_exist_ok=True)
         known = json.loads((directory / "known.json").read_text())
@@ -320,7 +311,7 @@ def _make_template(folder: Path) -> None:
     try:
         _seed(work, port, process)
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         process.wait()
     work.rename(folder)
 
@@ -354,25 +345,19 @@ def _manage(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _serve(folder: Path, port: int) -> WarmProcess:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OS_")},
         "OS_KEYSTONE_CONFIG_DIR": str(folder),
         "OS_KEYSTONE_CONFIG_FILES": "keystone.conf",
         "PORT": str(port),
     }
-    with (folder / "output").open("ab") as output:
-        return subprocess.Popen(
-            [BIN / "python", "-W", "ignore", "-c", SERVE],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    with Path(os.devnull).open() as nothing, (folder / "output").open("ab") as output:
+        files = [nothing.fileno(), output.fileno(), output.fileno()]
+        return WarmProcess(["keystone"], folder, environment, files)
 
 
-def _seed(folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+def _seed(folder: Path, port: int, process: WarmProcess) -> None:
     """Make the accounts, and write down their ids."""
     seeding = object.__new__(Keystone)
     seeding.directory, seeding.port = folder, port

@@ -14,8 +14,8 @@ from imgservice.glance_config.conversion import Folders
 from imgservice.glance_config.document import Document
 from imgservice.glance_config.secrets import Secrets
 from tests.commands.test_convert import LEAST, PASTE, Lab, comments
-from tests.keystone import CACHE
 from tests.real.service import missing
+from tests.real.warm import CACHE
 
 GLANCE = CACHE / "glance-venv" / "bin" / "python"
 EVERY_OPTION = """

@@ -47,14 +47,33 @@ IMPORTED = (
     "psycopg", "pymysql", "sqlalchemy.dialects.mysql.pymysql",
     "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.pysqlite",
 )  # fmt: skip
-CLIENTS = {"openstack": "tests.real.warm_client"}
-"""Programs that other processes fork, which have imported nothing of ours."""
+CACHE = Path(__file__).parents[2] / ".cache"
+
+
+def _openstack(environment: str, *modules: str) -> Sequence[str]:
+    python, script = (
+        CACHE / environment / "bin" / "python",
+        CACHE.parent / "tests/warm_openstack.py",
+    )
+    return [str(python), "-P", "-W", "ignore", str(script), "waitress", *modules]
+
+
+_GLANCE = _openstack("glance-venv", "glance.cmd.manage", "glance.api.v2.router")
+FORKERS: Mapping[str, Sequence[str]] = {
+    "imgservice": [sys.executable, "-m", __name__],
+    "twistd": [sys.executable, "-m", __name__],
+    "openstack": [sys.executable, "-m", "tests.real.warm_client"],
+    "glance-api": _GLANCE,
+    "glance-manage": _GLANCE,
+    "keystone": _openstack("keystone-venv", "keystone.server.wsgi"),
+}
+"""The processes that fork these programs; the number of a socket is added."""
 PLACE = 3
 """Where a child reads its directory, its environment, and whether it will have workers."""
 
 
 class WarmProcess:
-    """`imgservice`, `twistd` or `openstack`; it has those methods of `Popen` that tests use."""
+    """One of the programs in `FORKERS`, with those methods of `Popen` that tests use."""
 
     def __init__(
         self,
@@ -67,7 +86,7 @@ class WarmProcess:
         """The descriptors are of its standard input, output and errors."""
         self.returncode: int | None = None
         self._command = command
-        self._warm = _warm(CLIENTS.get(Path(command[0]).name, __name__))
+        self._warm = _warm(*FORKERS[Path(command[0]).name])
         place = hidden_file(orjson.dumps([str(folder), dict(environment), has_workers]))
         self.pid, self._pidfd = self._warm.fork(command, [*descriptors, place])
         os.close(place)
@@ -96,10 +115,10 @@ class WarmProcess:
 
 
 class _Warm:
-    def __init__(self, module: str) -> None:
+    def __init__(self, *forker: str) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", module, str(theirs.fileno())]
+            command = [*forker, str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         self._lock = threading.Lock()
         atexit.register(self._end)
@@ -127,9 +146,9 @@ class _Warm:
 
 
 @cache
-def _warm(module: str) -> _Warm:
+def _warm(*forker: str) -> _Warm:
     """Return the process that forks; the first call starts it."""
-    return _Warm(module)
+    return _Warm(*forker)
 
 
 def _run_imgservice() -> None:
