@@ -2,17 +2,22 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 USUAL = 100
 FEWEST = 10
+PATIENT = (HealthCheck.too_slow,)
+"""What is not looked at: on a busy machine an example may take any time."""
+SHARING = (*PATIENT, HealthCheck.function_scoped_fixture)
+"""The same where all examples of a test share its fixtures."""
 
 
 def choose_profile() -> None:
     """Choose between the profiles `all` and `few`; `--hypothesis-profile` overrides the choice."""
-    # On a busy machine an example may take any time.
-    settings.register_profile("all", deadline=None, max_examples=USUAL)
-    settings.register_profile("few", deadline=None, max_examples=USUAL // 5)
+    for name, number in (("all", USUAL), ("few", USUAL // 5)):
+        settings.register_profile(
+            name, deadline=None, max_examples=number, suppress_health_check=PATIENT
+        )
     settings.load_profile("all" if os.environ.get("CI") else "few")
 
 

@@ -11,7 +11,7 @@ import attrs
 import bcrypt
 import pytest
 import pytest_twisted
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred, DeferredList
@@ -22,7 +22,7 @@ from imgservice.auth.htpasswd import Htpasswd, Passwords, read_htpasswd
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.errors import TooManyRequests, Unavailable
-from tests.examples import examples
+from tests.examples import SHARING, examples
 
 reactor = cast(Any, installed_reactor)
 HASH = "$2b$04$qTPMb9Pkn27QjZ8zEnPXMeqtWCiE9CjLSzDykNgFgJT4MzKMBGdlO"
@@ -84,7 +84,7 @@ def test_mistakes_are_told_with_their_line(file: Path, text: str, message: str) 
     database=None,
     deadline=None,
     max_examples=examples(300),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(st.binary() | st.lists(st.sampled_from(["a", ":", "\n", HASH, "$2b$", "#", " "])))
 def test_any_file(file: Path, content: bytes | list[str]) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgservice.auth.tokens import PREFIX, Tokens, create, read_owners, read_tokens, revoke
 from imgservice.cli import main
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
-from tests.examples import examples
+from tests.examples import SHARING, examples
 from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE
 
@@ -193,7 +193,7 @@ def test_nothing_is_made_of_nothing(file: Path) -> None:
     database=None,
     deadline=None,
     max_examples=examples(300),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(
     st.binary()

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgservice.auth.users_file import read_users
 from imgservice.concurrency.file_watch import Unreadable
 from imgservice.domain.context import Context
-from tests.examples import examples
+from tests.examples import SHARING, examples
 
 quick = settings(
     database=None,
     deadline=None,
     max_examples=examples(300),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 
 

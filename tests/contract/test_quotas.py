@@ -10,7 +10,7 @@ import attrs
 import pytest
 import pytest_twisted
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql
 
@@ -38,7 +38,7 @@ from tests.contract.test_repository import (
     repository,
     write,
 )
-from tests.examples import examples
+from tests.examples import SHARING, examples
 
 __all__ = [  # fixtures
     "clock",
@@ -316,7 +316,7 @@ def _with_locations(image: Image, locations: tuple[Location, ...]) -> Image:
 @settings(
     max_examples=examples(60),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(steps=steps)
 @pytest_twisted.ensureDeferred

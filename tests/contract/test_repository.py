@@ -10,7 +10,7 @@ import attrs
 import pytest
 import pytest_twisted
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -39,7 +39,7 @@ from imgservice.domain.job import Job
 from imgservice.domain.query import Comparison, Direction, ImageQuery
 from imgservice.service.ports import JobRepository
 from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
-from tests.examples import examples
+from tests.examples import SHARING, examples
 
 __all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
 
@@ -208,7 +208,7 @@ async def test_an_image_of_nothing_but_its_id(repository: Images) -> None:
 @settings(
     max_examples=examples(30),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(
     name=st.text(CHARACTERS, max_size=20),
@@ -856,7 +856,7 @@ rows = st.fixed_dictionaries(
 @settings(
     max_examples=examples(60),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(
     present=st.lists(rows, max_size=12),

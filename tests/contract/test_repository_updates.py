@@ -10,7 +10,7 @@ import attrs
 import pytest
 import pytest_twisted
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql
 from twisted.internet.defer import Deferred, gatherResults
@@ -44,7 +44,7 @@ from tests.contract.test_repository import (
     repository,
     write,
 )
-from tests.examples import examples
+from tests.examples import SHARING, examples
 
 __all__ = [  # fixtures
     "clock",
@@ -363,7 +363,7 @@ PROPERTIES = st.dictionaries(st.sampled_from("abcd"), st.text("xyz", max_size=2)
 @settings(
     max_examples=examples(30),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(states=st.lists(st.tuples(TAGS, PROPERTIES, st.none() | st.text("xyz")), max_size=6))
 @pytest_twisted.ensureDeferred

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import pytest
 import pytest_twisted
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgservice.http.request import StreamingRequest
 from imgservice.http.response import Response, no_content
-from tests.examples import examples
+from tests.examples import SHARING, examples
 from tests.http.serving import (
     Serving,
     Signal,
@@ -135,7 +135,7 @@ def _pipeline() -> list[bytes]:
     max_examples=examples(25),
     deadline=None,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(cuts=st.lists(st.integers(1, 1800), max_size=12), eager=st.booleans())
 async def test_cuts_make_no_difference(serve: Serve, cuts: list[int], eager: bool) -> None:

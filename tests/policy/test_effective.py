@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oslo_config import cfg
 from oslo_policy import policy as library
@@ -20,6 +20,7 @@ from imgservice.policy.effective import _NOW, Policy, default_checks, read_polic
 from imgservice.policy.files import Sources
 from imgservice.policy.subjects import CREDENTIALS, TargetNames, credentials
 from imgservice.policy.table import RULES
+from tests.examples import SHARING
 
 
 def read(tmp_path: Path, text: str, **options: Any) -> Policy:
@@ -248,7 +249,7 @@ CALLERS = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=SHARING, deadline=None)
 @given(file=FILES, more=FILES, new=st.booleans(), caller=CALLERS, image=IMAGES)
 def test_every_rule_is_decided_as_by_the_library(
     file: dict[str, str],

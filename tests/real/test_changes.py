@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.examples import examples
+from tests.examples import SHARING, examples
 from tests.real.client import Client
 from tests.real.roles import (
     OLDER_PATCH,
@@ -362,7 +362,7 @@ OPERATIONS = st.fixed_dictionaries(
 @settings(
     max_examples=examples(150),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 @given(document=st.lists(OPERATIONS, max_size=3) | VALUES)
 def test_any_document_is_answered(roles: Callers, document: Any) -> None:

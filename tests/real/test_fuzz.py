@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.examples import examples
+from tests.examples import SHARING, examples
 from tests.real.client import Client, Reply
 from tests.real.roles import PATCH, Callers, callers, trusting
 
@@ -34,7 +34,7 @@ quick = settings(
     database=None,
     deadline=None,
     max_examples=examples(150),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=SHARING,
 )
 
 
