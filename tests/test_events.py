@@ -1,13 +1,9 @@
 """Events reach those who listen to their class, and a broken listener harms nobody."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
-import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from imgservice.domain.context import Context
 from imgservice.domain.image import Image, Status
@@ -21,6 +17,9 @@ from imgservice.service.events import (
 )
 from imgservice.telemetry.events import EventHub
 from imgservice.troubles import Troubles
+from tests.logs import lines
+
+__all__ = ["lines"]  # a fixture
 
 NOW = datetime.now(UTC).replace(tzinfo=None)
 ABOUT: dict[str, Any] = {
@@ -41,19 +40,6 @@ class Recording:
         if self.is_broken:
             raise RuntimeError("out of order")
         self.heard.append(event)
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    told: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        told.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield told
-    globalLogPublisher.removeObserver(observe)
 
 
 def hub(*listeners: Listener) -> EventHub:

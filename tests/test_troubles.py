@@ -1,33 +1,20 @@
 """One line when a trouble begins, one when it ends, whoever reports it and however often."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from imgservice.domain.errors import Unavailable
 from imgservice.process.probes import TIMEOUT, Probe, Probes
 from imgservice.troubles import MOST, Trouble, TroubleLog, Troubles
+from tests.logs import lines
+
+__all__ = ["lines"]  # a fixture
 
 INTERVAL = 5.0
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    told: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        told.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield told
-    globalLogPublisher.removeObserver(observe)
 
 
 def test_one_line_at_the_beginning_and_one_at_the_end(lines: list[str]) -> None:

@@ -4,16 +4,14 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
-from twisted.logger import ILogObserver, globalLogPublisher
-from zope.interface import implementer
 
 from imgservice.concurrency import file_watch as watched
 from imgservice.concurrency.file_watch import Unreadable, Watched, read_text, request_begins
 from imgservice.policy.files import Sources
+from tests.logs import log_lines
 
 
 @attrs.define
@@ -63,15 +61,8 @@ def subject(tmp_path: Path) -> Subject:
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: Any) -> None:
-        lines.append(event["log_format"].format(**event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines() as found:
+        yield found
 
 
 def replace(path: Path, text: str) -> None:

@@ -4,16 +4,17 @@ import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import CancelledError
-from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel
 
 from imgservice.concurrency.threads import Threads
 from tests.http.serving import Certificate, Serving, until
+from tests.logs import observed
 
 reactor: Any = installed_reactor
 
@@ -37,11 +38,9 @@ def logged() -> Iterator[list[LogEvent]]:
         if failure is not None or event.get("log_level", LogLevel.info) >= LogLevel.error:
             events.append(event)
 
-    observe = cast(ILogObserver, note)
-    globalLogPublisher.addObserver(observe)
-    yield events
-    gc.collect()  # a Deferred whose failure nobody handled says so when it goes
-    globalLogPublisher.removeObserver(observe)
+    with observed(note):
+        yield events
+        gc.collect()  # a Deferred whose failure nobody handled says so when it goes
     assert [event.get("log_failure") or event for event in events] == []
 
 

@@ -5,19 +5,20 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from imgservice.http.connection_limits import ConnectionCaps, ConnectionLimits
 from imgservice.http.log_limit import SILENCE
 from imgservice.http.networks import networks
 from tests.http.serving import Serving, Wire, echo, in_reactor, request_bytes, until
+from tests.logs import observed
 
 Serve = Callable[..., Serving]
 reactor: Any = installed_reactor
@@ -36,10 +37,8 @@ def told() -> Iterator[list[LogEvent]]:
         if event.get("log_namespace") == "imgservice.http.connection_limits":
             events.append(event)
 
-    observe = cast(ILogObserver, note)
-    globalLogPublisher.addObserver(observe)
-    yield events
-    globalLogPublisher.removeObserver(observe)
+    with observed(note):
+        yield events
 
 
 def _is_served(wire: Wire) -> bool:

@@ -11,10 +11,9 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent
 from twisted.web.resource import Resource as WebResource
 from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
 
 from imgservice.concurrency.threads import Threads
 from imgservice.config.sections import Config
@@ -29,6 +28,7 @@ from imgservice.process.worker_pool import WorkerPoolError
 from imgservice.troubles import Troubles
 from imgservice.wiring.load import read_setup
 from tests.http.serving import pause, until
+from tests.logs import observed
 
 reactor: Any = installed_reactor
 
@@ -118,16 +118,12 @@ def failures() -> Iterator[list[str]]:
     """Collect what is logged of failures, which then count as seen."""
     found: list[str] = []
 
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
+    def note(event: LogEvent) -> None:
         if "log_failure" in event:
             found.append(f"{formatEvent(event)}: {event['log_failure'].getErrorMessage()}")
 
-    globalLogPublisher.addObserver(observe)
-    try:
+    with observed(note):
         yield found
-    finally:
-        globalLogPublisher.removeObserver(observe)
 
 
 @ensureDeferred

@@ -11,7 +11,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from imgservice.config.sections.server import TlsOptions, TlsPair
 from imgservice.process.addresses import ListenError
@@ -19,6 +18,7 @@ from imgservice.process.tls.contexts import ServerContexts
 from imgservice.process.tls.files import MODERN, read_material, signature
 from imgservice.process.tls.material import doubts
 from imgservice.process.tls.reloader import TlsReloader
+from tests.logs import log_lines
 from tests.process.certificates import write_certificate
 from tests.real.authority import Authority, Held
 
@@ -53,16 +53,8 @@ def files(tmp_path: Path) -> Files:
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    found: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_namespace") == "imgservice.process.tls.reloader":
-            found.append(formatEvent(event))
-
-    observer: Any = observe
-    globalLogPublisher.addObserver(observer)
-    yield found
-    globalLogPublisher.removeObserver(observer)
+    with log_lines("imgservice.process.tls.reloader") as found:
+        yield found
 
 
 # -- the files --------------------------------------------------------------------------------

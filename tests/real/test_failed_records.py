@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from imgservice.config.loader import load
 from imgservice.wiring.build import build
 from imgservice.wiring.jobs import BackgroundJobs
+from tests.logs import log_lines
 from tests.origin import origin
 from tests.real.client import Client
 from tests.real.service import Service, wait_until
@@ -157,14 +156,14 @@ async def test_a_cleanup_that_fails_again_and_again_is_told_of_once(tmp_path: Pa
         service.kill()
         components = build(load(service.config), reactor).components
         engine = next(one.engine for one in components if isinstance(one, BackgroundJobs))
-        with lines() as told, refusing(service, "BEFORE DELETE ON imgsvc_leases"):
+        with log_lines() as told, refusing(service, "BEFORE DELETE ON imgsvc_leases"):
             for attempts in (1, 2, 3):
                 await engine.poll()
                 await engine.idle()
                 assert service.rows("SELECT attempts FROM imgsvc_leases") == [(attempts,)]
                 let_it_be_due(service)
             assert told == []  # the process that failed first has told it for all
-        with lines() as told:
+        with log_lines() as told:
             await engine.poll()
             await engine.idle()
             assert told == [
@@ -180,19 +179,3 @@ def let_it_be_due(service: Service) -> None:
     with closing(sqlite3.connect(service.database, timeout=60)) as connection:
         connection.execute("UPDATE imgsvc_leases SET not_before = created_at")
         connection.commit()
-
-
-@contextmanager
-def lines() -> Iterator[list[str]]:
-    """Collect what is logged."""
-    found: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        found.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield found
-    finally:
-        globalLogPublisher.removeObserver(observe)
