@@ -1,6 +1,5 @@
 """The databases that the contract of the repositories is checked against."""
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -11,21 +10,13 @@ from twisted.internet import reactor
 
 from imgservice.db.engine.database import Database
 from imgservice.db.engine.open import DatabaseLimits, open_database
-from imgservice.db.schema.upgrade import upgrade
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with all tables, to be copied: creating one takes longer than most tests."""
-    path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    upgrade(f"sqlite:///{path}")
-    return path
+from tests.real.service import empty_database
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     path = tmp_path / "images.db"
-    shutil.copy(sqlite_template, path)
+    path.write_bytes(empty_database())
     return f"sqlite:///{path}"
 
 

@@ -7,7 +7,7 @@ from imgservice.db.repositories.images import Images
 from imgservice.domain.errors import ImageNotFound, PreconditionFailed
 from imgservice.domain.image import Image
 from imgservice.service.ports import JobRepository
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.contract.test_repository import (
     CONTENT,
     added,
@@ -24,7 +24,6 @@ __all__ = [  # fixtures
     "database_url",
     "jobs",
     "repository",
-    "sqlite_template",
     "sqlite_url",
 ]
 

@@ -15,7 +15,7 @@ from imgservice.db.schema.tables import leases
 from imgservice.domain.image import Location, Status
 from imgservice.domain.job import LONGEST_PAUSE, NOBODY, Job, pause_after
 from imgservice.service.ports import JobRepository
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.contract.test_repository import (
     CONTENT,
     KINDS,
@@ -32,7 +32,7 @@ from tests.contract.test_repository import (
 )
 
 __all__ = [
-    "clock", "database", "database_url", "jobs", "repository", "sqlite_template", "sqlite_url",
+    "clock", "database", "database_url", "jobs", "repository", "sqlite_url",
 ]  # fixtures  # fmt: skip
 
 PAYLOAD = {"text": 'ü"', "number": 2**53, "list": [1.5, None, True], "map": {"a": {}}}

@@ -13,9 +13,9 @@ from imgservice.db.repositories.images import Images
 from imgservice.domain.image import Image, Location, Status, Visibility
 from imgservice.domain.limits import LONGEST_VALUE
 from imgservice.domain.query import ImagePage, ImageQuery
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 
-__all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]
+__all__ = ["database", "database_url", "sqlite_url"]
 
 START = datetime(2026, 1, 1)
 KiB = 1 << 10

@@ -24,7 +24,7 @@ from imgservice.domain.image import Content, Image, Location, Status
 from imgservice.domain.job import Job
 from imgservice.domain.quota import Quota, Resource, Usage
 from imgservice.service.ports import JobRepository
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.contract.test_repository import (
     START,
     added,
@@ -46,7 +46,6 @@ __all__ = [  # fixtures
     "database_url",
     "jobs",
     "repository",
-    "sqlite_template",
     "sqlite_url",
 ]
 

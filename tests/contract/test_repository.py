@@ -38,10 +38,10 @@ from imgservice.domain.image import Content, Image, Location, Status, Visibility
 from imgservice.domain.job import Job
 from imgservice.domain.query import Comparison, Direction, ImageQuery
 from imgservice.service.ports import JobRepository
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.examples import SHARING, examples
 
-__all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["database", "database_url", "sqlite_url"]  # fixtures
 
 START = datetime(2026, 3, 1, 12, 0, 0)
 

@@ -33,7 +33,7 @@ from imgservice.domain.image import Image, Status, Visibility
 from imgservice.domain.member import MemberStatus
 from imgservice.domain.names import IMPORT_LOCK
 from imgservice.service.ports import MemberRepository
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.contract.test_repository import (
     START,
     Clock,
@@ -51,7 +51,6 @@ __all__ = [  # fixtures
     "database",
     "database_url",
     "repository",
-    "sqlite_template",
     "sqlite_url",
 ]
 

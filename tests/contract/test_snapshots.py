@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from imgservice.db.engine.database import Database, Transaction
 from imgservice.db.engine.statement import Statement
 from imgservice.db.schema.tables import projects
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 
-__all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["database", "database_url", "sqlite_url"]  # fixtures
 
 ADD = Statement(sa.insert(projects).values(project=sa.bindparam("project")))
 COUNT = Statement(sa.select(sa.func.count()).select_from(projects))

@@ -45,12 +45,12 @@ from imgservice.db.schema.tables import (
     task_info,
     tasks,
 )
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.real.commands import Command, run_command
 from tests.real.service import IMGSERVICE, free_port
 from tests.servers import Server
 
-__all__ = ["database", "database_url", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["database", "database_url", "sqlite_url"]  # fixtures
 
 NOW = utc_now().replace(microsecond=0)
 CHILDREN = (image_members, image_properties, image_tags, image_locations)

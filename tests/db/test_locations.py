@@ -13,7 +13,7 @@ from imgservice.domain.errors import ImageNotFound, StatusConflict
 from imgservice.domain.image import Image, Location, Status
 from imgservice.domain.job import Job
 from imgservice.service.ports import JobRepository
-from tests.contract.databases import database, database_url, sqlite_template, sqlite_url
+from tests.contract.databases import database, database_url, sqlite_url
 from tests.contract.test_repository import (
     CONTENT,
     clock,
@@ -24,7 +24,7 @@ from tests.contract.test_repository import (
 )
 from tests.sharing.other import Other
 
-__all__ = ["clock", "database", "database_url", "jobs", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["clock", "database", "database_url", "jobs", "sqlite_url"]  # fixtures
 
 FIRST, SECOND, THIRD = (Location(f"http://{name}/", {"store": "web"}) for name in "abc")
 

@@ -20,19 +20,14 @@ from imgservice.jobs.expiry import LeaseExpiry
 from imgservice.jobs.handlers import handler_table
 from imgservice.service.ports import JobRepository
 from imgservice.service.process_jobs import JobRun, ProcessJobs
-from tests.contract.databases import database, sqlite_template, sqlite_url
 from tests.contract.test_repository import Clock, clock, new_job, recorded
 from tests.db.numbers import until
+from tests.sqlite import database, database_url, sqlite_url
 
-__all__ = ["clock", "database", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["clock", "database", "database_url", "sqlite_url"]  # fixtures
 
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    return sqlite_url
 
 
 @attrs.define

@@ -30,20 +30,15 @@ from imgservice.store.interface import StoreUnavailable
 from imgservice.store.memory import MemoryConfig, MemoryStore
 from imgservice.telemetry.events import EventHub
 from imgservice.troubles import Troubles
-from tests.contract.databases import database, sqlite_template, sqlite_url
+from tests.sqlite import database, database_url, sqlite_url
 
-__all__ = ["database", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["database", "database_url", "sqlite_url"]  # fixtures
 
 DATA = bytes(range(256)) * 4096
 OWNER = Context("alice", "red", frozenset({"member", "reader"}))
 READER = Context("bob", "red", frozenset({"reader"}))
 STRANGER = Context("carol", "blue", frozenset({"member", "reader"}))
 ADMIN = Context("root", "cloud", frozenset({"admin", "member", "reader"}), is_admin=True)
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    return sqlite_url
 
 
 @attrs.frozen

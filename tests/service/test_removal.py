@@ -12,17 +12,12 @@ from imgservice.domain.job import Job
 from imgservice.service.process_jobs import ProcessJobs
 from imgservice.service.removal import RemovalService
 from imgservice.store.choose import Stores
-from tests.contract.databases import database, sqlite_template, sqlite_url
 from tests.contract.test_repository import new_image, new_job, recorded
+from tests.sqlite import database, database_url, sqlite_url
 
-__all__ = ["database", "sqlite_template", "sqlite_url"]  # fixtures
+__all__ = ["database", "database_url", "sqlite_url"]  # fixtures
 
 HERE, ELSEWHERE = (Location(f"memory://{name}", {"store": name}) for name in ("here", "elsewhere"))
-
-
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    return sqlite_url
 
 
 class Owner:
