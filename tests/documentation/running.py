@@ -67,6 +67,9 @@ class Scene:
         """Return the directory of the programs that stand for real ones."""
         return self.directory / "bin"
 
+    def program(self, name: str) -> Path:
+        return (self.programs if name in PROGRAMS else BIN) / name
+
     def root(self, path: str) -> Path:
         """Return where a file of the machine is in place of its real path."""
         return self.directory / "root" / path.lstrip("/")
@@ -75,7 +78,7 @@ class Scene:
         common = {
             "https://images.example:9292": f"http://127.0.0.1:{self.port}",
             "9292": str(self.port),
-            **{f"/opt/imgservice/bin/{each}": str(self.programs / each) for each in PROGRAMS},
+            **{f"/opt/imgservice/bin/{each}": str(self.program(each)) for each in PROGRAMS},
             "/opt/imgservice/bin": str(BIN),
             "chown imgservice": f"chown {os.geteuid()}",
             "sudo -u imgservice ": "",

@@ -45,11 +45,14 @@ def clone(scene: Scene, _request: pytest.FixtureRequest) -> None:
     """Let the directory be a clone in which `make` finds everything installed."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "conf", "compare"):
         (scene.work / name).symlink_to(REPOSITORY / name)
-    (scene.work / ".venv").mkdir()
-    for name in ("bin", "lib", "pyvenv.cfg"):
-        (scene.work / ".venv" / name).symlink_to(BIN.parent / name)
+    environment = scene.work / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    for program in BIN.iterdir():
+        (environment / "bin" / program.name).symlink_to(scene.program(program.name))
+    for name in ("lib", "pyvenv.cfg"):
+        (environment / name).symlink_to(BIN.parent / name)
     for name in (".run", ".test"):
-        (scene.work / ".venv" / name).touch()
+        (environment / name).touch()
     # It listens on 9292, which another program may use.
     _write_config(scene, scene.directory / "port.yaml", scene.work / "var")
     scene.changes["make run\n"] = "make run CONFIG=../port.yaml\n"
