@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from imgservice.concurrency.file_watch import INTERVAL
+from imgservice.process.workers import SILENCE
 from tests.process.load import SHOW
 from tests.process.observed import ObservedService, server_options
 from tests.process.systemd import Manager, manager, told
@@ -218,11 +220,20 @@ def test_more_time_is_asked_for_while_transfers_end(tmp_path: Path, workers: int
 # -- signs of life --------------------------------------------------------------------------------
 
 
-def _beats(listener: Manager, seconds: float) -> int:
-    """Return how many signs of life there are in so many seconds from now."""
-    listener.told.clear()
-    time.sleep(seconds)
-    return len(listener.all_of("WATCHDOG"))
+def _until_it_lives(listener: Manager, later: float = 0) -> None:
+    """Wait for a sign of life that is given so many seconds from now, or later."""
+    at = time.monotonic() + later
+    wait_until(lambda: any(one.at > at for one in listener.all_of("WATCHDOG")))
+
+
+def _until_it_is_silent(listener: Manager) -> None:
+    """Wait until there is no sign of life for two seconds."""
+
+    def is_silent() -> bool:
+        signs = listener.all_of("WATCHDOG")
+        return not signs or time.monotonic() - signs[-1].at > 2
+
+    wait_until(is_silent)
 
 
 @pytest.mark.parametrize("workers", [2])
@@ -242,12 +253,11 @@ def test_no_signs_of_life_when_all_workers_are_stuck(tmp_path: Path) -> None:
         try:
             os.kill(first, signal.SIGSTOP)
             # One is enough to go on.
-            assert _beats(listener, 8) > 0
-            wait_until(lambda: _beats(listener, 1) > 0)
+            _until_it_lives(listener, SILENCE + 2)
             os.kill(second, signal.SIGSTOP)
-            wait_until(lambda: _beats(listener, 3) == 0)
+            _until_it_is_silent(listener)
             os.kill(second, signal.SIGCONT)
-            wait_until(lambda: _beats(listener, 1) > 0)
+            _until_it_lives(listener)
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
@@ -264,11 +274,11 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
     }
     service = ObservedService(tmp_path, options)
     with manager(tmp_path) as listener, told(service, listener, 0, WATCHDOG_USEC=2_000_000):
-        wait_until(lambda: _beats(listener, 1) > 0)
+        _until_it_lives(listener)
         log.rename(tmp_path / "rotated")  # what is written in need goes where the log is now
         service.client.get("/v2/images")
         wait_until(log.exists)
-        wait_until(lambda: _beats(listener, 3) > 0)
+        _until_it_lives(listener, INTERVAL + 1)  # the next request looks at the file again
         os.mkfifo(pipe)
         pipe.rename(policy)  # to open it takes as long as a file server that does not answer
         answers: list[int] = []
@@ -282,7 +292,7 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
         stuck = r'pathlib\.py", line \d+ in read_(bytes|text)\n'
         wait_until(lambda: re.search(stuck, log.read_text()))
         wait_until(lambda: "imgservice/concurrency/file_watch.py" in log.read_text())
-        wait_until(lambda: _beats(listener, 3) == 0)
+        _until_it_is_silent(listener)
         assert answers == []
         with policy.open("w") as writer:  # the other end reads, and goes on
             (tmp_path / "new").write_text("{}\n")
@@ -290,7 +300,7 @@ def test_one_that_is_stuck_gives_no_sign_and_tells_where_it_is(tmp_path: Path) -
             writer.write("{}\n")
         asking.join()
         assert answers == [200]
-        wait_until(lambda: _beats(listener, 1) > 0)
+        _until_it_lives(listener)
         wait_until(lambda: "The reactor did not turn for" in log.read_text())
         service.stop()
 
