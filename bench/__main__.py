@@ -108,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--lists", metavar="REGEX", default="", help="the names of the lists to ask for"
     )
+    parser.add_argument(
+        "--memory-seconds",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long memory waits after its transfers",
+    )
     parser.add_argument("--full", action="store_true", help="list a million images too")
     parser.add_argument(
         "--plans", action="store_true", help="print how SQLite goes about the lists, nothing else"
@@ -143,6 +150,7 @@ def _options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> 
         workers=arguments.workers,
         rounds=arguments.rounds,
         scale=arguments.scale,
+        memory_seconds=arguments.memory_seconds,
         base_url=arguments.base,
         base_pid=arguments.base_pid,
         base_token=arguments.base_token or _token(parser, arguments.base_clouds, users[0]),

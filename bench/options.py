@@ -25,6 +25,8 @@ class Options:
     watch_seconds: float = 6.0
     idle_connections: int = 2000
     crowd_connections: int = 10_000
+    memory_seconds: float = 120.0
+    """How long the item `memory` waits after its transfers."""
     base_url: str | None = None
     base_pid: int | None = None
     base_token: str | None = attrs.field(default=None, repr=False)
@@ -60,6 +62,7 @@ def quick(options: Options) -> Options:
         watch_seconds=3.0,
         idle_connections=500,
         crowd_connections=1000,
+        memory_seconds=min(options.memory_seconds, 10.0),
         list_sizes=(1_000, 10_000),
         list_seconds=0.05,
     )

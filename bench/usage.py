@@ -2,7 +2,8 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import attrs
 
@@ -12,6 +13,8 @@ from bench.processes import cpu_seconds, resident_mib, tree
 from bench.table import Table
 
 SAMPLE_SECONDS = 0.1
+
+T = TypeVar("T")
 
 
 @attrs.define
@@ -68,7 +71,7 @@ def _watched_service(pid: int | None, usage: Usage) -> Iterator[None]:
     pids = tree(pid)
     cpu_before = cpu_seconds(pids)
     workers = {worker: cpu_seconds([worker]) for worker in serving(pids[1:])}
-    with _peak_of(pids) as samples:
+    with sampled(lambda: resident_mib(pids)) as samples:
         yield
     usage.cpu = cpu_seconds(tree(pid)) - cpu_before
     if len(workers) > 1:
@@ -78,13 +81,14 @@ def _watched_service(pid: int | None, usage: Usage) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _peak_of(pids: list[int]) -> Iterator[list[float]]:
-    samples = [resident_mib(pids)]
+def sampled(measure: Callable[[], T]) -> Iterator[list[T]]:
+    """Measure at once, ten times a second while the block runs, and at its end."""
+    samples = [measure()]
     ended = threading.Event()
 
     def sample() -> None:
         while not ended.wait(SAMPLE_SECONDS):
-            samples.append(resident_mib(pids))
+            samples.append(measure())
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
@@ -93,4 +97,4 @@ def _peak_of(pids: list[int]) -> Iterator[list[float]]:
     finally:
         ended.set()
         sampler.join()
-        samples.append(resident_mib(pids))
+        samples.append(measure())
