@@ -1,9 +1,8 @@
 """Bringing databases of servers to their present shape, beside a Glance that may be older."""
 
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,8 @@ from imgservice.db.schema.tables import (
 )
 from imgservice.db.schema.upgrade import check_schema, upgrade
 from tests.db.shape import TABLES_SINCE_JOBS
+from tests.real.commands import Command
+from tests.real.service import IMGSERVICE
 from tests.servers import Server
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
@@ -101,10 +102,12 @@ def test_what_is_not_glances_is_left_alone(empty: Empty) -> None:
     assert empty.tables() == {"images"}
 
 
-def test_processes_that_start_at_once(empty: Empty) -> None:
-    code = "import sys; from imgservice.db.schema.upgrade import upgrade; upgrade(sys.argv[1])"
-    starting = [subprocess.Popen([sys.executable, "-c", code, empty.url]) for _ in range(3)]
-    assert [process.wait(60) for process in starting] == [0, 0, 0]
+def test_processes_that_start_at_once(empty: Empty, tmp_path: Path) -> None:
+    config = tmp_path / "imgservice.yaml"
+    config.write_text(f"database: {{url: '{empty.url}'}}\n")
+    starting = [Command(IMGSERVICE, "db", "sync", "--config", config) for _ in range(3)]
+    outputs = [process.communicate() for process in starting]
+    assert [process.returncode for process in starting] == [0, 0, 0], outputs
     assert empty.values("SELECT version_num FROM alembic_version") == [GLANCE_REVISION]
 
 
