@@ -1,5 +1,6 @@
 """What every test may ask for; servers are started when a test first does."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -48,6 +49,17 @@ def pytest_configure() -> None:
     from twisted.internet import reactor
 
     make_monotonic(reactor)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage meanwhile, nor later among what is there then: all of it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
