@@ -21,7 +21,7 @@ from imgservice.db.schema.upgrade import upgrade
 from tests.real.service import free_port, missing, wait_until
 from tests.summary import count_start
 
-START_TIME = 60.0
+START_TIME = 120.0
 _EMPTIED = [
     *own_metadata.sorted_tables,
     *(table for table in reversed(glance_metadata.sorted_tables) if table.name.startswith("image")),

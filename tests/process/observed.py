@@ -12,7 +12,7 @@ import yaml
 
 from tests.real.service import Service, wait_until
 
-READY = 60.0
+READY = 120.0
 """Seconds that starts may take on a busy machine."""
 
 

@@ -23,7 +23,7 @@ from tests.real.client import Client
 from tests.real.service import TWISTD, wait_until
 
 ROOT = Path(__file__).parents[2]
-START = 60.0
+START = 120.0
 
 
 def interpreter() -> str:

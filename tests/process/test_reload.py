@@ -40,7 +40,7 @@ def test_signals_in_one_burst_end_with_what_is_in_the_file(tmp_path: Path) -> No
             options = {**server_options(2), "api": {"page_default": page}}
             service.reconfigure(options)
             time.sleep(0.2)
-        wait_until(lambda: all(_page(service.client) == 5 for _ in range(20)), 60)
+        wait_until(lambda: all(_page(service.client) == 5 for _ in range(20)), 120)
 
 
 def _page(client: Client) -> int:
