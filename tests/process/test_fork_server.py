@@ -20,10 +20,12 @@ SYS_KCMP = 312
 KCMP_FILE = 0
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedService]:
+@pytest.fixture(scope="module", params=[True, False], ids=["cold", "forked"])
+def service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ObservedService]:
     directory = tmp_path_factory.mktemp("service")
-    with observed(directory, server_options(3), is_cold=True) as running:
+    with observed(directory, server_options(3), is_cold=request.param) as running:
         yield running
 
 
