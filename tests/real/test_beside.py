@@ -18,7 +18,7 @@ def test_two_nodes_share_everything(postgresql: Server, tmp_path: Path) -> None:
         nodes.append(Service(tmp_path / name, {"database": database, "stores": stores}))
     try:
         services = Services([node.start().client.url for node in nodes], {})
-        outcome = run_beside(services, 60.0, LIVES)
+        outcome = run_beside(services, 300.0, LIVES)
         assert (outcome.wrong, outcome.lives) == ([], LIVES)
         for node in nodes:
             assert "Traceback" not in node.log.read_text()

@@ -124,7 +124,7 @@ def test_answers_and_rows_are_those_of_glance_alone(pair: Pair) -> None:
 def test_images_live_on_both_at_the_same_time(pair: Pair) -> None:
     headers = {"X-Auth-Token": pair.keystone.token("admin", "admin")}
     services = Services([one.url for one in pair.both], headers)
-    outcome = run_beside(services, 60.0, LIVES)
+    outcome = run_beside(services, 300.0, LIVES)
     assert (outcome.wrong, outcome.lives) == ([], LIVES)
     pair.assert_quiet()
 
