@@ -25,7 +25,7 @@ TYPES = {
     "patch20": OLD_PATCH,
     "upload": "application/octet-stream",
 }
-SETTLE_TIME = 20.0
+SETTLE_TIME = 120.0
 SETTLE_PAUSE = 0.15
 AT_WORK = (b'"os_glance_import_task"', b'"status": "importing"', b'"status":"saving"')
 """What a server shows of an image while it is busy with it."""

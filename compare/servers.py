@@ -21,7 +21,7 @@ import yaml
 from compare.variants import merged, our_options
 
 TIMEOUT = 60.0
-START_TIME = 60.0
+START_TIME = 120.0
 ACCOUNTS = {
     "admin": "admin",
     "demo": "demo",
