@@ -20,6 +20,9 @@ HEAD = 64 << 10
 """Bytes that are looked at together at first, however small the pieces in which they come."""
 ISO_TOLERANCE = 1 << 20
 """Bytes at the end of a CD's volume that may be missing: programs leave out its padding."""
+NO_VMDK_TYPE = "formatnotfound"
+"""What oslo.utils says of a VMDK without a type, except of one whose description is not ASCII:
+there it says nothing, and then fails for want of it."""
 PLAIN = frozenset(("raw", "gpt", "iso", "luks"))
 """Formats that a raw disk may have: they have no tables that a hypervisor would follow."""
 _MORE_MAGIC = {
@@ -35,7 +38,7 @@ class _Inspected(Protocol):
     """What oslo.utils found out about data in one format; its text is the name of the format."""
 
     vmdktype: str
-    """Only a VMDK has it."""
+    """Only that of a VMDK means something."""
     _safety_checks: dict[str, object]
 
     @property
@@ -79,6 +82,8 @@ class FormatCheck:
         """None once it is known which format the data has."""
         if self._is_inspected:
             self._inspector = format_inspector.InspectWrapper(self._source)
+            for one in self._inspector._inspectors:
+                one.vmdktype = NO_VMDK_TYPE
         self._head: bytearray | None = bytearray()
         self._follower: Follower | None = None
         self._broken: str | None = None

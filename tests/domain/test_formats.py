@@ -470,6 +470,18 @@ def test_another_format_than_the_declared_one_is_taken_where_that_is_wanted(fold
     assert refused(data[:200_000], "qcow2", accept_others=True)
 
 
+@pytest.mark.parametrize("step", [4096, MIB])
+@pytest.mark.parametrize("text", [b"#!/bin/sh\nexit\n" * 40, b"text " * 50_000])
+def test_data_that_begins_as_text_may_be_raw(text: bytes, step: int) -> None:
+    data = text + os.urandom(MIB)
+    assert virtual_size(data, "raw", step) == len(data)
+
+
+def test_a_vmdk_whose_description_is_not_ascii_is_refused() -> None:
+    data = _vmdk_text(4096) + "# Ä\n".encode() * 10_000
+    assert "Image failed safety checks" in refused(data, "vmdk")
+
+
 # -- memory ---------------------------------------------------------------------------------------
 
 
