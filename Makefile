@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 CONFIG ?=
 PEER ?=
 JOBS ?= 2
+SEED ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -40,8 +41,9 @@ check: $(VENV)/.test ## Check format, style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install-test ## Run all tests, in two processes (JOBS=N: in N)
-	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal)
+test: install-test ## Run all tests in two processes (JOBS=N: in N; SEED=N: in an order seen before)
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal) \
+		$(if $(SEED),--randomly-seed=$(SEED))
 
 compare: $(VENV)/.test ## Show where answers differ from those of a Glance (PEER=URL ARGS="--clouds FILE")
 	$(BIN)/python -m compare $(if $(PEER),peer $(PEER),check) $(ARGS)

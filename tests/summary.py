@@ -1,6 +1,7 @@
 """Where the time went: what is told after the last test, about all processes of the tests."""
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -38,6 +39,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(cpu)
     started = ", ".join(f"{count} x {what}" for what, count in sorted(_started.items()))
     terminalreporter.write_line(f"started: {started or 'nothing'}")
+    seed = terminalreporter.config.getoption("randomly_seed", None)
+    terminalreporter.write_line(f"order: {'that of the files' if seed is None else f'seed {seed}'}")
 
 
 def _seconds(terminalreporter: pytest.TerminalReporter) -> dict[str, float]:
@@ -52,6 +55,8 @@ def _seconds(terminalreporter: pytest.TerminalReporter) -> dict[str, float]:
 
 def _cpu_seconds() -> float:
     """Return what this process and its descendants have used, living and dead."""
-    own = psutil.Process()
-    times = [one.cpu_times() for one in (own, *own.children(recursive=True))]
-    return float(sum(sum(one[:4]) for one in times))
+    own, used = psutil.Process(), 0.0
+    for one in (own, *own.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            used += sum(one.cpu_times()[:4])
+    return used

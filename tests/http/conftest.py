@@ -19,9 +19,9 @@ from tests.logs import observed
 reactor: Any = installed_reactor
 
 
-@pytest.fixture(scope="session", autouse=True)
-def everything_imported_stays() -> None:
-    """Collecting garbage after each test looks at the test's own objects only."""
+@pytest.fixture(scope="module", autouse=True)
+def all_that_was_there_stays() -> None:
+    """Collecting garbage after each test looks at the objects of this file's tests only."""
     gc.collect()
     gc.freeze()
 
