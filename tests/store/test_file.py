@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any, cast
 from uuid import uuid4
@@ -365,16 +366,18 @@ def test_a_limit_on_the_file_size_means_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_forbidden_directory_means_unavailable(images: Path) -> None:
-    """Run as nobody; the folders above must let nobody through to make it a fair test."""
-    for directory in (images, *images.parents[:4]):
-        directory.chmod(directory.stat().st_mode | 0o011)
-    images.chmod(0o755)
-    answer = run_child("nobody", images, IMAGE, 1)
-    assert answer == "StoreUnavailable: Store child fails: Permission denied"
-    assert list(images.iterdir()) == []
-    images.chmod(0o777)
-    assert run_child("nobody", images, IMAGE, 1) == "added"
+def test_a_forbidden_directory_means_unavailable() -> None:
+    """Run as nobody; pytest's own folder is closed to others whenever pytest starts once more."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        images = Path(folder) / "images"
+        images.mkdir()
+        images.chmod(0o755)
+        answer = run_child("nobody", images, IMAGE, 1)
+        assert answer == "StoreUnavailable: Store child fails: Permission denied"
+        assert list(images.iterdir()) == []
+        images.chmod(0o777)
+        assert run_child("nobody", images, IMAGE, 1) == "added"
 
 
 @pytest_twisted.ensureDeferred
