@@ -32,7 +32,7 @@ class ObservedService(Service):
         return [one for one in self.state().get("workers", ()) if one["state"] == state]
 
     def pids(self) -> list[int]:
-        return [one["pid"] for one in self.workers()]
+        return [pid for one in self.workers() if (pid := one["pid"])]  # 0: not known yet
 
     def until(self, workers: int, generation: int = 1) -> None:
         """Wait until so many workers serve, all with this configuration."""

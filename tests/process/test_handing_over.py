@@ -17,6 +17,7 @@ from imgservice.process.worker_process import Worker
 from imgservice.wiring.examination import prepare
 from imgservice.wiring.load import read_setup
 from imgservice.wiring.with_workers import FORK_SERVER
+from tests.db.numbers import until
 
 IDLE = 600
 """More than the kernel keeps for a process that does not read."""
@@ -50,8 +51,9 @@ async def test_a_worker_ends_when_all_that_it_gave_away_is_on_its_way(tmp_path: 
         worker.start(forks, str(tmp_path / "log"), [(setup.addresses[0], bound)])
         stack.callback(worker.kill)
         await worker.ready
+        await until(lambda: worker.pid)  # it may be ready before its number is known
         for _ in range(IDLE):
-            client = stack.enter_context(socket.create_connection(bound.getsockname(), 30))
+            client = stack.enter_context(socket.create_connection(bound.getsockname(), 60))
             client.sendall(REQUEST)
             assert client.recv(1024).startswith(b"HTTP/1.1 200")
         # A grace as short makes it hand over all at once.

@@ -69,6 +69,7 @@ def test_named_sockets_start_the_service_on_demand(tmp_path: Path, workers: int)
         service.until(workers or 1, 2)
         assert service.client.get("/healthcheck").status == 200
         assert _asked(path) == 404
+        wait_until(lambda: service.workers("retiring") == [])
         for pid in service.descendants():
             names = Path(f"/proc/{pid}/environ").read_bytes()
             assert b"LISTEN_" not in names
