@@ -266,18 +266,18 @@ class Supervisor(Service):
         """Come back into rotation."""
         if not self._life.is_out_of_rotation:
             return
+        was_drained = self._life.phase is Phase.DRAINED
         try:
-            if self._life.phase is Phase.DRAINED:
+            if was_drained:
                 self._sockets.prepare(self._setup.addresses, self._pool.slots).begin()
+            self._pool.set_health(True)  # before anybody can connect
+            if was_drained:
+                self._pool.reopen(self._sockets)
         except (ConfigError, ListenError) as error:
             self._trouble = f"resume: {error}"
             _log.error("Resume failed, still out of rotation: {error}", error=error)
             return
-        was_drained = self._life.phase is Phase.DRAINED
         self._life.enter(Phase.SERVING)
-        self._pool.set_health(True)
-        if was_drained:
-            self._pool.reopen(self._sockets)
         _log.info("Resumed: back in rotation")
         self._write_state()
         self._notify.status(self._summary())
