@@ -38,4 +38,4 @@ class HeapTrim:
             self._calls.stop()
 
     def _trim(self) -> None:
-        self._library.malloc_trim(0)
+        self._library.malloc_trim(ctypes.c_size_t(0))

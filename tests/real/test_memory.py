@@ -163,7 +163,7 @@ def test_memory_comes_back(empty: Service) -> None:
         work()
     rested = empty.measure("RssAnon")
     with ThreadPoolExecutor(32) as threads:
-        list(threads.map(lambda work: work(), works * 24))
+        list(threads.map(lambda work: work(), works * 40))
     wait_until(lambda: empty.measure("RssAnon") - rested < 15 * MiB // KiB, 60)
 
 
