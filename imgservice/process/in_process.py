@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from imgservice.concurrency.reactor import Reactor
 from imgservice.config.errors import ConfigError
 from imgservice.config.sections import Config
+from imgservice.http.channel import StreamingChannel
 from imgservice.process.phases import WorkerState
 from imgservice.process.serving import Built, Serving
 from imgservice.process.setup import Setup
@@ -82,11 +83,15 @@ class InProcess:
             before.retire(
                 setup.config.server.reload_grace,
                 lambda address: address.description in change.removed,
-                successor.take,
+                self._take,
             )
         )
         self._retiring[before] = (generation, retiring)
         retiring.addBoth(lambda _: self._retiring.pop(before, None))
+
+    def _take(self, channel: StreamingChannel) -> bool:
+        """Give a connection to what serves now, which need not be the first successor any more."""
+        return self._serving is not None and self._serving.take(channel)
 
     def set_tls(self, material: TlsMaterial) -> None:
         if self._serving is not None and self._serving.contexts is not None:
