@@ -29,6 +29,13 @@ def owner(service: Service) -> Client:
 
 
 @pytest.fixture(scope="module")
+def listing(service: Service) -> Iterator[Any]:
+    """A project without images."""
+    with gateway(service.client, "listing") as url:
+        yield libcloud(url)
+
+
+@pytest.fixture(scope="module")
 def ours(service: Service) -> Iterator[Any]:
     with gateway(service.client, "ours") as url:
         yield libcloud(url)
@@ -67,15 +74,16 @@ def error_of(call: Any, *arguments: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("count", [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 3 * PAGE + 1])
-def test_pages(owner: Client, ours: Any, count: int) -> None:
+def test_pages(service: Service, listing: Any, count: int) -> None:
+    owner = caller(service, "listing")
     made = [owner.create(name=f"image {number}") for number in range(count)]
-    found = ours.list_images()
+    found = listing.list_images()
     assert [(image.id, image.name) for image in reversed(found)] == [
         (image_id, f"image {number}") for number, image_id in enumerate(made)
     ]
     for image in found:
-        assert ours.delete_image(image) is True
-    assert ours.list_images() == []
+        assert listing.delete_image(image) is True
+    assert listing.list_images() == []
     assert owner.get("/v2/images").json()["images"] == []
 
 
