@@ -21,6 +21,7 @@ from tests.servers import (
     postgresql_url,
 )
 from tests.summary import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.swift import swift
 
 __all__ = [
     "identity",
@@ -34,6 +35,7 @@ __all__ = [
     "pytest_sessionfinish",
     "pytest_terminal_summary",
     "pytest_testnodedown",
+    "swift",
 ]
 
 
