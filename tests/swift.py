@@ -26,9 +26,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.keystone import CACHE
 from tests.real.client import Client, Reply
 from tests.real.service import free_port, missing
+from tests.real.warm import CACHE
 
 ENVIRONMENT = CACHE / "swift-venv"
 SERVER = Path(__file__).with_name("swift_server.py")

@@ -8,12 +8,6 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import Deferred
 
 from imgservice.api.middleware.keystone import KeystoneToken, challenge_of
-from imgservice.auth.keystone import credentials
-from imgservice.auth.keystone.client import TROUBLE as CONNECTION
-from imgservice.auth.keystone.client import KeystoneClient
-from imgservice.auth.keystone.credentials import Credentials, IssuedToken, OwnToken, TokenFile
-from imgservice.auth.keystone.documents import Document
-from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.tokens import TROUBLE as VALIDATION
 from imgservice.auth.keystone.tokens import WHAT, KeystoneTokens, TokenRules
 from imgservice.concurrency.file_watch import Unreadable, read_text
@@ -22,6 +16,12 @@ from imgservice.config.errors import OptionError
 from imgservice.config.sections import Config
 from imgservice.config.sections.keystone import KeystoneAuthOptions
 from imgservice.domain.units import Secret
+from imgservice.keystone import credentials
+from imgservice.keystone.client import TROUBLE as CONNECTION
+from imgservice.keystone.client import KeystoneClient
+from imgservice.keystone.credentials import Credentials, IssuedToken, OwnToken, TokenFile
+from imgservice.keystone.documents import Document
+from imgservice.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.net.tls import TlsPolicy, tls_policy
 from imgservice.process.probes import Probe
 from imgservice.troubles import Troubles

@@ -40,7 +40,7 @@ def check_keystone(config: Config, reactor: Reactor) -> None:
     """Check our credentials in Keystone; runs the reactor, which a process may do once."""
     if config.auth.mode != "keystone":
         return
-    from imgservice.auth.keystone.errors import KeystoneError
+    from imgservice.keystone.errors import KeystoneError
     from imgservice.wiring.keystone import keystone_mistake, make_keystone_tokens
 
     tokens, failures = make_keystone_tokens(config, reactor), []

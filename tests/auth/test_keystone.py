@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 
 from imgservice.auth.cache import Cache
 from imgservice.auth.keystone.access_rules import AccessRule, matches, permits
-from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.identity import read_identity
 from imgservice.concurrency.single_flight import SingleFlight
+from imgservice.keystone.errors import KeystoneError
 from tests.examples import examples
 
 quick = settings(database=None, deadline=None, max_examples=examples(300))

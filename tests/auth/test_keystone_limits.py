@@ -11,11 +11,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
-from imgservice.auth.keystone.client import KeystoneClient
 from imgservice.auth.keystone.limit_documents import Place, find_service
 from imgservice.auth.keystone.limits import KeystoneLimits, LimitRules
 from imgservice.domain.errors import Unavailable
 from imgservice.domain.quota import MEBI, Quota, Resource
+from imgservice.keystone.client import KeystoneClient
 from tests.origin import Origin, origin
 
 TOKEN = "gAAAAtoken"

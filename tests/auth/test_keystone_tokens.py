@@ -20,13 +20,13 @@ from twisted.internet.threads import deferToThread
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from imgservice import __version__
-from imgservice.auth.keystone.client import KeystoneClient
-from imgservice.auth.keystone.credentials import IssuedToken, password
-from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.auth.keystone.identity import Identity
 from imgservice.auth.keystone.tokens import KeystoneTokens
 from imgservice.config.loader import parse
 from imgservice.domain.units import Secret
+from imgservice.keystone.client import KeystoneClient
+from imgservice.keystone.credentials import IssuedToken, password
+from imgservice.keystone.errors import CredentialsRefused, KeystoneError
 from imgservice.wiring.keystone import make_keystone_tokens
 from tests.db.numbers import until
 from tests.keystone import Keystone

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 
-from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.concurrency.reactor import Clock, twisted_clock
+from imgservice.keystone.errors import KeystoneError
 
 _FULL = "too many requests wait for Keystone"
 

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import attrs
 
-from imgservice.auth.keystone.documents import Document
-from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.domain.quota import MEBI, SIZES, Resource
+from imgservice.keystone.documents import Document
+from imgservice.keystone.errors import KeystoneError
 
 S = TypeVar("S")
 T = TypeVar("T")

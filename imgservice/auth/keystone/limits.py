@@ -11,10 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 
 from imgservice.auth.cache import Cache
-from imgservice.auth.keystone.client import KeystoneClient
-from imgservice.auth.keystone.credentials import OwnToken
-from imgservice.auth.keystone.documents import Document
-from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.limit_documents import (
     Misconfigured,
@@ -34,6 +30,10 @@ from imgservice.concurrency.reactor import Clock, twisted_clock
 from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.domain.errors import Unavailable
 from imgservice.domain.quota import Quota, Resource
+from imgservice.keystone.client import KeystoneClient
+from imgservice.keystone.credentials import OwnToken
+from imgservice.keystone.documents import Document
+from imgservice.keystone.errors import KeystoneError, KeystoneUnreachable
 
 T = TypeVar("T")
 MOST_PROJECTS = 10_000

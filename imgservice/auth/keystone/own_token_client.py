@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 
-from imgservice.auth.keystone.client import KeystoneClient, Reply
-from imgservice.auth.keystone.credentials import OwnToken
-from imgservice.auth.keystone.errors import KeystoneError
 from imgservice.concurrency.reactor import Clock, twisted_clock
+from imgservice.keystone.client import KeystoneClient, Reply
+from imgservice.keystone.credentials import OwnToken
+from imgservice.keystone.errors import KeystoneError
 
 _ATTEMPTS = 2
 """Keystone may have rejected the first token because it was revoked; a new one should do."""

@@ -9,14 +9,14 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from imgservice.auth.cache import Cache
-from imgservice.auth.keystone.client import KeystoneClient, Reply
-from imgservice.auth.keystone.credentials import OwnToken
-from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 from imgservice.auth.keystone.fair_queue import FairQueue
 from imgservice.auth.keystone.identity import Identity, read_identity
 from imgservice.auth.keystone.own_token_client import OwnTokenClient
 from imgservice.concurrency.reactor import Clock
 from imgservice.concurrency.single_flight import SingleFlight
+from imgservice.keystone.client import KeystoneClient, Reply
+from imgservice.keystone.credentials import OwnToken
+from imgservice.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 
 LONGEST_TOKEN = 4096
 MOST_WAITING = 5000

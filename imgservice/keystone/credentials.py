@@ -8,13 +8,12 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from imgservice.auth.keystone.client import KeystoneClient
-from imgservice.auth.keystone.documents import Document
-from imgservice.auth.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
-from imgservice.auth.keystone.identity import read_expiry
 from imgservice.concurrency.file_watch import Watched
 from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.domain.units import Secret
+from imgservice.keystone.client import KeystoneClient
+from imgservice.keystone.documents import Document, read_expiry
+from imgservice.keystone.errors import CredentialsRefused, KeystoneError, KeystoneUnreachable
 
 RENEW_BEFORE = 120.0
 """Seconds before it expires in which a token is renewed while it is still in use."""
@@ -87,21 +86,31 @@ class IssuedToken:
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        margin: float = LAST_MOMENT,
+        with_catalog: bool = False,
     ) -> None:
+        """Do not use a token for the last `margin` seconds, if it is valid for so long at all.
+
+        `with_catalog`, Keystone adds to `document` where all services are.
+        """
+        self.document: Document = {}
+        """What Keystone said of the last token."""
+        self._margin = margin
+        self._path = "/auth/tokens" if with_catalog else "/auth/tokens?nocatalog"
         self._client = client
         self._credentials = credentials
         self._timeout = timeout
         self._clock = clock
         self._wall_clock = wall_clock
         self._token: str | None = None
-        self._expires = 0.0
+        self._last_moment = 0.0
         self._renew = 0.0
         self._not_before = 0.0
         self._lookups: SingleFlight[None, str] = SingleFlight()
 
     async def get(self) -> str:
         now = self._clock()
-        if self._token is not None and now < self._expires - LAST_MOMENT:
+        if self._token is not None and now < self._last_moment:
             if now >= self._renew and now >= self._not_before:
                 self._renew = now + PAUSE  # unless this succeeds
                 self._issue().addErrback(self._renewal_failed)
@@ -119,9 +128,7 @@ class IssuedToken:
 
     async def _ask(self) -> str:
         document = {"auth": self._credentials.document}
-        reply = await self._client.ask(
-            "POST", "/auth/tokens?nocatalog", {}, self._timeout, document
-        )
+        reply = await self._client.ask("POST", self._path, {}, self._timeout, document)
         now = self._clock()
         if reply.status != 201:
             self._not_before = now + PAUSE
@@ -129,8 +136,9 @@ class IssuedToken:
         if not reply.token:
             raise KeystoneError("Keystone issues no token for us")
         left = read_expiry(reply.document) - self._wall_clock()
-        self._expires = now + left
+        self._last_moment = now + max(left / 2, left - self._margin)
         self._renew = now + max(left / 2, left - RENEW_BEFORE)
+        self.document = reply.document
         self._token = reply.token
         self._client.troubles.clear(TROUBLE)
         return reply.token

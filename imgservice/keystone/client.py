@@ -7,9 +7,9 @@ import orjson
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 
-from imgservice.auth.keystone.documents import Document
-from imgservice.auth.keystone.errors import KeystoneError, KeystoneUnreachable
 from imgservice.concurrency.reactor import Reactor, twisted_clock
+from imgservice.keystone.documents import Document
+from imgservice.keystone.errors import KeystoneError, KeystoneUnreachable
 from imgservice.net.client import ConfiguredClient
 from imgservice.net.errors import FetchFailed
 from imgservice.net.limits import FetchLimits

@@ -1,0 +1,1 @@
+"""Speaks to Keystone, with a token of our own."""
