@@ -21,7 +21,7 @@ from imgservice.domain.options import key
 from imgservice.domain.units import Secret
 from imgservice.process.tls.material import doubts
 from imgservice.wiring.listen import tls_material
-from imgservice.wiring.preflight import check_database, check_keystone
+from imgservice.wiring.preflight import check_database, check_servers
 from imgservice.wiring.trial import check_stores, try_build
 from imgservice.wiring.writable import (
     check_database_files,
@@ -70,18 +70,18 @@ def _try_build(config: Config) -> None:
     try_build(config, warn)
 
 
-def _check_keystone(config: Config) -> None:
+def _check_servers(config: Config) -> None:
     from twisted.internet import reactor
 
     make_monotonic(reactor)
-    check_keystone(config, reactor)
+    check_servers(config, reactor)
 
 
 Check = Callable[[Config], None]
 AS_STARTED: Sequence[Check] = (_check_tls, check_log_file, check_sockets)
 """What is read and opened before the service changes to another user."""
 AS_RUNNING: Sequence[Check] = (_try_build, check_database_files, check_state_file)
-OUTSIDE: Sequence[Check] = (check_database, check_stores, _check_keystone)
+OUTSIDE: Sequence[Check] = (check_database, check_stores, _check_servers)
 """What is only checked if the configuration has no mistakes."""
 
 

@@ -122,6 +122,14 @@ class TellsTrouble(Protocol):
 
 
 @runtime_checkable
+class KeepsConnections(Protocol):
+    """The ability of a store to keep connections for later requests."""
+
+    async def close(self) -> None:
+        """Close them; nothing is asked of the store any more."""
+
+
+@runtime_checkable
 class LocalFiles(Protocol):
     """The ability of a store whose objects are local files, which the kernel can send."""
 

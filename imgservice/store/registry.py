@@ -40,14 +40,18 @@ class StoreConfig:
 class Driver:
     """A type of store.
 
-    `create` is called with the store's id, its options, the threads for blocking work and, if
-    `fetches`, the `Fetcher`. It does no input or output: that begins with `Store.check`. A store
-    that is `read_only` takes no data, and cannot be the default one.
+    `create` is called with the store's id, its options, the threads for blocking work and, if it
+    `fetches`, the `Fetcher`, or if it `connects`, the reactor. It does no input or output: that
+    begins with `Store.check`. A store that is `read_only` takes no data, and cannot be the default
+    one.
     """
 
     config: type[StoreConfig]
     create: Callable[..., Store]
     fetches: bool = False
+    """Whether it sends requests to servers that users name."""
+    connects: bool = False
+    """Whether it keeps connections to servers of its own, so that `check` needs the reactor."""
     read_only: bool = False
 
 

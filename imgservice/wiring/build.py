@@ -43,7 +43,7 @@ from imgservice.wiring.protections import make_property_rules
 from imgservice.wiring.rates import make_connection_limits, make_transfers
 from imgservice.wiring.services import Services, make_services
 from imgservice.wiring.steps import make_steps
-from imgservice.wiring.stores import make_choice, make_fetcher, make_stores
+from imgservice.wiring.stores import close_stores, make_choice, make_stores
 
 
 @attrs.frozen
@@ -96,7 +96,7 @@ def _make_parts(
     warn: Callable[[str], None],
 ) -> _Parts:
     threads = Threads(reactor, config.transfer.threads, "data")
-    configured = make_stores(config, threads, make_fetcher(config, reactor))
+    configured = make_stores(config, threads, reactor)
     rules = make_rules(config, warn)
     return _Parts(
         config=config,
@@ -157,6 +157,7 @@ def _components(parts: _Parts, services: Services) -> Sequence[Component]:
         *parts.authentication.components,
         OpenResource("threads", parts.threads.stop),
         OpenResource("database", parts.database.close),
+        OpenResource("stores", lambda: close_stores(parts.configured)),
         BackgroundJobs(reactor, services.jobs, troubles),
         OpenResource("handlers", parts.tasks.ended),
         Probes(reactor, _probes(parts), troubles, parts.config.healthcheck.interval),

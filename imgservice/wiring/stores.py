@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from ipaddress import ip_network
 
+from twisted.internet.defer import Deferred
+
 from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
@@ -12,7 +14,7 @@ from imgservice.net.client import Fetcher
 from imgservice.net.limits import FetchLimits
 from imgservice.store import registry
 from imgservice.store.choose import SingleStore, Stores
-from imgservice.store.interface import KnowsItsUrls, Store
+from imgservice.store.interface import KeepsConnections, KnowsItsUrls, Store
 
 
 def make_choice(config: Config, stores: Mapping[str, Store]) -> Stores:
@@ -28,13 +30,33 @@ def make_choice(config: Config, stores: Mapping[str, Store]) -> Stores:
     return SingleStore(stores, config.default_store, weights)
 
 
-def make_stores(config: Config, threads: Threads, fetcher: Fetcher) -> dict[str, Store]:
+def make_stores(config: Config, threads: Threads, reactor: Reactor) -> dict[str, Store]:
+    """Make all stores; none of them connects to anything yet."""
+    fetcher = make_fetcher(config, reactor)
     stores = {}
     for store_id, entry in config.stores.items():
         driver = registry.driver(entry.type)
-        more = {"fetcher": fetcher} if driver.fetches else {}
+        more: dict[str, object] = {"fetcher": fetcher} if driver.fetches else {}
+        if driver.connects:
+            more["reactor"] = reactor
         stores[store_id] = driver.create(store_id, entry.options, threads, **more)
     return stores
+
+
+def connects(config: Config, store_id: str) -> bool:
+    """Tell whether the store keeps connections to servers."""
+    return registry.driver(config.stores[store_id].type).connects
+
+
+def close_stores(stores: Mapping[str, Store]) -> Deferred[None]:
+    """Close the connections that the stores keep."""
+
+    async def close() -> None:
+        for store in stores.values():
+            if isinstance(store, KeepsConnections):
+                await store.close()
+
+    return Deferred.fromCoroutine(close())
 
 
 def make_fetcher(config: Config, reactor: Reactor) -> Fetcher:
