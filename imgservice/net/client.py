@@ -6,7 +6,6 @@ Both bound the time and the size of every answer, and read it no faster than it 
 
 import base64
 from collections.abc import Callable, Container, Mapping, Sequence
-from io import BytesIO
 from typing import cast
 
 from OpenSSL import SSL
@@ -16,19 +15,19 @@ from twisted.internet.defer import TimeoutError as Overdue
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.web.client import (
     Agent,
-    FileBodyProducer,
     HTTPConnectionPool,
+    RequestGenerationFailed,
     RequestTransmissionFailed,
     Response,
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
 
 from imgservice import USER_AGENT
-from imgservice.concurrency.reactor import Reactor, twisted_clock
+from imgservice.concurrency.reactor import Reactor
 from imgservice.domain.url_filter import Address, HttpUrl, Refused, UrlFilter, read_url
 from imgservice.net.answers import Fetched
+from imgservice.net.bodies import Body, Deadline, body_of, producer
 from imgservice.net.connections import ConfiguredHosts, EndpointFactory, pinned_endpoint
 from imgservice.net.errors import FetchFailed
 from imgservice.net.interfaces import own_addresses
@@ -38,34 +37,56 @@ from imgservice.net.tls import TlsPolicy, tls_policy
 
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-_BROKEN = (ResponseFailed, RequestTransmissionFailed)
-_FAILURES = (ConnectError, ConnectingCancelledError, DNSLookupError, Overdue, *_BROKEN)
+_BROKEN = (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed)
+_FAILURES = (
+    ConnectError,
+    ConnectingCancelledError,
+    DNSLookupError,
+    Overdue,
+    CancelledError,
+    *_BROKEN,
+)
 
 
 class ConfiguredClient:
     """Sends requests to servers that the operator has chosen: no filter applies to them.
 
-    Connections are kept for later requests without a body. Redirects are answers like any other.
+    Connections are kept for later requests. Redirects are answers like any other.
     """
 
     def __init__(
-        self, reactor: Reactor, tls: TlsPolicy, limits: FetchLimits, connections: int
+        self,
+        reactor: Reactor,
+        tls: TlsPolicy,
+        limits: FetchLimits,
+        connections: int,
+        reused_for: float | None = None,
     ) -> None:
-        """Keep up to so many idle connections to each server."""
+        """Keep up to so many idle connections to each server.
+
+        A connection that was kept may just be closing. A request without a body is then repeated
+        here. One with a body is not, so it gets a connection of its own; unless the caller can
+        repeat it, and says for how many seconds connections are kept.
+        """
         self._reactor = reactor
         self._limits = limits
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = connections
         endpoints = ConfiguredHosts(reactor, tls, limits)
         self._keeping = _agent(reactor, endpoints, self._pool)
-        self._closing = _agent(reactor, endpoints)
+        self._sending = _agent(reactor, endpoints)
+        if reused_for is not None:
+            self._pool.cachedConnectionTimeout = cast(int, reused_for)  # any number does
+            self._sending = self._keeping
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Body | None = None
     ) -> Fetched:
-        """Return the answer, whatever its status; `FetchFailed` when there is no usable one."""
-        # A connection that was kept may just be closing: the pool then repeats a GET, but no POST.
-        agent = self._keeping if body is None else self._closing
+        """Return the answer, whatever its status; `FetchFailed` when there is no usable one.
+
+        What the blocks of the body raise is raised here.
+        """
+        agent = self._keeping if body is None else self._sending
         seconds = self._limits.connect + self._limits.idle
         return await _exchange(
             self._reactor, agent, self._limits, seconds, method, url, _headers(headers), body
@@ -196,25 +217,29 @@ async def _exchange(
     method: str,
     url: str,
     headers: Headers,
-    body: bytes | None = None,
+    body: bytes | Body | None = None,
 ) -> Fetched:
     """Send a request; return its answer as soon as the head is there."""
-    producer = None if body is None else cast(IBodyProducer, FileBodyProducer(BytesIO(body)))
-    waiting = agent.request(method.encode(), url.encode(), headers, producer)
+    deadline = Deadline(reactor)
+    deadline.start(seconds)
+    sent = body_of(body) if isinstance(body, bytes) else body
+    sender = None if sent is None else producer(sent, deadline, limits.idle)
+    waiting = agent.request(method.encode(), url.encode(), headers, sender)
+    deadline.watch(waiting)
     try:
-        response = await waiting.addTimeout(seconds, twisted_clock(reactor), _overdue)
+        response = await waiting
     except _FAILURES as error:
-        raise _failed(error) from error
+        raise _failed(Overdue() if deadline.is_over else error) from error
+    finally:
+        deadline.stop()
     return Fetched(cast(Response, response), method, reactor, limits)
-
-
-def _overdue(result: object, seconds: float) -> None:
-    raise Overdue
 
 
 def _failed(error: Exception) -> Exception:
     reasons = error.reasons if isinstance(error, _BROKEN) else ()
     causes = [reason.value for reason in reasons] or [error]
+    if isinstance(error, RequestGenerationFailed) and isinstance(causes[0], Exception):
+        return causes[0]  # of the body
     if any(isinstance(cause, CancelledError | ConnectingCancelledError) for cause in causes):
         return CancelledError()
     if any(isinstance(cause, SSL.Error | VerificationError) for cause in causes):

@@ -12,4 +12,5 @@ class FetchFailed(Unavailable):
     def __init__(self, predicate: str, detail: str = "") -> None:
         """`predicate` says what the server does, such as "cannot be reached"."""
         super().__init__(f"The server of the URL {predicate}.")
+        self.predicate = predicate
         self.reason = f"{predicate} ({detail})" if detail else predicate
