@@ -223,7 +223,9 @@ async def _exchange(
     deadline = Deadline(reactor)
     deadline.start(seconds)
     sent = body_of(body) if isinstance(body, bytes) else body
-    sender = None if sent is None else producer(sent, deadline, limits.idle)
+    if sent is not None and sent.is_asked_for:
+        headers.setRawHeaders("expect", ["100-continue"])
+    sender = None if sent is None else producer(reactor, sent, deadline, limits)
     waiting = agent.request(method.encode(), url.encode(), headers, sender)
     deadline.watch(waiting)
     try:

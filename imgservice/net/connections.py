@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
@@ -13,14 +13,19 @@ from twisted.internet.endpoints import (
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from imgservice.concurrency.reactor import Reactor
 from imgservice.domain.url_filter import HttpUrl
+from imgservice.net.bodies import BodyProducer
 from imgservice.net.limits import FetchLimits
 from imgservice.net.tls import TlsPolicy
+
+_INTERIM = b"HTTP/1.1 1"
+_HEAD_END = b"\r\n\r\n"
 
 
 class ClientEndpoint(Protocol):
@@ -89,7 +94,17 @@ class GuardedEndpoint:
         return self
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        return Deferred.fromCoroutine(self._connect(factory))
+        connecting = Deferred.fromCoroutine(self._connect(factory))
+
+        def cancel(result: Deferred[IProtocol]) -> None:
+            # What comes of it does not matter: when it is cancelled early, Twisted's endpoint of a
+            # host says that the name is unknown.
+            result.errback(Failure(CancelledError()))
+            connecting.cancel()
+
+        result: Deferred[IProtocol] = Deferred(cancel)
+        connecting.addBoth(lambda outcome: None if result.called else result.callback(outcome))
+        return result
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         guarded = cast(IProtocolFactory, _GuardFactory(factory, self._limits))
@@ -107,12 +122,26 @@ def _unwrapped(guard: "_Guard") -> IProtocol:
 
 
 class _Guard(ProtocolWrapper):
-    """Counts the bytes of each answer: it begins when something was sent."""
+    """Counts the bytes of each answer: it begins when something was sent.
+
+    Tells what sends a body of what the server says before it has all of that: Twisted's parser
+    would keep it to itself.
+    """
 
     def __init__(self, factory: "_GuardFactory", wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
         self._limits = factory.limits
+        self._sender: BodyProducer | None = None
+        self._early = b""
         self._begin()
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        self._sender = producer if isinstance(producer, BodyProducer) else None
+        super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._sender = None
+        super().unregisterProducer()
 
     def _begin(self) -> None:
         self._is_in_head = True
@@ -134,11 +163,29 @@ class _Guard(ProtocolWrapper):
             self.transport.pauseProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._sender is not None:
+            data = self._answer_behind(self._sender, data)
+            if not data:
+                return
         super().dataReceived(data)
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:
                 self.loseConnection()
+
+    def _answer_behind(self, sender: BodyProducer, data: bytes) -> bytes:
+        """Return what there is of the answer, without any interim ones, such as 100 Continue."""
+        data, self._early = self._early + data, b""
+        while data and _INTERIM.startswith(data[: len(_INTERIM)]):
+            _, separator, behind = data.partition(_HEAD_END)
+            if not separator and len(data) <= self._limits.head:
+                self._early = data
+                return b""
+            sender.proceed()
+            data = behind
+        if data:
+            sender.answered()
+        return data
 
     def loseConnection(self) -> None:
         """Close at once: an orderly end would wait for a peer that goes on sending."""

@@ -10,6 +10,8 @@ class FetchLimits:
     connect: float = 30.0
     idle: float = 60.0
     """For the head of an answer, and from then on between any two pieces of its data."""
+    permission: float = 5.0
+    """For the word that data which must be asked for is wanted; then it is sent without."""
     head: int = 32 << 10
     """Of an answer's head."""
     answer: int | None = None
