@@ -13,6 +13,7 @@ from imgservice.service.intake import Intake, Intakes, UploadRun
 from imgservice.service.ports import DataStore, UploadRepository
 from imgservice.service.process_jobs import ProcessJobs
 from imgservice.service.quota import Allowance, QuotaService, reservation
+from imgservice.store.interface import CleanupPending
 
 
 class UploadJobs:
@@ -41,7 +42,7 @@ class UploadJobs:
     async def begin(self, image: Image, job: Job, size: int | None) -> AsyncIterator[UploadRun]:
         """Turn the image to saving, and keep the lease of the new job while the block runs.
 
-        The block ends with `finish`, `give_up` or `withdraw`.
+        The block ends with `finish`, `give_up`, `leave` or `withdraw`.
         """
         quota = await self._quotas.of(image.owner)
         charged = _charged(job, quota, size)
@@ -60,6 +61,11 @@ class UploadJobs:
         await intake.abandon()
         async with self._postponing(intake.job):
             await self._images.abandon_upload(intake.job)
+
+    async def leave(self, intake: Intake, error: CleanupPending) -> None:
+        """Let the job engine remove what the store could not, and the image be queued then."""
+        await intake.abandon()
+        await self._jobs.postpone(intake.job, describe_cleanup(intake.job), error)
 
     async def withdraw(self, intake: Intake, store: DataStore, url: str) -> None:
         """Remove data that could not be recorded, and let the image be queued again.

@@ -13,6 +13,7 @@ from imgservice.service.intake import Intake, Intakes, Upload
 from imgservice.service.ports import DataStore, ImageRepository, StoreChoice
 from imgservice.service.process_jobs import ProcessJobs
 from imgservice.service.upload_jobs import UploadJobs
+from imgservice.store.interface import CleanupPending
 
 
 class UploadService:
@@ -59,6 +60,9 @@ class UploadService:
     ) -> Content:
         try:
             added = await store.add(intake.job.image_id, intake.blocks(), intake.expected_size)
+        except CleanupPending as error:
+            await self._uploads.leave(intake, error)
+            raise
         except BaseException:
             await self._uploads.give_up(intake)
             raise

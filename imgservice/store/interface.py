@@ -39,6 +39,10 @@ class StoreUnavailable(Unavailable, StoreError):
     """The store cannot be reached, or fails, at present."""
 
 
+class CleanupPending(StoreUnavailable):
+    """An `add` failed, and so did the removal of what it had stored: `discard` is to be called."""
+
+
 class StoreReadOnly(Forbidden, StoreError):
     """The store takes no data and removes none."""
 
@@ -74,7 +78,8 @@ class Store(Protocol):
         the caller checks. The object appears at once and whole: no reader sees a part of it. When
         `data` raises or the store fails, nothing is left behind, and the error is passed on. A
         client that disconnects, or sends wrong data, shows as an error that `data` raises.
-        `DataExists` when the image has an object already, which is left unchanged.
+        `DataExists` when the image has an object already, which is left unchanged. `CleanupPending`
+        when something may be left, since the store failed at that, too.
         """
 
     def read(
