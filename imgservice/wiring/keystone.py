@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 
@@ -22,6 +21,7 @@ from imgservice.keystone.client import KeystoneClient
 from imgservice.keystone.credentials import Credentials, IssuedToken, OwnToken, TokenFile
 from imgservice.keystone.documents import Document
 from imgservice.keystone.errors import CredentialsRefused, KeystoneError
+from imgservice.keystone.urls import v3_url
 from imgservice.net.tls import TlsPolicy, tls_policy
 from imgservice.process.probes import Probe
 from imgservice.troubles import Troubles
@@ -119,20 +119,10 @@ def keystone_mistake(error: KeystoneError, options: KeystoneAuthOptions) -> Opti
 
 
 def _base(url: str) -> str:
-    """Return the URL up to and with /v3."""
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not url.isascii() or not url.isprintable() or {" ", '"'} & {*url}:
-        raise OptionError((*PLACE, "url"), f"expected a URL such as https://host/v3, got {url!r}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise OptionError(
-            (*PLACE, "url"), "has a user, a query or a fragment; credentials have keys of their own"
-        )
-    base = url.rstrip("/")
-    return base if base.endswith("/v3") else f"{base}/v3"
+        return v3_url(url)
+    except ValueError as error:
+        raise OptionError((*PLACE, "url"), str(error)) from None
 
 
 def _tls(options: KeystoneAuthOptions) -> TlsPolicy:
