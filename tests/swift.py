@@ -12,13 +12,17 @@ other:service, which owns AUTH_other. The access key of S3 is the user's name; t
 path. One Swift is a process of about 70 MB that starts in a second or two.
 """
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,8 @@ FILTERS: Mapping[str, Mapping[str, Any]] = {
         "storage_url_scheme": "default",
     },
     "s3api": {"location": REGION, "s3_acl": "false", "min_segment_size": SMALLEST_PART},
+    # What an object by S3 is made of goes with it, and not later.
+    "slo": {"allow_async_delete": "false"},
     "versioned_writes": {"allow_object_versioning": "true"},
 }
 
@@ -194,8 +200,17 @@ def started(directory: Path, **options: Any) -> Iterator[Swift]:
         made.kill()
 
 
-@pytest.fixture(scope="session")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+@cache
+def shared() -> Swift:
+    """Return the Swift that the tests of this process share."""
+    directory = Path(tempfile.mkdtemp(prefix="imgservice-swift-"))
+    made = Swift(directory)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(made.kill)
+    return made.start()
+
+
+@pytest.fixture
+def swift() -> Swift:
     """The Swift that tests share; who stops it takes `started` instead."""
-    with started(tmp_path_factory.mktemp("swift")) as shared:
-        yield shared
+    return shared()

@@ -39,15 +39,19 @@ def reference() -> str:
     return HEAD + "\n" + "\n".join([*_table(Config, ""), *_sections(Config, "")]) + "\n"
 
 
-def _sections(class_: "type[attrs.AttrsInstance]", prefix: str) -> Iterator[str]:
-    """Write what the section contains: first a table of its keys, then the sections in it."""
+def _sections(class_: "type[attrs.AttrsInstance]", prefix: str, of: str = "") -> Iterator[str]:
+    """Write what the section contains: first a table of its keys, then the sections in it.
+
+    `of` ends the headings of all of them.
+    """
     for field in attrs.fields(class_):
         if key(field) == "stores":
             yield from _stores(field)
         elif inner := section_of(field.type):
             path = _path(prefix, field)
-            yield from ("", f"{'###' if '.' in path else '##'} {path}", "")
-            yield from (declaration(field).doc, "", *_table(inner, path), *_sections(inner, path))
+            yield from ("", f"{'###' if '.' in path else '##'} {path}{of}", "")
+            yield from (declaration(field).doc, "", *_table(inner, path, of))
+            yield from _sections(inner, path, of)
 
 
 def _path(prefix: str, field: Field) -> str:
@@ -61,17 +65,17 @@ def _stores(field: Field) -> Iterator[str]:
     yield from ("", "## stores", "", declaration(field).doc)
     for name in registry.BUILT_IN:
         driver = registry.driver(name)
-        yield from ("", f"### stores.NAME of type {name}", "")
-        yield f"See [Store: {name}](stores/{name}.md)."
-        yield from ("", *_table(driver.config, ""))
+        path, of = "stores.NAME", f" of type {name}"
+        yield from ("", f"### {path}{of}", "", f"See [Store: {name}](stores/{name}.md).", "")
+        yield from (*_table(driver.config, path, of), *_sections(driver.config, path, of))
 
 
-def _table(class_: "type[attrs.AttrsInstance]", prefix: str) -> Iterator[str]:
+def _table(class_: "type[attrs.AttrsInstance]", prefix: str, of: str = "") -> Iterator[str]:
     yield COLUMNS
     for field in attrs.fields(class_):
         doc = declaration(field).doc
         cells = (
-            _key(field, prefix),
+            _key(field, prefix, of),
             type_name(field.type),
             _default(field),
             constraint(field),
@@ -80,10 +84,10 @@ def _table(class_: "type[attrs.AttrsInstance]", prefix: str) -> Iterator[str]:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _key(field: Field, prefix: str) -> str:
+def _key(field: Field, prefix: str, of: str) -> str:
     if _has_heading(field):
-        heading = "stores" if key(field) == "stores" else _path(prefix, field)
-        anchor = "".join(one for one in heading.lower() if one not in ".[]")
+        heading = "stores" if key(field) == "stores" else _path(prefix, field) + of
+        anchor = "".join(one for one in heading.lower() if one not in ".[]").replace(" ", "-")
         return f"[`{key(field)}`](#{anchor})"
     return f"`{key(field)}`"
 

@@ -7,6 +7,7 @@ import attrs
 
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.ini import Assignment
+from imgservice.glance_config.swift import convert_swift, is_multi_tenant
 from imgservice.glance_config.values import (
     boolean,
     directory,
@@ -24,7 +25,13 @@ _TYPES: Mapping[str, str] = {
     "http": "http",
     "https": "http",
     "glance.store.http.Store": "http",
+    "swift": "swift",
+    "swift+http": "swift",
+    "swift+https": "swift",
+    "swift+config": "swift",
+    "glance.store.swift.Store": "swift",
 }
+_WRITABLE = ("file", "swift")
 _OLD = "glance_store"
 _PREFIXES: Mapping[str, tuple[str, ...]] = {
     "rbd": ("rbd_", "rados_"),
@@ -59,8 +66,11 @@ def convert_stores(conversion: Conversion) -> None:
             _convert_file(conversion, backend)
         elif kind == "http":
             _convert_http(conversion, backend)
+        elif kind == "swift":
+            _convert_swift(conversion, backend)
         else:
-            _keep(conversion, backend)
+            reason = f"a store of type {backend.type} is not supported yet: {backend.name}"
+            _keep(conversion, backend, reason)
     _convert_default(conversion, backends, default)
 
 
@@ -186,9 +196,17 @@ def _convert_http(conversion: Conversion, backend: _Backend) -> None:
         conversion.ignore(proxies, "is empty")
 
 
-def _keep(conversion: Conversion, backend: _Backend) -> None:
-    """Keep all options of a store that we have no driver for."""
-    reason = f"a store of type {backend.type} is not supported yet: {backend.name}"
+def _convert_swift(conversion: Conversion, backend: _Backend) -> None:
+    if is_multi_tenant(conversion, backend.group):
+        why = f"a store in the accounts of users (swift_store_multi_tenant): {backend.name}"
+        _keep(conversion, backend, f"{why} is not supported")
+        return
+    path = _begin(conversion, backend, "swift")
+    convert_swift(conversion, backend.group, path, backend.named)
+
+
+def _keep(conversion: Conversion, backend: _Backend, reason: str) -> None:
+    """Keep all options of a store that we cannot have."""
     if backend.named is not None:
         conversion.matters.append(f"{backend.named}: {reason}")
     wanted = _PREFIXES.get(backend.type.partition(".")[0], (f"{backend.type}_",))
@@ -211,7 +229,11 @@ def _convert_default(
     conversion: Conversion, backends: list[_Backend], named: Assignment | None
 ) -> None:
     names = [backend.name for backend in backends]
-    writable = [one.name for one in backends if _TYPES.get(one.type) == "file"]
+    writable = [
+        one.name
+        for one in backends
+        if conversion.document.get(("stores", one.name, "type")) in _WRITABLE
+    ]
     _require_default(conversion, backends, named)
     wanted = _wanted_default(names, conversion.read(named, string))
     if named is not None and wanted not in names:

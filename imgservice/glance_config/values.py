@@ -8,14 +8,14 @@ T = TypeVar("T")
 Read = Callable[[str], T]
 """Reads the text of an option."""
 
-_TRUE = ("true", "1", "on", "yes")
+TRUE = ("true", "1", "on", "yes")
 _FALSE = ("false", "0", "off", "no")
 
 
 def boolean(text: str) -> bool:
-    if text.lower() not in (*_TRUE, *_FALSE):
+    if text.lower() not in (*TRUE, *_FALSE):
         raise ValueError(f"expected true or false, got {text!r}")
-    return text.lower() in _TRUE
+    return text.lower() in TRUE
 
 
 def string(text: str) -> str:

@@ -15,6 +15,7 @@ BUILT_IN: Mapping[str, str] = {
     "file": "imgservice.store.file.store:DRIVER",
     "memory": "imgservice.store.memory:DRIVER",
     "http": "imgservice.store.http:DRIVER",
+    "swift": "imgservice.store.swift.store:DRIVER",
 }
 
 

@@ -275,10 +275,10 @@ def test_stores_that_are_not_supported(lab: Lab) -> None:
     assert yaml.safe_load(found.stdout)["default_store"] == "disk"
     assert "[ceph] rbd_store_pool = images" in comments(found)
     assert "new images go to the store ceph" in found.stderr
-    only = lab.run(f"{LEAST}[glance_store]\nstores = swift\nswift_store_key = hush\n")
+    only = lab.run(f"{LEAST}[glance_store]\nstores = cinder\ncinder_store_password = hush\n")
     assert only.exit_code == 3
     assert "None of Glance's stores can take data here." in only.stderr
-    assert "[glance_store] swift_store_key = hush" in comments(only)
+    assert "[glance_store] cinder_store_password = hush" in comments(only)
 
 
 def test_staging(lab: Lab) -> None:

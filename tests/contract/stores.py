@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from twisted.internet import reactor
 
+from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
-from imgservice.domain.units import Size
+from imgservice.domain.units import Secret, Size
 from imgservice.domain.url_filter import UrlFilter
 from imgservice.net.client import Fetcher
 from imgservice.store.file.config import FileConfig
@@ -18,6 +19,9 @@ from imgservice.store.file.store import FileStore
 from imgservice.store.http import HttpConfig, HttpStore
 from imgservice.store.interface import Store
 from imgservice.store.memory import MemoryConfig, MemoryStore
+from imgservice.store.swift.config import SwiftConfig
+from imgservice.store.swift.store import SwiftStore
+from tests import swift
 from tests.origin import origin
 
 CAPACITY = 80 * 1024 * 1024
@@ -30,7 +34,7 @@ class Subject:
     `url` returns the URL that the object of an image has. `leftovers` describes everything that is
     in the store, in any words; an empty list means an empty store. `put` adds an object to a
     read-only store by other means; only such stores have it. `stop` stops what was started for the
-    store.
+    store. `turn` is how many seconds later an `add` is cancelled each time.
     """
 
     store: Store
@@ -38,6 +42,7 @@ class Subject:
     leftovers: Callable[[], Awaitable[list[str]]]
     put: Callable[[str, bytes], str] | None = None
     stop: Callable[[], None] = lambda: None
+    turn: float = 0.0
 
 
 Start = Callable[[Path, Threads], Awaitable[Subject]]
@@ -107,11 +112,40 @@ def start_http(**page: Any) -> Start:
     return start
 
 
+def start_swift(**options: Any) -> Start:
+    async def start(directory: Path, threads: Threads) -> Subject:
+        server = swift.shared()
+        container = server.container()
+        config = SwiftConfig(
+            auth_url=server.auth_url,
+            auth="v1",
+            user=swift.USER,
+            key=Secret(swift.KEY),
+            container=container,
+            **options,
+        )
+        store = SwiftStore("test", config, threads, cast(Reactor, reactor))
+
+        async def leftovers() -> list[str]:
+            return await threads.run(server.objects, container)
+
+        return Subject(
+            store,
+            lambda image_id: f"swift+config://ref1/{container}/{image_id}",
+            leftovers,
+            turn=0.03,
+        )
+
+    return start
+
+
 DRIVERS: dict[str, Start] = {
     "memory": start_memory,
     "file": start_file,
     "file, thin and synced": start_file_thin,
     "file, two directories": start_file_several,
+    # What is of unknown size, or larger, is in segments.
+    "swift": start_swift(segment_from=Size(2_000_000), segment_size=Size(10_000_000)),
 }
 
 READ_ONLY: dict[str, Start] = {
