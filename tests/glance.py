@@ -37,7 +37,7 @@ CONFIGURATION = """
 [DEFAULT]
 log_file = {directory}/log
 use_stderr = false
-enabled_backends = local:file, second:file
+enabled_backends = local:file, second:file{more}
 worker_self_reference_url = {url}
 node_staging_uri = file://{directory}/staging/
 [oslo_concurrency]
@@ -70,6 +70,10 @@ service_token_roles_required = true
 """
 
 
+def _lines(options: Mapping[str, Any]) -> str:
+    return "".join(f"{name} = {value}\n" for name, value in options.items() if name != "type")
+
+
 def _driven(database: str, drivers: Mapping[str, str]) -> str:
     url = sa.make_url(database)
     return url.set(drivername=drivers[url.drivername]).render_as_string(hide_password=False)
@@ -78,8 +82,17 @@ def _driven(database: str, drivers: Mapping[str, str]) -> str:
 class Glance:
     """One Glance with its own directory and port; not started when made."""
 
-    def __init__(self, directory: Path, database: str, keystone: Keystone) -> None:
-        """`database` is the URL of an empty one, as `Server.create` returns it."""
+    def __init__(
+        self,
+        directory: Path,
+        database: str,
+        keystone: Keystone,
+        more: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """`database` is the URL of an empty one, as `Server.create` returns it.
+
+        `more` are further stores, each with its options and its `type`.
+        """
         if not (ENVIRONMENT / "installed").exists():
             missing("there is no Glance; tests/install-openstack installs it")
         self.directory = directory
@@ -99,7 +112,9 @@ class Glance:
             "keystone": keystone.url,
             "password": PASSWORD,
         }
-        self.config.write_text(CONFIGURATION.format(**values))
+        values["more"] = "".join(f", {name}:{one['type']}" for name, one in (more or {}).items())
+        sections = [f"[{name}]\n{_lines(options)}" for name, options in (more or {}).items()]
+        self.config.write_text(CONFIGURATION.format(**values) + "".join(sections))
         self.manage("db_sync")
 
     def manage(self, *arguments: str) -> None:
@@ -160,9 +175,9 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 
 
 @contextmanager
-def started(directory: Path, database: str, keystone: Keystone) -> Iterator[Glance]:
-    """Run a Glance while the block runs."""
-    made = Glance(directory, database, keystone)
+def started(directory: Path, database: str, keystone: Keystone, **options: Any) -> Iterator[Glance]:
+    """Run a Glance while the block runs; options as for `Glance`."""
+    made = Glance(directory, database, keystone, **options)
     try:
         yield made.start()
     finally:

@@ -30,6 +30,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.keystone import PASSWORD, Keystone
 from tests.real.client import Client, Reply
 from tests.real.service import free_port, missing
 from tests.real.warm import CACHE
@@ -57,6 +58,25 @@ FILTERS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_ROLES = {"operator_roles": "admin, member, service"}
+
+
+def _validation(keystone: Keystone) -> Mapping[str, Any]:
+    """Return the options with which Swift has Keystone validate tokens."""
+    return {
+        "www_authenticate_uri": keystone.url,
+        "auth_url": keystone.url,
+        "auth_type": "password",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        "project_name": "service",
+        "username": "imgservice",
+        "password": PASSWORD,
+        "delay_auth_decision": "true",
+        "service_token_roles_required": "true",
+    }
+
+
 class Swift:
     """One Swift with its own directory and ports; not started when made."""
 
@@ -64,10 +84,15 @@ class Swift:
         self,
         directory: Path,
         constraints: Mapping[str, Any] | None = None,
+        keystone: Keystone | None = None,
         **filters: Mapping[str, Any],
     ) -> None:
         """`constraints` are those of swift.conf; `filters` add to the options of a filter of the
-        proxy, such as tempauth={"token_life": 5}."""
+        proxy, such as tempauth={"token_life": 5}.
+
+        With a `keystone`, members of its projects have the accounts AUTH_<id of the project>, and
+        there is neither tempauth nor S3.
+        """
         self.directory = directory
         ports = [free_port() for _ in range(4)]
         self.port = ports[0]
@@ -79,8 +104,12 @@ class Swift:
         self._token = ""
         self._numbers = count(1)
         names = FILTERS.keys() | filters.keys()
+        if keystone is not None:
+            filters = {**filters, "authtoken": _validation(keystone), "keystoneauth": _ROLES}
+            names |= filters.keys()
         options = {
             "ports": ports,
+            "auth": ["authtoken", "keystoneauth"] if keystone else ["s3api", "tempauth"],
             "constraints": constraints or {},
             "filters": {name: {**FILTERS.get(name, {}), **filters.get(name, {})} for name in names},
         }

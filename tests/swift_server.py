@@ -42,21 +42,9 @@ pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
 """
-PIPELINE = [
-    "catch_errors",
-    "gatekeeper",
-    "healthcheck",
-    "listing_formats",
-    "bulk",
-    "tempurl",
-    "s3api",
-    "tempauth",
-    "copy",
-    "slo",
-    "dlo",
-    "versioned_writes",
-    "symlink",
-]
+BEFORE = ["catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "tempurl"]
+BEHIND = ["copy", "slo", "dlo", "versioned_writes", "symlink"]
+KEYSTONE = "keystonemiddleware.auth_token:filter_factory"
 PROXY = """
 [pipeline:main]
 pipeline = {pipeline} proxy-server
@@ -115,17 +103,24 @@ def write_files(directory: Path, options: Any) -> None:
         HASHING.format(constraints=_lines(options["constraints"]))
     )
     for kind, port in zip(KINDS, options["ports"], strict=True):
-        body = _proxy(options["filters"]) if kind == "proxy" else BACKEND.format(kind=kind)
+        body = _proxy(options) if kind == "proxy" else BACKEND.format(kind=kind)
         text = COMMON.format(directory=directory, port=port) + body
         (directory / f"{kind}-server.conf").write_text(text)
 
 
-def _proxy(filters: Any) -> str:
+def _proxy(options: Any) -> str:
+    pipeline = [*BEFORE, *options["auth"], *BEHIND]
     sections = [
-        f"[filter:{name}]\nuse = egg:swift#{name}\n{_lines(filters.get(name, {}))}"
-        for name in PIPELINE
+        f"[filter:{name}]\n{_made_by(name)}\n{_lines(options['filters'].get(name, {}))}"
+        for name in pipeline
     ]
-    return PROXY.format(pipeline=" ".join(PIPELINE)) + "\n".join(sections)
+    return PROXY.format(pipeline=" ".join(pipeline)) + "\n".join(sections)
+
+
+def _made_by(name: str) -> str:
+    if name == "authtoken":
+        return f"paste.filter_factory = {KEYSTONE}"
+    return f"use = egg:swift#{name}"
 
 
 def _lines(options: Any) -> str:
