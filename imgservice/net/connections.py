@@ -11,7 +11,13 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    ITransport,
+)
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI
@@ -24,6 +30,8 @@ from imgservice.net.bodies import BodyProducer
 from imgservice.net.limits import FetchLimits
 from imgservice.net.tls import TlsPolicy
 
+READ_SIZE = 256 << 10
+"""Bytes that are read from a connection at a time: four times what Twisted does, with less work."""
 _INTERIM = b"HTTP/1.1 1"
 _HEAD_END = b"\r\n\r\n"
 
@@ -134,6 +142,11 @@ class _Guard(ProtocolWrapper):
         self._sender: BodyProducer | None = None
         self._early = b""
         self._begin()
+
+    def makeConnection(self, transport: ITransport) -> None:
+        if isinstance(transport, Connection):
+            transport.bufferSize = READ_SIZE
+        super().makeConnection(transport)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
         self._sender = producer if isinstance(producer, BodyProducer) else None
