@@ -72,6 +72,7 @@ async def test_a_static_large_object_has_a_manifest_that_names_its_segments(plac
     assert [one["hash"] for one in manifest] == [
         hashlib.md5(DATA[start : start + MIB]).hexdigest() for start in range(0, len(DATA), MIB)
     ]
+    assert await store.size(stored.url) == len(DATA)
     assert await read(store, stored.url, MIB - 3, MIB + 6) == DATA[MIB - 3 : 2 * MIB + 3]
     # A store with the other kind of large objects, such as Glance, removes it all the same.
     await place.store().delete(stored.url)

@@ -1,6 +1,6 @@
 """Stores the data of one image: as one object, or in segments with a manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 import orjson
@@ -49,7 +49,9 @@ class Addition:
         failures: Failures,
         config: SwiftConfig,
         place: Place,
+        memory: Callable[[], int],
     ) -> None:
+        """`memory` tells how many bytes may be kept, so as to send them again."""
         self._clock = clock
         self._threads = threads
         self._client = client
@@ -57,6 +59,7 @@ class Addition:
         self._failures = failures
         self._config = config
         self._place = place
+        self._memory = memory
         self._removal = Removal(client, failures)
         self._begun: list[Place] = []
         """What may be in Swift by now, the latest last."""
@@ -80,7 +83,7 @@ class Addition:
     # -- the data ---------------------------------------------------------------------------------
 
     async def _add_whole(self, feed: Feed) -> int:
-        part = Part(self._threads, feed, None, self._config.retry_memory)
+        part = Part(self._threads, feed, None, self._memory())
         try:
             await self._send(self._place, part, _NEW)
         except DataExists:
@@ -95,7 +98,7 @@ class Addition:
                 raise self._failures.too_many_segments()
             name = segment_name(self._place.name, len(segments) + 1)
             most = self._segment_size(size, len(segments))
-            part = Part(self._threads, feed, most, self._config.retry_memory)
+            part = Part(self._threads, feed, most, self._memory())
             md5 = await self._send(Place(self._place.container, name), part, {})
             segments.append(Segment(name, part.size, md5))
         return segments

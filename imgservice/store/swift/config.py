@@ -115,7 +115,7 @@ class SwiftConfig(StoreConfig, AccountOptions):
     retry_memory: Size = option(
         Size(8 << 20),
         "Bytes of an object or segment that are kept while it is sent, to send it again. Once more"
-        " than that was sent, a failure of Swift ends the upload.",
+        " than that was sent, a failure of Swift ends the upload. Many uploads share 64 MiB.",
     )
     large_objects: Literal["dlo", "slo"] = option(
         "dlo",

@@ -33,6 +33,9 @@ from imgservice.store.swift.urls import (
     write_url,
 )
 
+ALL_RETRY_MEMORY = 64 << 20
+"""Bytes that all uploads together keep so as to send them again, if that is enough for one."""
+
 
 class SwiftStore:
     """A store that uses only its own containers, in the accounts that its options name."""
@@ -99,7 +102,13 @@ class SwiftStore:
             self._failures,
             self._config,
             place,
+            self._retry_memory,
         )
+
+    def _retry_memory(self) -> int:
+        """Return what each upload may keep: less, if there are many."""
+        wanted = self._config.retry_memory
+        return min(wanted, max(wanted, ALL_RETRY_MEMORY) // max(1, len(self._adding)))
 
     async def _prepare(self, place: Place) -> None:
         await self._containers.require(place.container)
