@@ -1,16 +1,18 @@
 """Stores the data of one image: as one object, or in segments with a manifest."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 import orjson
 
 from imgservice.concurrency.reactor import Clock
+from imgservice.concurrency.single_flight import SingleFlight
 from imgservice.concurrency.threads import Threads
 from imgservice.net.answers import Fetched
 from imgservice.net.bodies import Body
 from imgservice.net.errors import FetchFailed
-from imgservice.store.interface import DataExists
+from imgservice.store.interface import DataExists, StoreError
 from imgservice.store.swift.client import Attempts, Place, SwiftClient
 from imgservice.store.swift.config import LARGEST_OBJECT, SwiftConfig
 from imgservice.store.swift.containers import Containers
@@ -63,6 +65,7 @@ class Addition:
         self._removal = Removal(client, failures)
         self._begun: list[Place] = []
         """What may be in Swift by now, the latest last."""
+        self._publishing: SingleFlight[None, None] = SingleFlight()
 
     async def run(self, feed: Feed, size: int | None) -> int:
         """Store all data, and return how much it was."""
@@ -75,10 +78,28 @@ class Addition:
         return sum(one.size for one in segments)
 
     async def undo(self) -> None:
-        """Remove whatever was stored; the last first, which hides the rest."""
+        """Remove whatever was stored; the last first, which hides the rest.
+
+        Swift may begin a request for a manifest later than one for its removal, if it has both. A
+        part is different: when Swift asks for its data, it has decided what is newer.
+        """
+        if None in self._publishing:
+            await self._published()
         while self._begun:
             await self._removal.delete_quietly(self._begun[-1])
             self._begun.pop()
+
+    async def _published(self) -> None:
+        """Wait until the request for the manifest has come to its end."""
+        try:
+            await self._publishing.share(None, self._nothing)
+        except DataExists:
+            self._begun.pop()
+        except StoreError:
+            pass
+
+    async def _nothing(self) -> None:
+        """Do nothing, since the work that this would replace is running."""
 
     # -- the data ---------------------------------------------------------------------------------
 
@@ -156,7 +177,7 @@ class Addition:
     async def _add_manifest(self, segments: list[Segment]) -> None:
         self._begun.append(self._place)
         try:
-            await self._put_manifest(segments)
+            await self._publishing.share(None, partial(self._put_manifest, segments))
         except DataExists:
             self._begun.pop()
             raise
