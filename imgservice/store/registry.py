@@ -16,6 +16,7 @@ BUILT_IN: Mapping[str, str] = {
     "memory": "imgservice.store.memory:DRIVER",
     "http": "imgservice.store.http:DRIVER",
     "swift": "imgservice.store.swift.store:DRIVER",
+    "s3": "imgservice.store.s3.driver:DRIVER",
 }
 
 
@@ -42,9 +43,9 @@ class Driver:
     """A type of store.
 
     `create` is called with the store's id, its options, the threads for blocking work and, if it
-    `fetches`, the `Fetcher`, or if it `connects`, the reactor. It does no input or output: that
-    begins with `Store.check`. A store that is `read_only` takes no data, and cannot be the default
-    one.
+    `fetches`, the `Fetcher`, if it `connects`, the reactor, and if it `buffers`, the memory. It
+    does no input or output: that begins with `Store.check`. A store that is `read_only` takes no
+    data, and cannot be the default one.
     """
 
     config: type[StoreConfig]
@@ -53,6 +54,8 @@ class Driver:
     """Whether it sends requests to servers that users name."""
     connects: bool = False
     """Whether it keeps connections to servers of its own, so that `check` needs the reactor."""
+    buffers: bool = False
+    """Whether it has parts of objects at hand, in the `SharedMemory` of all such stores."""
     read_only: bool = False
 
 

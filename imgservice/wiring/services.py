@@ -45,6 +45,7 @@ from imgservice.service.upload_jobs import UploadJobs
 from imgservice.service.uploads import UploadService
 from imgservice.store.choose import Stores
 from imgservice.wiring.formats import FormatChecks
+from imgservice.wiring.stores import part_memory
 
 _log = Logger()
 
@@ -171,5 +172,5 @@ def _upload_rules(config: Config) -> UploadRules:
             formats.raw_must_be_raw,
         ),
         window=config.transfer.window,
-        memory=config.transfer.memory,
+        memory=config.transfer.memory - part_memory(config),
     )

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 from twisted.internet.defer import Deferred
 
+from imgservice.concurrency.memory import SharedMemory
 from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.config.errors import OptionError
@@ -32,15 +33,23 @@ def make_choice(config: Config, stores: Mapping[str, Store]) -> Stores:
 
 def make_stores(config: Config, threads: Threads, reactor: Reactor) -> dict[str, Store]:
     """Make all stores; none of them connects to anything yet."""
-    fetcher = make_fetcher(config, reactor)
+    fetcher, memory = make_fetcher(config, reactor), SharedMemory(part_memory(config))
     stores = {}
     for store_id, entry in config.stores.items():
         driver = registry.driver(entry.type)
         more: dict[str, object] = {"fetcher": fetcher} if driver.fetches else {}
         if driver.connects:
             more["reactor"] = reactor
+        if driver.buffers:
+            more["memory"] = memory
         stores[store_id] = driver.create(store_id, entry.options, threads, **more)
     return stores
+
+
+def part_memory(config: Config) -> int:
+    """Return how much of the memory for uploads belongs to stores that need parts at hand."""
+    buffers = any(registry.driver(entry.type).buffers for entry in config.stores.values())
+    return config.transfer.memory // 2 if buffers else 0
 
 
 def connects(config: Config, store_id: str) -> bool:

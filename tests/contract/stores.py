@@ -9,6 +9,7 @@ from typing import Any, cast
 import attrs
 from twisted.internet import reactor
 
+from imgservice.concurrency.memory import SharedMemory
 from imgservice.concurrency.reactor import Reactor
 from imgservice.concurrency.threads import Threads
 from imgservice.domain.units import Secret, Size
@@ -19,9 +20,11 @@ from imgservice.store.file.store import FileStore
 from imgservice.store.http import HttpConfig, HttpStore
 from imgservice.store.interface import Store
 from imgservice.store.memory import MemoryConfig, MemoryStore
+from imgservice.store.s3.config import Checksums, S3Config
+from imgservice.store.s3.store import S3Store
 from imgservice.store.swift.config import SwiftConfig
 from imgservice.store.swift.store import SwiftStore
-from tests import swift
+from tests import moto, swift
 from tests.origin import origin
 
 CAPACITY = 80 * 1024 * 1024
@@ -139,11 +142,72 @@ def start_swift(**options: Any) -> Start:
     return start
 
 
+def start_s3(**options: Any) -> Start:
+    """Run against Swift's server of S3."""
+
+    async def start(directory: Path, threads: Threads) -> Subject:
+        server = swift.shared()
+        bucket = server.container()
+        store = s3_store(server.url, bucket, swift.USER, swift.KEY, threads, **options)
+
+        async def leftovers() -> list[str]:
+            return await threads.run(server.objects, bucket)
+
+        return Subject(
+            store, lambda image_id: s3_url(server.url, bucket, image_id), leftovers, turn=0.03
+        )
+
+    return start
+
+
+def start_s3_moto(**options: Any) -> Start:
+    async def start(directory: Path, threads: Threads) -> Subject:
+        server = moto.shared()
+        bucket = server.bucket()
+        store = s3_store(server.url, bucket, "any", "key", threads, **options)
+
+        async def leftovers() -> list[str]:
+            return await threads.run(server.objects, bucket)
+
+        return Subject(
+            store, lambda image_id: s3_url(server.url, bucket, image_id), leftovers, turn=0.03
+        )
+
+    return start
+
+
+def s3_store(
+    host: str,
+    bucket: str,
+    access_key: str,
+    secret_key: str,
+    threads: Threads,
+    memory: int = 128 << 20,
+    **options: Any,
+) -> S3Store:
+    config = S3Config(
+        host=host,
+        bucket=bucket,
+        access_key=Secret(access_key),
+        secret_key=Secret(secret_key),
+        **options,
+    )
+    return S3Store("test", config, threads, cast(Reactor, reactor), SharedMemory(memory))
+
+
+def s3_url(host: str, bucket: str, image_id: str) -> str:
+    return f"s3://{host.partition('://')[2]}/{bucket}/{image_id}"
+
+
+CHECKSUMS = Checksums(request="when_supported", response="when_supported")
+
 DRIVERS: dict[str, Start] = {
     "memory": start_memory,
     "file": start_file,
     "file, thin and synced": start_file_thin,
     "file, two directories": start_file_several,
+    "s3": start_s3(multipart_from=Size(0), part_size=Size(5 << 20)),
+    "s3, of moto": start_s3_moto(multipart_from=Size(5 << 20), checksums=CHECKSUMS),
     # What is of unknown size, or larger, is in segments.
     "swift": start_swift(segment_from=Size(2_000_000), segment_size=Size(10_000_000)),
 }

@@ -12,7 +12,8 @@ class TransferOptions:
     window: Size = option(Size(8 << 20), "Maximum memory of one upload.", ge=1 << 20)
     memory: Size = option(
         Size(256 << 20),
-        "Maximum memory of all uploads in each process; with many uploads, each gets less.",
+        "Maximum memory of all uploads in each process; with many uploads, each gets less. Stores"
+        " of type s3, if there are any, have half of it for parts.",
         ge=1 << 20,
     )
     threads: int = option(8, "Threads that hash, write and read image data.", ge=1)

@@ -1,0 +1,84 @@
+"""A server of S3 that keeps everything in memory: moto's, in a process of its own.
+
+It is the second one beside Swift, whose answers differ in many details. It checks no signatures.
+"""
+
+import atexit
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from urllib.request import Request, urlopen
+
+SERVE = """
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+WSGIRequestHandler.protocol_version = "HTTP/1.1"
+application = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, application, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+class Moto:
+    """A server that was started."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SERVE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+        self._numbers = count(1)
+
+    def bucket(self) -> str:
+        """Make an empty bucket and return its name."""
+        name = f"bucket-{next(self._numbers)}"
+        self._ask("PUT", f"/{name}")
+        return name
+
+    def objects(self, bucket: str) -> list[str]:
+        """Return the keys of all its objects, and of unfinished uploads to it."""
+        return [
+            re.sub("</?Key>", "", found)
+            for query in ("list-type=2", "uploads")
+            for found in re.findall("<Key>.*?</Key>", self._ask("GET", f"/{bucket}?{query}"))
+        ]
+
+    def _ask(self, method: str, path: str) -> str:
+        request = Request(self.url + path, method=method)
+        with urlopen(request) as answer:
+            text: bytes = answer.read()
+        return text.decode()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@contextmanager
+def started() -> Iterator[Moto]:
+    """Run a server while the block runs."""
+    made = Moto()
+    try:
+        yield made
+    finally:
+        made.kill()
+
+
+@cache
+def shared() -> Moto:
+    """Return the server that the tests of this process share."""
+    made = Moto()
+    atexit.register(made.kill)
+    return made
