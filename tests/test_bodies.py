@@ -100,12 +100,12 @@ async def test_a_server_that_takes_no_more_of_a_body_is_given_up() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_data_that_is_late_itself_is_no_fault_of_the_server() -> None:
-    client = ConfiguredClient(reactor, tls_policy(), FetchLimits(connect=0.2, idle=0.2), 1, 1.0)
+    client = ConfiguredClient(reactor, tls_policy(), FetchLimits(connect=5, idle=2), 1, 30.0)
 
     async def blocks() -> AsyncGenerator[bytes, None]:
-        for _ in range(3):
-            await pause(0.3)
-            yield b"x"
+        yield b"x"
+        await pause(3)
+        yield b"yz"
 
     with closing(create_server(("127.0.0.1", 0))) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"

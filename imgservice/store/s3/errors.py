@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from imgservice.net.errors import FetchFailed
-from imgservice.store.interface import DataNotFound, StoreError, StoreFull, StoreUnavailable
+from imgservice.store.interface import DataNotFound, StoreFull, StoreUnavailable
 from imgservice.store.s3.credentials import NoKeys
 
 NO_OBJECT = "has no such object"
@@ -79,7 +79,16 @@ class ErrorTranslation:
         except (Answered, FetchFailed, NoKeys) as error:
             raise self.translated(error) from error
 
-    def translated(self, error: Exception) -> StoreError:
+    def told(self, error: BaseException | None) -> str:
+        """Report why something could not be removed, and return it for clients."""
+        if isinstance(error, Answered | FetchFailed | NoKeys):
+            return self.translated(error).message
+        self._report(type(error).__name__)
+        return f"{self._name} fails at present"
+
+    def translated(
+        self, error: Answered | FetchFailed | NoKeys
+    ) -> StoreUnavailable | StoreFull | DataNotFound:
         if isinstance(error, Answered):
             if error.status == 404 and error.code != "NoSuchBucket":
                 return DataNotFound(f"{self._name} {NO_OBJECT}")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from imgservice.concurrency.deferreds import after
 from imgservice.concurrency.memory import SharedMemory
@@ -99,12 +100,13 @@ class S3Store:
 
     async def _clean_up(self, upload: Upload, cause: BaseException) -> None:
         """Undo the upload, to the end even if the waiting for it is cancelled."""
-        failures: list[object] = []
+        failures: list[Failure] = []
         undoing = Deferred.fromCoroutine(upload.undo())
         undoing.addErrback(failures.append)
         await after(undoing)
         if failures and not isinstance(cause, CancelledError):
-            raise CleanupPending(f"{self._name} fails at present") from cause
+            why = self._errors.told(failures[0].value)
+            raise CleanupPending(why) from cause
 
     @property
     def _url_credentials(self) -> str:
