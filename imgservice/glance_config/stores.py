@@ -7,6 +7,7 @@ import attrs
 
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.ini import Assignment
+from imgservice.glance_config.s3 import convert_s3
 from imgservice.glance_config.swift import convert_swift, is_multi_tenant
 from imgservice.glance_config.values import (
     boolean,
@@ -30,12 +31,13 @@ _TYPES: Mapping[str, str] = {
     "swift+https": "swift",
     "swift+config": "swift",
     "glance.store.swift.Store": "swift",
+    "s3": "s3",
+    "glance.store.s3.Store": "s3",
 }
-_WRITABLE = ("file", "swift")
+_WRITABLE = ("file", "s3", "swift")
 _OLD = "glance_store"
 _PREFIXES: Mapping[str, tuple[str, ...]] = {
     "rbd": ("rbd_", "rados_"),
-    "s3": ("s3_",),
     "swift": ("swift_", "default_swift_"),
     "cinder": ("cinder_",),
     "vmware": ("vmware_",),
@@ -68,6 +70,8 @@ def convert_stores(conversion: Conversion) -> None:
             _convert_http(conversion, backend)
         elif kind == "swift":
             _convert_swift(conversion, backend)
+        elif kind == "s3":
+            convert_s3(conversion, backend.group, _begin(conversion, backend, "s3"))
         else:
             reason = f"a store of type {backend.type} is not supported yet: {backend.name}"
             _keep(conversion, backend, reason)

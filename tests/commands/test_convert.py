@@ -22,6 +22,7 @@ from imgservice.config.sections.limits import LimitsOptions
 from imgservice.glance_config import ini
 from tests.examples import examples
 from tests.keystone import PASSWORD, Keystone
+from tests.process.certificates import write_certificate
 from tests.real.client import Client
 from tests.real.commands import run_command
 from tests.real.service import IMGSERVICE, Service
@@ -279,6 +280,57 @@ def test_stores_that_are_not_supported(lab: Lab) -> None:
     assert only.exit_code == 3
     assert "None of Glance's stores can take data here." in only.stderr
     assert "[glance_store] cinder_store_password = hush" in comments(only)
+
+
+def test_stores_in_s3(lab: Lab) -> None:
+    authorities = lab.path / "ca.pem"
+    write_certificate(authorities, lab.path / "key.pem")
+    found = lab.run(
+        f"{LEAST}[DEFAULT]\nenabled_backends = near:s3, far:s3\n"
+        "[glance_store]\ndefault_backend = near\n"
+        "[near]\ns3_store_host = https://s3.example:9000\ns3_store_access_key = AKIA\n"
+        "s3_store_secret_key = hush\ns3_store_bucket = images\ns3_store_region_name = eu-west-1\n"
+        "s3_store_create_bucket_on_put = true\ns3_store_bucket_url_format = path\n"
+        "s3_store_large_object_size = 50\ns3_store_large_object_chunk_size = 6000\n"
+        "s3_store_thread_pools = 200\ns3_store_cacert =\n"
+        "s3_store_enable_data_integrity_protection = true\n"
+        "s3_store_request_checksum_calculation = when_supported\n"
+        "s3_store_something_new = 1\n"
+        "[far]\ns3_store_host = s3-eu-west-1.amazonaws.com\ns3_store_access_key = AKIA\n"
+        "s3_store_secret_key = hush\ns3_store_bucket = other\ns3_store_large_object_size = 0\n"
+        f"s3_store_cacert = {authorities}\ns3_store_request_checksum_calculation = when_supported\n"
+    )
+    converted = yaml.safe_load(found.stdout)
+    assert converted["default_store"] == "near"
+    assert converted["stores"] == {
+        "near": {
+            "type": "s3",
+            "host": "https://s3.example:9000",
+            "access_key": "AKIA",
+            "secret_key": "hush",
+            "bucket": "images",
+            "region": "eu-west-1",
+            "create_bucket": True,
+            "addressing": "path",
+            "multipart_from": "50MiB",
+            "part_size": "5120MiB",
+            "connections": 100,
+            "checksums": {"request": "when_supported"},
+        },
+        "far": {
+            "type": "s3",
+            "host": "https://s3-eu-west-1.amazonaws.com",
+            "access_key": "AKIA",
+            "secret_key": "hush",
+            "bucket": "other",
+            "multipart_from": 0,
+            "ca_file": str(authorities),
+        },
+    }
+    assert "set legacy_uri: true" in found.stderr
+    assert "[near] s3_store_something_new = 1" in comments(found)
+    missing = lab.run(f"{LEAST}[glance_store]\nstores = s3\ns3_store_host = http://s3.example\n")
+    assert "[glance_store] s3_store_bucket: is not set" in missing.stderr
 
 
 def test_staging(lab: Lab) -> None:
