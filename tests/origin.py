@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(data[: len(data) - page.cut])
         self.close_connection = self.close_connection or page.cut > 0
 
-    do_HEAD = do_DELETE = do_GET
+    do_HEAD = do_DELETE = do_PUT = do_GET
 
     def _write(self, data: bytes) -> None:
         origin = self.server.origin

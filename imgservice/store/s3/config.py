@@ -16,7 +16,8 @@ from imgservice.store.s3.address import Address, host_of
 SMALLEST_PART = 5 << 20
 LARGEST_PART = 5 << 30
 """What S3 allows."""
-_DNS_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+_BUCKET_OF_A_HOST = re.compile(r"[a-z0-9][a-z0-9.-]{2,62}")
 Checksum = Literal["when_required", "when_supported"]
 
 
@@ -71,7 +72,8 @@ class S3Config(StoreConfig):
         Checksums, "Checksums of the transfer, which not every server understands."
     )
     legacy_uri: bool = option(
-        False, "Write URLs with the keys in them, which Glance before 2026.1 needs."
+        False,
+        "Write URLs with the keys in them, for nodes of Glance with glance_store 5.4 or older.",
     )
     connect_timeout: Duration = option(Duration(10), "Timeout of a connection attempt.", gt=0)
     timeout: Duration = option(
@@ -87,9 +89,9 @@ class S3Config(StoreConfig):
         for name, complaint in (("host", _host_complaint(self.host)), *self._key_complaints()):
             if complaint:
                 yield [name], complaint
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", self.bucket):
+        if not _BUCKET.fullmatch(self.bucket):
             yield ["bucket"], "is no name of a bucket"
-        elif self.addressing == "virtual" and not _DNS_BUCKET.fullmatch(self.bucket):
+        elif self.addressing == "virtual" and not _BUCKET_OF_A_HOST.fullmatch(self.bucket):
             yield ["addressing"], "virtual needs a bucket whose name can be part of a host name"
 
     def _key_complaints(self) -> Iterator[tuple[str, str]]:
@@ -107,7 +109,7 @@ class S3Config(StoreConfig):
             self.addressing == "auto"
             and host_of(self.host).endswith((".amazonaws.com", ".amazonaws.com.cn"))
             and "." not in self.bucket
-            and _DNS_BUCKET.fullmatch(self.bucket) is not None
+            and _BUCKET_OF_A_HOST.fullmatch(self.bucket) is not None
         )
         return Address.of(self.host, self.bucket, is_virtual)
 

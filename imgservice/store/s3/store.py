@@ -164,10 +164,11 @@ class S3Store:
 
     async def probe(self, thoroughly: bool) -> None:
         with self._checking():
-            if thoroughly:
+            if await self._is_bucket_missing():
+                if not self._config.create_bucket:  # else the next upload does that
+                    raise Answered(404, "NoSuchBucket")
+            elif thoroughly:
                 await self._try_writing()
-            else:
-                await self._bucket.ask("HEAD")
 
     @contextmanager
     def _checking(self) -> Iterator[None]:
@@ -191,21 +192,26 @@ class S3Store:
         finally:
             await self._objects.remove(key)
 
-    async def _create_bucket(self) -> None:
-        """Create the bucket when it is missing, and that is wanted."""
-        if self._has_bucket:
-            return
+    async def _is_bucket_missing(self) -> bool:
         try:
             await self._bucket.ask("HEAD")
         except Answered as error:
             if error.status != 404:
                 raise
+            return True
+        return False
+
+    async def _create_bucket(self) -> None:
+        """Create the bucket when it is missing, and that is wanted."""
+        if self._has_bucket:
+            return
+        if await self._is_bucket_missing():
             region = await self._bucket.region()
             place = Payload([bucket_location(region)]) if region != DEFAULT_REGION else None
             try:
                 await self._bucket.ask("PUT", payload=place)
             except Answered as refused:
-                if refused.code != "BucketAlreadyOwnedByYou":
+                if refused.code != "BucketAlreadyOwnedByYou":  # by another node, just now
                     raise
         self._has_bucket = True
 
