@@ -5,20 +5,24 @@ It is the second one beside Swift, whose answers differ in many details. It chec
 
 import atexit
 import re
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 SERVE = """
+import sys
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 WSGIRequestHandler.protocol_version = "HTTP/1.1"
 application = DomainDispatcherApplication(create_backend_app)
-server = make_server("127.0.0.1", 0, application, threaded=True)
+tls = tuple(sys.argv[1:]) or None
+server = make_server("127.0.0.1", 0, application, threaded=True, ssl_context=tls)
 print(server.server_port, flush=True)
 server.serve_forever()
 """
@@ -27,16 +31,19 @@ server.serve_forever()
 class Moto:
     """A server that was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Sequence[Path] = ()) -> None:
+        """`tls` are the files of a certificate, which clients are to trust, and of its key."""
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", SERVE],
+            [sys.executable, "-W", "ignore", "-c", SERVE, *tls],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         assert self.process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{int(self.process.stdout.readline())}"
+        self._tls = ssl.create_default_context(cafile=tls[0]) if tls else None
         self._numbers = count(1)
 
     def bucket(self) -> str:
@@ -55,7 +62,7 @@ class Moto:
 
     def _ask(self, method: str, path: str) -> str:
         request = Request(self.url + path, method=method)
-        with urlopen(request) as answer:
+        with urlopen(request, context=self._tls) as answer:
             text: bytes = answer.read()
         return text.decode()
 
@@ -67,9 +74,9 @@ class Moto:
 
 
 @contextmanager
-def started() -> Iterator[Moto]:
+def started(tls: Sequence[Path] = ()) -> Iterator[Moto]:
     """Run a server while the block runs."""
-    made = Moto()
+    made = Moto(tls)
     try:
         yield made
     finally:

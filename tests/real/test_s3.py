@@ -119,7 +119,7 @@ def test_check_says_what_is_wrong_without_keys(tmp_path: Path, server: swift.Swi
     config = tmp_path / "imgservice.yaml"
     database = f"sqlite:///{tmp_path}/imgservice.db"
     config.write_text(json.dumps({**wrong, "database": {"url": database}}))
-    command = [IMGSERVICE, "check", "--config", config]
+    command: list[str | Path] = [IMGSERVICE, "check", "--config", config]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "imgservice.yaml:1: stores.away: Store away: status 403" in done.stderr

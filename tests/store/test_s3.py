@@ -3,6 +3,7 @@
 import random
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -24,12 +25,13 @@ from imgservice.store.interface import (
     DataNotFound,
     StoreUnavailable,
 )
-from imgservice.store.s3.config import S3Config
+from imgservice.store.s3.config import Checksums, S3Config
 from imgservice.store.s3.errors import Answered
 from imgservice.store.s3.reading import Reading
 from imgservice.store.s3.store import S3Store
 from imgservice.store.s3.upload import Plan
 from tests import moto, swift
+from tests.process.certificates import write_certificate
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -217,6 +219,25 @@ async def test_a_bucket_is_created_only_if_that_is_wanted(make: Make) -> None:
     await wanted.store.check()
     assert await wanted.read(stored.url) == b"data"
     assert len(wanted.left) == 1
+
+
+@pytest.mark.parametrize("request_checksum", ["when_required", "when_supported"])
+@pytest_twisted.ensureDeferred
+async def test_over_tls(make: Make, tmp_path: Path, request_checksum: Any) -> None:
+    files = (tmp_path / "cert.pem", tmp_path / "key.pem")
+    write_certificate(*files)
+    with moto.started(files) as server:
+        careful = Checksums(request=request_checksum, response="when_supported")
+        trusting = {"ca_file": str(files[0]), "checksums": careful}
+        data = some_bytes(2 * PART + 1)
+        for memory, multipart_from in ((128 * MIB, 0), (MIB, 0), (MIB, 100 * MIB)):
+            bench = make(server, None, memory, multipart_from=Size(multipart_from), **trusting)
+            stored = await bench.store.add(new_id(), blocks(data), len(data))
+            assert stored.url.startswith("s3+https://127.0.0.1:")
+            assert await bench.read(stored.url) == data
+        doubting = make(server)
+        with pytest.raises(StoreUnavailable, match="no TLS connection that can be trusted"):
+            await doubting.store.check()
 
 
 @pytest_twisted.ensureDeferred

@@ -1,6 +1,8 @@
 """Where a store of type s3 gets its keys, if the configuration has none; and its options."""
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,6 +184,35 @@ def test_mistakes(tmp_path: Path, more: str, message: str) -> None:
         load(path)
     assert message in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+LOADED = """
+import sys
+from pathlib import Path
+{before}
+from imgservice.config.loader import load
+from imgservice.wiring.trial import try_build
+try_build(load(Path({path!r})))
+assert "botocore" not in sys.modules
+"""
+
+
+def test_botocore_is_only_loaded_for_such_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "imgservice.yaml"
+    path.write_text("stores: {local: {type: file, path: images}}\n")
+    command = [sys.executable, "-c", LOADED.format(before="", path=str(path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_error_for_a_missing_library_names_the_extra(tmp_path: Path) -> None:
+    path = tmp_path / "imgservice.yaml"
+    path.write_text(f"stores: {{away: {OPTIONS}}}}}\ndefault_store: away\n")
+    before = "sys.modules['botocore'] = None"
+    command = [sys.executable, "-c", LOADED.format(before=before, path=str(path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    reason = "stores.away: the type s3 needs botocore: pip install 'imgservice[s3]'"
+    assert reason in done.stderr
 
 
 @pytest.mark.parametrize(
