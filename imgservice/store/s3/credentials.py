@@ -35,7 +35,7 @@ class Credentials(Protocol):
         """Return keys that are valid now; `NoKeys`."""
 
     async def region(self) -> str | None:
-        """Return the region that is configured with the keys, if any."""
+        """Return the region that is configured elsewhere, if any."""
 
     def forget(self) -> bool:
         """Let new keys be found, since the server refuses these; tell whether there may be any."""
@@ -44,7 +44,10 @@ class Credentials(Protocol):
 class ConfiguredCredentials:
     """Keys of the configuration."""
 
-    def __init__(self, access_key: Secret, secret_key: Secret, token: Secret | None) -> None:
+    def __init__(
+        self, threads: Threads, access_key: Secret, secret_key: Secret, token: Secret | None
+    ) -> None:
+        self._threads = threads
         secret = None if token is None else token.reveal()
         self._keys = Keys(access_key.reveal(), secret_key.reveal(), secret)
 
@@ -52,7 +55,7 @@ class ConfiguredCredentials:
         return self._keys
 
     async def region(self) -> str | None:
-        return None
+        return await self._threads.run(configured_region)
 
     def forget(self) -> bool:
         return False
@@ -66,7 +69,6 @@ class FoundCredentials:
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
         self._flight: SingleFlight[str, Keys] = SingleFlight()
-        self._session: botocore.session.Session | None = None
         self._found: _Found | None = None
         self._keys: Keys | None = None
         self._asked = 0.0
@@ -77,7 +79,7 @@ class FoundCredentials:
         return self._keys
 
     async def region(self) -> str | None:
-        return await self._threads.run(self._configured_region)
+        return await self._threads.run(configured_region)
 
     def forget(self) -> bool:
         self._found = self._keys = None
@@ -98,8 +100,8 @@ class FoundCredentials:
     def _find(self) -> Keys:
         try:
             if self._found is None:
-                self._session = botocore.session.Session()
-                self._found = cast("_Found | None", self._session.get_credentials())
+                session = botocore.session.Session()
+                self._found = cast("_Found | None", session.get_credentials())
             if self._found is None:
                 raise NoKeys("no credentials found in the environment, shared files or metadata")
             keys = self._found.get_frozen_credentials()
@@ -107,13 +109,14 @@ class FoundCredentials:
             raise NoKeys(f"no credentials: {type(error).__name__}") from None
         return Keys(keys.access_key, keys.secret_key, keys.token)
 
-    def _configured_region(self) -> str | None:
-        try:
-            session = self._session or botocore.session.Session()
-            found: str | None = session.get_config_variable("region")
-        except BotoCoreError:
-            return None
-        return found
+
+def configured_region() -> str | None:
+    """Return the region of the environment or of shared files; reads them."""
+    try:
+        found: str | None = botocore.session.Session().get_config_variable("region")
+    except BotoCoreError:
+        return None
+    return found
 
 
 class _Frozen(Protocol):

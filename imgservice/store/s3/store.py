@@ -247,7 +247,9 @@ def _make_client(config: S3Config, reactor: Reactor) -> ConfiguredClient:
 def _make_credentials(config: S3Config, threads: Threads) -> Credentials:
     if config.access_key is None or config.secret_key is None:
         return FoundCredentials(threads)
-    return ConfiguredCredentials(config.access_key, config.secret_key, config.session_token)
+    return ConfiguredCredentials(
+        threads, config.access_key, config.secret_key, config.session_token
+    )
 
 
 def _make_plan(config: S3Config) -> Plan:
