@@ -81,6 +81,7 @@ class Flights:
         finally:
             if timer.active():
                 timer.cancel()
+            self._failure = None  # its traceback leads to the data, and so back to here
 
     def _check(self) -> None:
         if self._failure is not None:
