@@ -4,6 +4,7 @@ It is the second one beside Swift, whose answers differ in many details. It chec
 """
 
 import atexit
+import os
 import re
 import ssl
 import subprocess
@@ -15,6 +16,8 @@ from itertools import count
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+SMALLEST_PART = 1 << 20
+"""Of a multipart upload; S3 itself has 5 MiB, which takes longer."""
 SERVE = """
 import sys
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -39,6 +42,7 @@ class Moto:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env={**os.environ, "S3_UPLOAD_PART_MIN_SIZE": str(SMALLEST_PART)},
         )
         assert self.process.stdout is not None
         scheme = "https" if tls else "http"

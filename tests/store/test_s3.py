@@ -34,7 +34,7 @@ from tests import moto, swift
 from tests.process.certificates import write_certificate
 
 MIB = 1 << 20
-PART = 5 * MIB
+PART = swift.SMALLEST_PART
 reactor = cast(Any, installed_reactor)
 
 
@@ -108,7 +108,7 @@ def some_bytes(count: int) -> bytes:
     return random.Random(count).randbytes(count)
 
 
-async def blocks(data: bytes, block: int = MIB) -> AsyncGenerator[bytes, None]:
+async def blocks(data: bytes, block: int = 300_001) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(data), block):
         yield data[start : start + block]
 
@@ -137,11 +137,11 @@ async def test_parts_of_known_and_unknown_length(make: Make, size: int | None) -
 
 @pytest_twisted.ensureDeferred
 async def test_without_memory_parts_are_sent_while_they_come(make: Make) -> None:
-    bench = make(swift.shared(), memory=MIB)
+    bench = make(swift.shared(), memory=PART)
     data = some_bytes(2 * PART + 17)
     stored = await bench.store.add(new_id(), blocks(data, 700_001), len(data))
     assert await bench.read(stored.url) == data
-    whole = make(swift.shared(), memory=MIB, multipart_from=Size(100 * MIB))
+    whole = make(swift.shared(), memory=PART, multipart_from=Size(100 * MIB))
     stored = await whole.store.add(new_id(), blocks(data, 700_001), len(data))
     assert len(whole.left) == 1
     assert await whole.read(stored.url, PART - 1, 5) == data[PART - 1 :][:5]
@@ -153,7 +153,7 @@ async def test_without_memory_parts_are_sent_while_they_come(make: Make) -> None
 async def test_data_of_another_size_than_announced_is_refused_if_it_cannot_be_kept(
     make: Make, told: int, multipart_from: int
 ) -> None:
-    bench = make(swift.shared(), memory=MIB, multipart_from=Size(multipart_from))
+    bench = make(swift.shared(), memory=PART, multipart_from=Size(multipart_from))
     with pytest.raises(StoreUnavailable, match="announced size"):
         await bench.store.add(new_id(), blocks(some_bytes(2 * PART + 17)), told)
     assert bench.left == []

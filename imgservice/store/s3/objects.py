@@ -93,7 +93,7 @@ class Objects:
     ) -> SentPart:
         place = {"partNumber": str(number), "uploadId": upload_id}
         reply = await self._bucket.ask("PUT", key, place, payload=payload)
-        return _part(number, reply.headers.get("etag", ""), reply.headers)
+        return _part(number, reply.headers.get("etag", ""), reply.headers.get(CRC32))
 
     async def copy_part(self, key: str, upload_id: str, number: int, source: str) -> SentPart:
         """Let another object be copied into a part."""
@@ -101,7 +101,8 @@ class Objects:
         headers = {"x-amz-copy-source": f"/{self._bucket.address.bucket}/{source}"}
         reply = await self._bucket.ask("PUT", key, place, headers)
         _raise_late_error(reply)
-        return SentPart(number, read_document(reply.text.strip()).get("ETag", ""))
+        copied = read_document(reply.text.strip())
+        return _part(number, copied.get("ETag", ""), copied.get("ChecksumCRC32"))
 
     async def complete(self, written: Written, upload_id: str, parts: list[SentPart]) -> None:
         """Make an object of the parts; `DataExists` if there is one."""
@@ -193,8 +194,7 @@ class Objects:
         return DataExists(f"{self._name} already has an object for this image")
 
 
-def _part(number: int, etag: str, headers: Mapping[str, str]) -> SentPart:
-    checksum = headers.get(CRC32)
+def _part(number: int, etag: str, checksum: str | None) -> SentPart:
     return SentPart(number, etag, {"ChecksumCRC32": checksum} if checksum else {})
 
 

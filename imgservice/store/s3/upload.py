@@ -185,7 +185,7 @@ class Upload:
         await self._put(Streamed(size, self._source.stream(size, is_last=True)))
 
     async def _send_streamed_parts(self, size: int) -> None:
-        upload_id = await self._begin(self._written)
+        upload_id = await self._begin(self._written, is_collected=False)
         parts: list[SentPart] = []
         for begin in range(0, size, self._part):
             length = min(self._part, size - begin)
@@ -199,9 +199,10 @@ class Upload:
 
     # -- requests after which there is something to undo ------------------------------------------
 
-    async def _begin(self, written: Written) -> str:
+    async def _begin(self, written: Written, is_collected: bool = True) -> str:
         self._begun.append(written)
-        beginning = self._objects.begin(written, self._plan.has_checksums)
+        has_checksums = self._plan.has_checksums and is_collected
+        beginning = self._objects.begin(written, has_checksums)
         await self._flights.call(beginning, _nothing(), partial(self._ids.__setitem__, written))
         return self._ids[written]
 
