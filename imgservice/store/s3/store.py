@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from secrets import token_hex
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -40,6 +39,8 @@ from imgservice.store.s3.upload import Plan, Upload, tail_key
 
 KEPT_FOR = 3.0
 """Seconds for which connections are kept: servers close them soon."""
+CHECK_KEY = ".check"
+"""Of the object by which writing is tried: always the same, so that at most one is ever left."""
 LANDING = 10.0
 """Most seconds for which answers to requests of a failed upload are waited for."""
 
@@ -186,11 +187,10 @@ class S3Store:
             raise StoreUnavailable(f"{self._name}: {error}") from None
 
     async def _try_writing(self) -> None:
-        key = f".check.{token_hex(8)}"
         try:
-            await self._bucket.ask("PUT", key, payload=Payload([b"check"]))
+            await self._bucket.ask("PUT", CHECK_KEY, payload=Payload([b"check"]))
         finally:
-            await self._objects.remove(key)
+            await self._objects.remove(CHECK_KEY)
 
     async def _is_bucket_missing(self) -> bool:
         try:
