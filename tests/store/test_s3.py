@@ -237,7 +237,7 @@ async def test_over_tls(make: Make, tmp_path: Path, request_checksum: Any) -> No
             assert await bench.read(stored.url) == data
         doubting = make(server)
         with pytest.raises(StoreUnavailable, match="no TLS connection that can be trusted"):
-            await doubting.store.check()
+            await doubting.store.probe(False)
 
 
 @pytest_twisted.ensureDeferred

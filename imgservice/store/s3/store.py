@@ -160,6 +160,8 @@ class S3Store:
     async def check(self) -> None:
         """Create the bucket if that is wanted, and write and remove a small object."""
         with self._checking():
+            if await self._is_bucket_missing() and not self._config.create_bucket:
+                raise Answered(404, "NoSuchBucket")
             await self._create_bucket()
             await self._try_writing()
 
