@@ -18,17 +18,22 @@ LARGEST_OBJECT = 5 << 30
 Auth = Literal["keystone", "v1"]
 
 
-def _matching(pattern: str) -> Callable[[str], None]:
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]*")
+_REFERENCE = re.compile(r"[A-Za-z0-9._~-]+")
+_STORAGE_URL = re.compile(r"https?://[!-?A-~]+")
+
+
+def _if(matches: Callable[[str], object]) -> Callable[[str], None]:
     def read(text: str) -> None:
-        if not re.fullmatch(pattern, text):
+        if not matches(text):
             raise ValueError(text)
 
     return read
 
 
-CONTAINER = Form("a name of letters, digits and ._~-", _matching(r"[A-Za-z0-9][A-Za-z0-9._~-]*"))
-REFERENCE = Form("a name of letters, digits and ._~-", _matching(r"[A-Za-z0-9._~-]+"))
-STORAGE_URL = Form("a URL such as https://swift/v1/AUTH_1", _matching(r"https?://[!-?A-~]+"))
+CONTAINER = Form("a name of letters, digits and ._~-", _if(_CONTAINER.fullmatch))
+REFERENCE = Form("a name of letters, digits and ._~-", _if(_REFERENCE.fullmatch))
+STORAGE_URL = Form("a URL such as https://swift/v1/AUTH_1", _if(_STORAGE_URL.fullmatch))
 
 
 @attrs.frozen(kw_only=True)

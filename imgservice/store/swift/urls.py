@@ -16,7 +16,7 @@ import attrs
 OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 """Names of objects that are images."""
 _SCHEMES = ("swift", "swift+http", "swift+https")
-_VERSION = re.compile(r"/v[0-9.]+$")
+_VERSION = re.compile(r"v[0-9.]+")
 
 
 @attrs.frozen
@@ -56,7 +56,10 @@ def read_url(url: str) -> Address | None:
 def auth_address(url: str) -> str:
     """Return the host and path of the URL, without what may differ for the same service."""
     host, slash, path = url.rpartition("://")[2].strip("/").partition("/")
-    return _VERSION.sub("", f"{host.lower()}{slash}{path}")
+    parent, _, last = path.rpartition("/")
+    if _VERSION.fullmatch(last):
+        slash, path = "/" if parent else "", parent
+    return f"{host.lower()}{slash}{path}"
 
 
 def container_of(prefix: str, seed: int, image_id: str) -> str:
