@@ -73,10 +73,11 @@ def begin_peak(service: Service) -> int:
 
 
 def test_a_list_of_long_images_takes_no_more_memory_than_a_page(full: Service) -> None:
-    assert len(walk(full)) == IMAGES  # and the database's caches are full
+    there = len(walk(full))  # and the database's caches are full
+    assert there >= IMAGES
     rested = begin_peak(full)
     seen = walk(full)
-    assert len(seen) == len(set(seen)) == IMAGES
+    assert len(seen) == len(set(seen)) == there
     assert peak_of(full) - rested < 20 * MiB
 
 
