@@ -18,7 +18,7 @@ reactor: Any = installed_reactor
 
 SOURCES = Path(imgservice.__file__).parent
 MOMENTS = {
-    "auth/keystone/credentials.py": "when Keystone says that a token ends",
+    "keystone/credentials.py": "when Keystone says that a token ends",
     "auth/keystone/tokens.py": "when Keystone says that a token ends",
     "auth/tokens.py": "until when the operator lets a token live",
     "commands/db/purge.py": "the age of rows, in days",
