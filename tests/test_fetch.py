@@ -20,8 +20,9 @@ from twisted.internet.threads import deferToThread
 from imgservice import __version__
 from imgservice.domain.errors import TooLarge
 from imgservice.domain.url_filter import Address, Refused, UrlFilter
-from imgservice.net.answers import Fetched
+from imgservice.net.answers import MOST_WAITING, Fetched
 from imgservice.net.client import ConfiguredClient, Fetcher
+from imgservice.net.connections import LARGE_READ
 from imgservice.net.errors import FetchFailed
 from imgservice.net.interfaces import BindableAddresses, own_addresses
 from imgservice.net.limits import FetchLimits
@@ -238,7 +239,7 @@ async def test_no_more_is_read_than_is_wanted() -> None:
             waiting = fetched._body._waiting
             fetched.abort()
     assert sent < 30 << 20
-    assert waiting <= (256 << 10) + (64 << 10)
+    assert waiting <= MOST_WAITING + LARGE_READ
 
 
 async def accepted(listening: socket) -> socket:
