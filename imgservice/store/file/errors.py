@@ -12,8 +12,7 @@ from imgservice.store.interface import (
     StoreFull,
     StoreUnavailable,
 )
-
-NO_OBJECT = "has no such object"
+from imgservice.store.names import NO_OBJECT
 
 _Meanings = Mapping[int, tuple[type[StoreError], str]]
 _READING: _Meanings = {

@@ -1,7 +1,6 @@
 """The store of files: what a driver does, with its blocking work in threads."""
 
 import mmap
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -10,11 +9,11 @@ from urllib.parse import quote
 from imgservice.concurrency.threads import SerialQueue, Threads
 from imgservice.domain.errors import ImageServiceError
 from imgservice.store.file.config import PIECE, FileConfig
-from imgservice.store.file.errors import NO_OBJECT
 from imgservice.store.file.objects import Objects
 from imgservice.store.file.reading import OpenObject
 from imgservice.store.file.writing import PartialFile
 from imgservice.store.interface import DataNotFound, Stored, StoreError, StoreUnavailable
+from imgservice.store.names import NO_OBJECT, OBJECT_NAME, checked_name
 from imgservice.store.registry import Driver
 
 WINDOW = 4 * 1024 * 1024
@@ -26,8 +25,6 @@ SMALLEST_WINDOW = 64 * 1024
 PIECES_AT_ONCE = 32
 """How many pieces are read without a thread before the reactor gets its turn."""
 SCHEMES = ("file://", "filesystem://")
-OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""Names of objects. They do not begin with a dot: those of partial files do."""
 
 
 class FileStore:
@@ -49,7 +46,7 @@ class FileStore:
     # -- writing ----------------------------------------------------------------------------------
 
     async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Stored:
-        written = PartialFile(_checked_name(image_id), self._config)
+        written = PartialFile(checked_name(image_id), self._config)
         self._adding += 1
         try:
             return await self._add(written, data, size)
@@ -136,7 +133,7 @@ class FileStore:
         await self._threads.run(self._objects.delete, self._find(url))
 
     async def discard(self, image_id: str) -> None:
-        await self._threads.run(self._objects.discard, _checked_name(image_id))
+        await self._threads.run(self._objects.discard, checked_name(image_id))
 
     # -- checking ---------------------------------------------------------------------------------
 
@@ -172,12 +169,6 @@ class FileStore:
         if path is None:
             raise DataNotFound(f"{self._name} {NO_OBJECT}")
         return path
-
-
-def _checked_name(image_id: str) -> str:
-    if not OBJECT_NAME.fullmatch(image_id):
-        raise ValueError(f"no object can be named by the image id {image_id!r}")
-    return image_id
 
 
 DRIVER = Driver(config=FileConfig, create=FileStore)

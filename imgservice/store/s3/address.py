@@ -6,8 +6,8 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""Names of objects: the ids of images."""
+from imgservice.store.names import OBJECT_NAME
+
 _SCHEMES: Mapping[str, str] = {"s3": "http", "s3+http": "http", "s3+https": "https"}
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _REGION = re.compile(r"[a-z]{2}-[a-z-]{4,20}[0-9]")
@@ -81,7 +81,7 @@ class Address:
         service, _, bucket = rest.rpartition("/")[0].rpartition("/")
         key = rest.rpartition("/")[2]
         is_own = bucket == self.bucket and self._is_own(service, _SCHEMES[scheme])
-        return key if is_own and KEY.fullmatch(key) else None
+        return key if is_own and OBJECT_NAME.fullmatch(key) else None
 
     def _is_own(self, service: str, scheme: str) -> bool:
         authority, slash, path = service.partition("/")

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from imgservice.net.errors import FetchFailed
 from imgservice.store.interface import DataNotFound, StoreFull, StoreUnavailable
+from imgservice.store.names import NO_OBJECT
 from imgservice.store.s3.credentials import NoKeys
 
-NO_OBJECT = "has no such object"
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 _FULL = ("QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity")
 _HINTS: Mapping[str, str] = {

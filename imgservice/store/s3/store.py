@@ -20,7 +20,7 @@ from imgservice.store.interface import (
     Stored,
     StoreUnavailable,
 )
-from imgservice.store.s3.address import KEY
+from imgservice.store.names import NO_OBJECT, checked_name
 from imgservice.store.s3.config import S3Config
 from imgservice.store.s3.credentials import (
     ConfiguredCredentials,
@@ -29,7 +29,7 @@ from imgservice.store.s3.credentials import (
     NoKeys,
 )
 from imgservice.store.s3.documents import bucket_location
-from imgservice.store.s3.errors import NO_OBJECT, Answered, ErrorTranslation
+from imgservice.store.s3.errors import Answered, ErrorTranslation
 from imgservice.store.s3.objects import Objects
 from imgservice.store.s3.payloads import Payload
 from imgservice.store.s3.reading import Reading
@@ -84,7 +84,7 @@ class S3Store:
     # -- writing ----------------------------------------------------------------------------------
 
     async def add(self, image_id: str, data: AsyncIterator[bytes], size: int | None) -> Stored:
-        key, source = _checked_key(image_id), Source(data)
+        key, source = checked_name(image_id), Source(data)
         with self._errors.translating():
             await self._create_bucket()
         upload = Upload(key, source, size, self._objects, self._plan, self._memory, self._reactor)
@@ -149,7 +149,7 @@ class S3Store:
             await self._objects.remove(self._find(url))
 
     async def discard(self, image_id: str) -> None:
-        key = _checked_key(image_id)
+        key = checked_name(image_id)
         with self._errors.translating():
             for one in (key, tail_key(key)):
                 await self._objects.abort_all(one)
@@ -227,12 +227,6 @@ class S3Store:
         if key is None:
             raise DataNotFound(f"{self._name} {NO_OBJECT}")
         return key
-
-
-def _checked_key(image_id: str) -> str:
-    if not KEY.fullmatch(image_id):
-        raise ValueError(f"no object can be named by the image id {image_id!r}")
-    return image_id
 
 
 def _supported(choice: str) -> bool:

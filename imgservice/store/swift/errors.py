@@ -10,8 +10,8 @@ from imgservice.store.interface import (
     StoreFull,
     StoreUnavailable,
 )
+from imgservice.store.names import NO_OBJECT
 
-NO_OBJECT = "has no such object"
 _EXISTS = (409, 412)
 _TOO_LARGE = 413
 _NO_ROOM = 507

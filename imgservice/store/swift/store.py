@@ -13,6 +13,7 @@ from imgservice.net.errors import FetchFailed
 from imgservice.net.limits import FetchLimits
 from imgservice.net.tls import tls_policy
 from imgservice.store.interface import CleanupPending, Stored, StoreError
+from imgservice.store.names import checked_name
 from imgservice.store.registry import Driver
 from imgservice.store.swift.accounts import Account, make_account
 from imgservice.store.swift.adding import Addition
@@ -24,7 +25,6 @@ from imgservice.store.swift.feed import DataFailed, Feed
 from imgservice.store.swift.reading import Reading
 from imgservice.store.swift.removing import Removal
 from imgservice.store.swift.urls import (
-    OBJECT_NAME,
     Address,
     auth_address,
     container_of,
@@ -195,10 +195,8 @@ class SwiftStore:
         return self._own(url) is not None
 
     def _place_of(self, image_id: str) -> Place:
-        if not OBJECT_NAME.fullmatch(image_id):
-            raise ValueError(f"no object can be named by the image id {image_id!r}")
-        config = self._config
-        return Place(container_of(config.container, config.container_seed, image_id), image_id)
+        name, config = checked_name(image_id), self._config
+        return Place(container_of(config.container, config.container_seed, name), name)
 
     def _find(self, url: str) -> tuple[SwiftClient, Place]:
         found = self._own(url)

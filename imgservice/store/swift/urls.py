@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import attrs
 
-OBJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""Names of objects that are images."""
+from imgservice.store.names import OBJECT_NAME
+
 _SCHEMES = ("swift", "swift+http", "swift+https")
 _VERSION = re.compile(r"v[0-9.]+")
 
