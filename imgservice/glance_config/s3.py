@@ -1,10 +1,9 @@
 """From Glance's options of S3 to those of a store of type s3."""
 
 import re
-from pathlib import Path
 
+from imgservice.glance_config.authorities import convert_authorities
 from imgservice.glance_config.conversion import Conversion
-from imgservice.glance_config.ini import Assignment
 from imgservice.glance_config.values import Read, boolean, string, whole
 
 _AMAZON = re.compile(r"s3[.-][a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?|s3\.amazonaws\.com")
@@ -32,7 +31,12 @@ def convert_s3(conversion: Conversion, group: str, path: tuple[str, ...]) -> Non
     conversion.option((*path, "multipart_from"), _mebibytes(0), f"{prefix}large_object_size")
     conversion.option((*path, "part_size"), _mebibytes(5), f"{prefix}large_object_chunk_size")
     conversion.option((*path, "connections"), _connections, f"{prefix}thread_pools")
-    _convert_authorities(conversion, (*path, "ca_file"), conversion.given.find(f"{prefix}cacert"))
+    authorities = conversion.given.find(f"{prefix}cacert")
+    file = conversion.read(authorities, string)
+    if authorities is not None and file:
+        convert_authorities(conversion, path, authorities, file)
+    elif authorities is not None:
+        conversion.ignore(authorities, "is empty")
     _convert_checksums(conversion, prefix, (*path, "checksums"))
     conversion.note("stores", _OLD_GLANCE)
 
@@ -62,21 +66,6 @@ def _mebibytes(least: int) -> Read[str | int]:
 
 def _connections(text: str) -> int:
     return min(100, whole(1)(text))
-
-
-def _convert_authorities(
-    conversion: Conversion, path: tuple[str, ...], one: Assignment | None
-) -> None:
-    file = conversion.read(one, string)
-    if one is None:
-        return
-    if not file:
-        conversion.ignore(one, "is empty")
-    elif not Path(file).is_file():
-        reason = "there is no such file here, so it cannot be the ca_file of the store"
-        conversion.keep("stores", [one], reason, matters=True)
-    else:
-        conversion.put(path, file, one)
 
 
 def _convert_checksums(conversion: Conversion, prefix: str, path: tuple[str, ...]) -> None:

@@ -1,10 +1,10 @@
 """From Glance's backends to stores."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import attrs
 
+from imgservice.glance_config.authorities import convert_authorities
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.ini import Assignment
 from imgservice.glance_config.s3 import convert_s3
@@ -180,11 +180,8 @@ def _convert_http(conversion: Conversion, backend: _Backend) -> None:
     authorities = conversion.given.find(f"{group}/https_ca_certificates_file")
     insecure = conversion.given.find(f"{group}/https_insecure")
     file, trusting = conversion.read(authorities, string), conversion.read(insecure, boolean)
-    if authorities is not None and file and not Path(file).is_file():
-        reason = "there is no such file here, so it cannot be the ca_file of the store"
-        conversion.keep("stores", [authorities], reason, matters=True)
-    elif authorities is not None and file:
-        conversion.put((*path, "ca_file"), file, authorities)
+    if authorities is not None and file:
+        convert_authorities(conversion, path, authorities, file)
     if insecure is not None and file:
         conversion.ignore(insecure, "has no effect beside https_ca_certificates_file")
     elif insecure is not None and trusting is not None:

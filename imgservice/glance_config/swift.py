@@ -1,8 +1,8 @@
 """From a store of Glance's in Swift to one of type swift."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
+from imgservice.glance_config.authorities import convert_authorities
 from imgservice.glance_config.conversion import Conversion
 from imgservice.glance_config.ini import Assignment
 from imgservice.glance_config.values import TRUE, Read, boolean, number, string, whole
@@ -166,11 +166,8 @@ def _convert_tls(conversion: Conversion, group: str, path: tuple[str, ...]) -> N
         return
     if not file or is_insecure:
         conversion.ignore(authorities, "is empty" if not file else "has no effect beside insecure")
-    elif not Path(file).is_file():
-        reason = "there is no such file here, so it cannot be the ca_file of the store"
-        conversion.keep("stores", [authorities], reason, matters=True)
     else:
-        conversion.put((*path, "ca_file"), file, authorities)
+        convert_authorities(conversion, path, authorities, file)
 
 
 def _convert_size(conversion: Conversion, path: tuple[str, ...], name: str) -> None:
